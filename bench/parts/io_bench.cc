@@ -1,0 +1,132 @@
+// The disk layer against bare system calls on the same file. Pairs run interleaved: compare within one run
+// only.
+//   FIRN_TEST_DIR=/some/disk io_bench --benchmark_enable_random_interleaving=true --benchmark_repetitions=20
+#include <benchmark/benchmark.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/aligned_buffer.h"
+#include "base/check.h"
+#include "io/open_disk.h"
+
+namespace firn::io {
+namespace {
+
+constexpr uint64_t kFileBytes = 64 << 20;
+
+// A file of written blocks, and the ways to reach it.
+struct Bench {
+  Bench() {
+    const char* parent = std::getenv("FIRN_TEST_DIR");
+    path = std::string(parent == nullptr ? "/tmp" : parent) + "/firn-bench-XXXXXX";
+    FIRN_CHECK(::mkdtemp(path.data()) != nullptr);
+    calls = *OpenDisk(path, DiskOptions{}, SyncedWrite::kCalls);
+    linked = *OpenDisk(path, DiskOptions{}, SyncedWrite::kLinked);
+    calls_file = *calls->Open("data", OpenMode::kCreate);
+    std::memset(buffer.data(), 1, buffer.size());
+    for (uint64_t at = 0; at < kFileBytes; at += buffer.size()) {
+      FIRN_CHECK(calls_file->Write(at, buffer.bytes(), Flush::kNone).ok());
+    }
+    FIRN_CHECK(calls_file->Sync().ok());
+    linked_file = *linked->Open("data", OpenMode::kReadWrite);
+    raw = ::open((path + "/data").c_str(), O_RDWR | O_DIRECT | O_CLOEXEC);
+    FIRN_CHECK(raw >= 0);
+  }
+  ~Bench() {
+    ::close(raw);
+    std::filesystem::remove_all(path);
+  }
+
+  static Bench& Get() {
+    static Bench bench;
+    return bench;
+  }
+  uint64_t NextOffset(size_t size_bytes) {
+    return place = (place + 7 * size_bytes) % (kFileBytes - size_bytes) & ~4095ull;
+  }
+
+  std::string path;
+  base::AlignedBuffer buffer{1 << 20};
+  std::unique_ptr<Disk> calls;
+  std::unique_ptr<Disk> linked;
+  std::unique_ptr<File> calls_file;
+  std::unique_ptr<File> linked_file;
+  int raw = -1;
+  uint64_t place = 0;
+};
+
+void SyncedWriteRaw(benchmark::State& state) {
+  Bench& bench = Bench::Get();
+  const auto size = static_cast<size_t>(state.range(0));
+  for (auto _ : state) {
+    const auto at = static_cast<off_t>(bench.NextOffset(size));
+    FIRN_CHECK(::pwrite(bench.raw, bench.buffer.data(), size, at) == state.range(0));
+    FIRN_CHECK(::fdatasync(bench.raw) == 0);
+  }
+}
+
+void SyncedWriteOf(benchmark::State& state, File& file) {
+  const auto size = static_cast<size_t>(state.range(0));
+  for (auto _ : state) {
+    const auto data = Bench::Get().buffer.bytes().first(size);
+    FIRN_CHECK(file.Write(Bench::Get().NextOffset(size), data, Flush::kData).ok());
+  }
+}
+void SyncedWriteCalls(benchmark::State& state) {
+  SyncedWriteOf(state, *Bench::Get().calls_file);
+}
+void SyncedWriteLinked(benchmark::State& state) {
+  SyncedWriteOf(state, *Bench::Get().linked_file);
+}
+BENCHMARK(SyncedWriteRaw)->Arg(4096)->Arg(262144)->UseRealTime()->Unit(benchmark::kMicrosecond);
+BENCHMARK(SyncedWriteCalls)->Arg(4096)->Arg(262144)->UseRealTime()->Unit(benchmark::kMicrosecond);
+BENCHMARK(SyncedWriteLinked)->Arg(4096)->Arg(262144)->UseRealTime()->Unit(benchmark::kMicrosecond);
+
+void ReadRaw(benchmark::State& state) {
+  Bench& bench = Bench::Get();
+  for (auto _ : state) {
+    FIRN_CHECK(::pread(bench.raw, bench.buffer.data(), 4096, static_cast<off_t>(bench.NextOffset(4096))) ==
+               4096);
+  }
+}
+void ReadOne(benchmark::State& state) {
+  Bench& bench = Bench::Get();
+  for (auto _ : state) {
+    FIRN_CHECK(bench.calls_file->Read(bench.NextOffset(4096), bench.buffer.bytes().first(4096)).ok());
+  }
+}
+BENCHMARK(ReadRaw)->UseRealTime()->Unit(benchmark::kMicrosecond);
+BENCHMARK(ReadOne)->UseRealTime()->Unit(benchmark::kMicrosecond);
+
+void ReadManyBlocks(benchmark::State& state) {
+  Bench& bench = Bench::Get();
+  std::vector<ReadRequest> requests(static_cast<size_t>(state.range(0)));
+  for (auto _ : state) {
+    for (size_t i = 0; i < requests.size(); ++i) {
+      requests[i] = {.file = bench.calls_file.get(),
+                     .offset = bench.NextOffset(4096 * 97),
+                     .out = bench.buffer.bytes().subspan(i * 4096, 4096)};
+    }
+    bench.calls->ReadMany(requests);
+    for (const ReadRequest& request : requests) FIRN_CHECK(request.status.ok());
+  }
+  state.SetItemsProcessed(state.iterations() * state.range(0));
+}
+BENCHMARK(ReadManyBlocks)
+    ->Arg(1)
+    ->Arg(2)
+    ->Arg(8)
+    ->Arg(32)
+    ->Arg(128)
+    ->UseRealTime()
+    ->Unit(benchmark::kMicrosecond);
+
+}  // namespace
+}  // namespace firn::io

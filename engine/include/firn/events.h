@@ -1,0 +1,33 @@
+// What a store tells its owner unasked.
+#pragma once
+
+#include <string>
+
+namespace firn {
+
+enum class EventKind {
+  kDiskFallback,     // io_uring or direct I/O cannot be used here; slower means are
+  kTailNotLocked,    // RLIMIT_MEMLOCK forbids locking the tail buffers
+  kRecovered,        // opened after a crash; the message counts what was found
+  kTornTail,         // unacknowledged bytes at the end of the log were dropped; normal after a crash
+  kDamageFound,      // acknowledged bytes do not verify
+  kFooterFallback,   // a segment's footer is missing or damaged; the segment was scanned
+  kSegmentSealed,
+  kSegmentRetired,
+  kDiskFull,
+  kPoisoned,         // a write or flush failed; the store no longer accepts writes
+};
+
+struct Event {
+  EventKind kind;
+  std::string message;  // one sentence: what, where (file, offset), and what follows
+};
+
+// Called from whichever thread noticed, without locks held. Must be thread-safe, be quick, and not call the store.
+class EventListener {
+ public:
+  virtual ~EventListener() = default;
+  virtual void OnEvent(const Event& event) = 0;
+};
+
+}  // namespace firn

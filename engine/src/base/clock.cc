@@ -1,0 +1,43 @@
+#include "base/clock.h"
+
+#include <ctime>
+#include <random>
+
+namespace firn::base {
+namespace {
+
+class SystemClock final : public Clock {
+ public:
+  int64_t WallTimeMs() override {
+    timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return now.tv_sec * 1000 + now.tv_nsec / 1'000'000;
+  }
+  uint64_t MonotonicNanos() override {
+    timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
+  }
+};
+
+class SystemRandom final : public Random {
+ public:
+  uint64_t Next() override {
+    std::random_device device;  // getrandom or RDRAND: no state to share between threads
+    return (static_cast<uint64_t>(device()) << 32) | device();
+  }
+};
+
+}  // namespace
+
+Clock& Clock::System() {
+  static SystemClock clock;
+  return clock;
+}
+
+Random& Random::System() {
+  static SystemRandom random;
+  return random;
+}
+
+}  // namespace firn::base

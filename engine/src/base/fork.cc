@@ -1,0 +1,32 @@
+#include "base/fork.h"
+
+#include <pthread.h>
+
+#include <atomic>
+
+#include "base/check.h"
+
+namespace firn::base {
+namespace {
+
+std::atomic<uint64_t> generation{1};
+
+void InForkedChild() {
+  generation.fetch_add(1, std::memory_order_relaxed);
+}
+
+bool WatchForks() {
+  FIRN_CHECK(pthread_atfork(nullptr, nullptr, InForkedChild) == 0);
+  return true;
+}
+
+}  // namespace
+
+uint64_t ForkGeneration() {
+  // A fork before the first call needs no notice: nothing has kept a value yet.
+  static const bool watching = WatchForks();
+  static_cast<void>(watching);
+  return generation.load(std::memory_order_relaxed);
+}
+
+}  // namespace firn::base

@@ -1,0 +1,171 @@
+#include "db/cursor.h"
+
+#include <algorithm>
+
+namespace firn {
+namespace {
+
+// The smallest string above every string that starts with `prefix`; empty when there is none.
+std::string PrefixEnd(std::string prefix) {
+  while (!prefix.empty() && prefix.back() == '\xff') prefix.pop_back();
+  if (!prefix.empty()) prefix.back() = static_cast<char>(prefix.back() + 1);
+  return prefix;
+}
+
+std::string JoinKey(uint32_t namespace_id, std::string_view key) {
+  return std::string(IndexKey(namespace_id, key).view());
+}
+
+}  // namespace
+
+Cursor::Cursor(Store& store, uint32_t namespace_id, IteratorOptions options)
+    : store_(store), namespace_id_(namespace_id), keys_only_(options.keys_only) {
+  lower_ = JoinKey(namespace_id, options.prefix);
+  upper_ = PrefixEnd(lower_);
+  if (options.lower) lower_ = std::max(lower_, JoinKey(namespace_id, *options.lower));
+  if (options.upper) upper_ = std::min(upper_, JoinKey(namespace_id, *options.upper));
+  status_ = store_.CheckUsable();
+  broken_ = !status_.ok();
+  if (broken_) return;
+  if (options.snapshot != nullptr) {
+    revision_ = options.snapshot->revision();
+  } else {
+    revision_ = store_.AcquireView();
+    owns_view_ = true;
+  }
+}
+
+Cursor::~Cursor() {
+  if (owns_view_ && store_.CheckUsable().ok()) store_.ReleaseView(revision_);
+}
+
+bool Cursor::Ready() {
+  valid_ = false;
+  loaded_ = false;
+  value_.clear();
+  metadata_.clear();
+  if (broken_) return false;
+  status_ = store_.CheckUsable();
+  if (status_.ok() && !store_.IsAlive(namespace_id_)) status_ = base::NotFound("no such namespace");
+  broken_ = !status_.ok();
+  return !broken_;
+}
+
+std::string_view Cursor::key() const {
+  return valid_ ? page_.key(at_).substr(kNamespacePrefixBytes) : std::string_view();
+}
+
+void Cursor::LoadRecord() {
+  if (loaded_ || !valid_ || keys_only_) return;
+  loaded_ = true;
+  base::EpochGuard guard(store_.epochs());
+  status_ = store_.CheckServable(version_);
+  if (status_.ok()) status_ = store_.ReadRecord(page_.key(at_), version_, &value_, &metadata_);
+  if (!status_.ok() && !store_.IsAlive(namespace_id_)) {
+    status_ = base::NotFound("no such namespace");
+    broken_ = true;
+    valid_ = false;
+  }
+}
+
+std::string_view Cursor::value() {
+  LoadRecord();
+  return value_;
+}
+
+std::string_view Cursor::metadata() {
+  LoadRecord();
+  return metadata_;
+}
+
+bool Cursor::Accept() {
+  base::EpochGuard guard(store_.epochs());
+  const auto version = store_.LocateFrom(page_.key(at_), page_.entry(at_), revision_);
+  if (!version) return false;
+  version_ = *version;
+  valid_ = true;
+  return true;
+}
+
+void Cursor::SettleForward() {
+  for (;;) {
+    for (; at_ < page_.size(); ++at_) {
+      if (page_.key(at_) >= upper_) return;
+      if (Accept()) return;
+    }
+    if (!page_.has_high() || page_.high() >= upper_) return;
+    const std::string from(page_.high());
+    store_.tree().ReadLeaf(from, page_);
+    at_ = 0;
+    while (at_ < page_.size() && page_.key(at_) < from) ++at_;
+  }
+}
+
+void Cursor::SettleBackward() {
+  for (;;) {
+    for (; at_ < page_.size(); --at_) {  // wraps below zero to the page's end
+      if (page_.key(at_) < lower_) return;
+      if (Accept()) return;
+      if (at_ == 0) break;
+    }
+    const std::string before(page_.low());
+    if (before.empty() || before <= lower_) return;
+    store_.tree().ReadLeafBefore(before, page_);
+    at_ = page_.size();
+    while (at_ > 0 && page_.key(at_ - 1) >= before) --at_;
+    --at_;  // an empty page wraps and goes on with the leaf before
+  }
+}
+
+void Cursor::SeekForwardTo(const std::string& index_key) {
+  const std::string& from = std::max(index_key, lower_);
+  store_.tree().ReadLeaf(from, page_);
+  at_ = 0;
+  while (at_ < page_.size() && page_.key(at_) < from) ++at_;
+  SettleForward();
+}
+
+void Cursor::SeekBackwardBefore(const std::string& index_key) {
+  const std::string& before = std::min(index_key, upper_);
+  store_.tree().ReadLeafBefore(before, page_);
+  at_ = page_.size();
+  while (at_ > 0 && page_.key(at_ - 1) >= before) --at_;
+  --at_;
+  SettleBackward();
+}
+
+void Cursor::SeekToFirst() {
+  if (Ready()) SeekForwardTo(lower_);
+}
+
+void Cursor::SeekToLast() {
+  if (Ready()) SeekBackwardBefore(upper_);
+}
+
+void Cursor::Seek(std::string_view key) {
+  if (Ready()) SeekForwardTo(JoinKey(namespace_id_, key));
+}
+
+void Cursor::SeekForPrev(std::string_view key) {
+  // The smallest key above `key` is `key` with a zero byte after it.
+  if (Ready()) SeekBackwardBefore(JoinKey(namespace_id_, key) + '\0');
+}
+
+void Cursor::Next() {
+  if (!valid_ || !Ready()) return;
+  ++at_;
+  SettleForward();
+}
+
+void Cursor::Prev() {
+  if (!valid_ || !Ready()) return;
+  if (at_ == 0) {
+    const std::string before(page_.key(0));
+    SeekBackwardBefore(before);
+    return;
+  }
+  --at_;
+  SettleBackward();
+}
+
+}  // namespace firn

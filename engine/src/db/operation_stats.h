@@ -1,0 +1,64 @@
+// Counting operations without making threads share a cache line, and timing one in 16 of them.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+
+#include <firn/stats.h>
+
+#include "base/clock.h"
+#include "base/histogram.h"
+
+namespace firn {
+
+class OperationStats {
+ public:
+  LatencySummary Summary() const {
+    LatencySummary summary;
+    for (const Cell& cell : cells_) summary.count += cell.count.load(std::memory_order_relaxed);
+    summary.p50_ns = latencies_.Percentile(0.5);
+    summary.p99_ns = latencies_.Percentile(0.99);
+    summary.p999_ns = latencies_.Percentile(0.999);
+    summary.max_ns = latencies_.max();
+    return summary;
+  }
+
+ private:
+  friend class OperationTimer;
+  static constexpr uint64_t kTimeOneIn = 16;
+
+  struct alignas(64) Cell {
+    std::atomic<uint64_t> count{0};
+  };
+
+  static size_t CellOfThisThread() {
+    static std::atomic<size_t> next{0};
+    thread_local const size_t cell = next.fetch_add(1, std::memory_order_relaxed);
+    return cell;
+  }
+
+  std::array<Cell, 16> cells_;
+  base::Histogram latencies_;
+};
+
+// Counts the operation it lives through.
+class OperationTimer {
+ public:
+  OperationTimer(OperationStats& stats, base::Clock& clock) : stats_(stats), clock_(clock) {
+    auto& cell = stats_.cells_[OperationStats::CellOfThisThread() % stats_.cells_.size()];
+    const uint64_t before = cell.count.fetch_add(1, std::memory_order_relaxed);
+    if (before % OperationStats::kTimeOneIn == 0) began_nanos_ = clock_.MonotonicNanos();
+  }
+  ~OperationTimer() {
+    if (began_nanos_ != 0) stats_.latencies_.Add(clock_.MonotonicNanos() - began_nanos_);
+  }
+  OperationTimer(const OperationTimer&) = delete;
+
+ private:
+  OperationStats& stats_;
+  base::Clock& clock_;
+  uint64_t began_nanos_ = 0;
+};
+
+}  // namespace firn

@@ -1,0 +1,278 @@
+// Point reads: index, then tail buffer or one disk read, then the check.
+#include <algorithm>
+#include <cstring>
+
+#include "base/aligned_buffer.h"
+#include "db/store.h"
+
+namespace firn {
+namespace {
+
+absl::Status KeyNotFound() { return base::NotFound("no such key"); }
+
+absl::Status CheckReadKey(std::string_view key) {
+  if (!key.empty() && key.size() <= kKeyBytesMax) return absl::OkStatus();
+  return base::InvalidArgument("the key has " + std::to_string(key.size()) + " bytes; a key has 1 to 65535");
+}
+
+// Checks the record in `bytes` against what the index says it is.
+absl::StatusOr<format::Record> Verified(const log::Segment& segment, std::string_view index_key, const Version& version,
+                                        base::Bytes bytes) {
+  const auto decoded = format::DecodeRecord(bytes, segment.seed, version.entry.offset);
+  const bool matches = decoded && decoded->size_bytes == version.entry.size &&
+                       decoded->record.type == format::RecordType::kPut &&
+                       IndexKey(decoded->record.namespace_id, base::AsText(decoded->record.key)).view() == index_key;
+  const bool moved_expiry = (version.entry.flags & entry_flags::kExpiryChanged) != 0;
+  if (matches && (decoded->record.revision == version.entry.revision ||
+                  (moved_expiry && decoded->record.revision < version.entry.revision))) {
+    return decoded->record;
+  }
+  return base::DataLoss(segment.file->name() + " at offset " + std::to_string(version.entry.offset) + ": the record of " +
+                        std::to_string(version.entry.size) + " bytes does not verify");
+}
+
+}  // namespace
+
+std::optional<Version> Store::Locate(std::string_view index_key, uint64_t revision) const {
+  const auto entry = tree_->Find(index_key);
+  if (!entry) return std::nullopt;
+  return LocateFrom(index_key, *entry, revision);
+}
+
+std::optional<Version> Store::LocateFrom(std::string_view index_key, const index::Entry& newest, uint64_t revision) const {
+  Version version{newest, {}};
+  for (int turn = 0;; ++turn) {
+    if (version.entry.revision > revision) {
+      if ((version.entry.flags & entry_flags::kHasOlder) == 0) return std::nullopt;
+      const auto older = versions_->Find(index_key, revision);
+      if (!older) return std::nullopt;
+      version = *older;
+      break;
+    }
+    if ((version.entry.flags & entry_flags::kHasExpiry) == 0) break;
+    const auto expiry = expiries_->Find(index_key);
+    if (expiry && expiry->revision == version.entry.revision) {
+      version.expiry = Expiry::Unpack(*expiry);
+      break;
+    }
+    // A writer is between its two updates, or the entry is gone: look again.
+    base::SpinPause(turn);
+    const auto again = tree_->Find(index_key);
+    if (!again) return std::nullopt;
+    version.entry = *again;
+  }
+  if (version.is_tombstone()) return std::nullopt;
+  if (version.expiry.at_ms != 0 && version.expiry.at_ms <= clock_.NowMs()) return std::nullopt;
+  return version;
+}
+
+absl::Status Store::ReadRecord(std::string_view index_key, const Version& version, std::string* value,
+                               std::string* metadata) {
+  const log::Segment* segment = log_->segments().Find(version.entry.segment);
+  if (segment == nullptr) return base::NotFound("the segment of this version is not part of the store any more");
+  // The record is read to where its value will stand, so that a value the caller's string has room for is copied once.
+  std::string own;
+  std::string& buffer = value != nullptr ? *value : own;
+  buffer.resize(version.entry.size);
+  const base::MutableBytes bytes = std::as_writable_bytes(std::span(buffer.data(), buffer.size()));
+  FIRN_RETURN_IF_ERROR(log_->Read(version.entry.segment, version.entry.offset, bytes));
+  const auto record = Verified(*segment, index_key, version, bytes);
+  if (!record.ok()) {
+    buffer.clear();
+    return record.status();
+  }
+  if (metadata != nullptr) metadata->assign(base::AsText(record->metadata));
+  const size_t value_bytes = record->value.size();
+  std::memmove(bytes.data(), record->value.data(), value_bytes);
+  buffer.resize(value_bytes);
+  return absl::OkStatus();
+}
+
+// After a failed write nobody knows what of the newest changes will still be there at the next open.
+absl::Status Store::CheckServable(const Version& version) const {
+  if (version.entry.revision <= log_->durable_revision()) return absl::OkStatus();
+  return log_->health();
+}
+
+absl::Status Store::AwaitDurable(uint64_t revision) {
+  return options_.read_only ? absl::OkStatus() : log_->WaitDurable(revision);
+}
+
+absl::Status Store::Get(uint32_t namespace_id, std::string_view key, std::string* value, ValueInfo* info,
+                        const ReadOptions& options) {
+  OperationTimer timer(gets_, raw_clock_);
+  FIRN_RETURN_IF_ERROR(CheckUsable());
+  FIRN_RETURN_IF_ERROR(CheckReadKey(key));
+  if (!IsAlive(namespace_id)) return base::NotFound("no such namespace");
+  const absl::Status status = GetRecord(IndexKey(namespace_id, key).view(), options, value, info);
+  if (!status.ok()) value->clear();
+  return status;
+}
+
+absl::Status Store::GetRecord(std::string_view index_key, const ReadOptions& options, std::string* value,
+                              ValueInfo* info) {
+  uint64_t revision = 0;
+  {
+    base::EpochGuard guard(epochs_);
+    const uint64_t at = options.snapshot != nullptr ? options.snapshot->revision() : kNewest;
+    const uint64_t published = log_->published().Get();
+    const auto version = Locate(index_key, at);
+    revision = version ? version->entry.revision : std::min(published, at);
+    if (version) {
+      FIRN_RETURN_IF_ERROR(CheckServable(*version));
+      FIRN_RETURN_IF_ERROR(ReadRecord(index_key, *version, value, info != nullptr ? &info->metadata : nullptr));
+      user_bytes_read_.fetch_add(value->size(), std::memory_order_relaxed);
+      if (info != nullptr) {
+        info->revision = revision;
+        info->expires_at_ms = version->expiry.at_ms;
+        info->value_bytes = value->size();
+      }
+    } else if (!options.read_durable) {
+      return KeyNotFound();
+    } else {
+      value = nullptr;
+    }
+  }
+  if (options.read_durable) FIRN_RETURN_IF_ERROR(AwaitDurable(revision));
+  return value != nullptr ? absl::OkStatus() : KeyNotFound();
+}
+
+absl::StatusOr<bool> Store::Exists(uint32_t namespace_id, std::string_view key, const ReadOptions& options) {
+  FIRN_RETURN_IF_ERROR(CheckUsable());
+  FIRN_RETURN_IF_ERROR(CheckReadKey(key));
+  if (!IsAlive(namespace_id)) return base::NotFound("no such namespace");
+  const IndexKey index_key(namespace_id, key);
+  const uint64_t at = options.snapshot != nullptr ? options.snapshot->revision() : kNewest;
+  const uint64_t published = log_->published().Get();
+  std::optional<Version> version;
+  {
+    base::EpochGuard guard(epochs_);
+    version = Locate(index_key.view(), at);
+  }
+  if (version) FIRN_RETURN_IF_ERROR(CheckServable(*version));
+  if (options.read_durable) {
+    FIRN_RETURN_IF_ERROR(AwaitDurable(version ? version->entry.revision : std::min(published, at)));
+  }
+  return version.has_value();
+}
+
+std::vector<absl::StatusOr<std::string>> Store::MultiGet(uint32_t namespace_id, std::span<const std::string_view> keys,
+                                                         const ReadOptions& options) {
+  OperationTimer timer(multi_gets_, raw_clock_);
+  multi_get_keys_.fetch_add(keys.size(), std::memory_order_relaxed);
+  std::vector<absl::StatusOr<std::string>> results(keys.size(), KeyNotFound());
+  const auto fail_all = [&](const absl::Status& status) {
+    std::fill(results.begin(), results.end(), status);
+    return std::move(results);
+  };
+  if (absl::Status status = CheckUsable(); !status.ok()) return fail_all(status);
+  if (!IsAlive(namespace_id)) return fail_all(base::NotFound("no such namespace"));
+  if (keys.size() > kMultiGetKeysMax) {
+    return fail_all(base::InvalidArgument("MultiGet of " + std::to_string(keys.size()) + " keys; at most " +
+                                          std::to_string(kMultiGetKeysMax) + " at once"));
+  }
+
+  base::EpochGuard guard(epochs_);
+  std::vector<std::optional<Version>> found(keys.size());
+  std::vector<IndexKey> index_keys;
+  index_keys.reserve(keys.size());
+  for (size_t i = 0; i < keys.size(); ++i) {
+    const absl::Status valid = CheckReadKey(keys[i]);
+    if (!valid.ok()) results[i] = valid;
+    index_keys.emplace_back(namespace_id, valid.ok() ? keys[i] : std::string_view("\0", 1));
+  }
+
+  // The newest entries are the state at `revision` if none of them is newer and no tombstone newer than it has left the
+  // index meanwhile. Busy keys may need a few turns; then a view settles it.
+  constexpr int kOptimisticTurns = 4;
+  uint64_t revision = options.snapshot != nullptr ? options.snapshot->revision() : 0;
+  bool has_view = false;
+  for (int turn = 0;; ++turn) {
+    const bool last_turn = turn == kOptimisticTurns;
+    if (options.snapshot == nullptr) {
+      has_view = last_turn;
+      revision = last_turn ? AcquireView() : log_->published().Get();
+    }
+    bool consistent = true;
+    for (size_t i = 0; i < keys.size() && consistent; ++i) {
+      if (absl::IsInvalidArgument(results[i].status())) continue;
+      const auto entry = tree_->Find(index_keys[i].view());
+      if (entry && entry->revision > revision && options.snapshot == nullptr && !has_view) consistent = false;
+      found[i] = entry ? LocateFrom(index_keys[i].view(), *entry, revision) : std::nullopt;
+    }
+    consistent = consistent && erased_revision_.load(std::memory_order_seq_cst) <= revision;
+    if (consistent || has_view || options.snapshot != nullptr) break;
+  }
+
+  std::vector<io::ReadRequest> reads;
+  std::vector<size_t> read_of;      // which key each read is for
+  std::vector<base::AlignedBuffer> blocks;
+  const auto finish_reads = [&] {
+    if (reads.empty()) return;
+    disk_->ReadMany(reads);
+    for (size_t r = 0; r < reads.size(); ++r) {
+      const size_t i = read_of[r];
+      const Version& version = *found[i];
+      if (!reads[r].status.ok()) {
+        results[i] = reads[r].status;
+        continue;
+      }
+      const log::Segment* segment = log_->segments().Find(version.entry.segment);
+      const base::Bytes bytes = base::Bytes(reads[r].out).subspan(version.entry.offset - reads[r].offset, version.entry.size);
+      const auto record = Verified(*segment, index_keys[i].view(), version, bytes);
+      if (record.ok()) {
+        results[i] = std::string(base::AsText(record->value));
+      } else {
+        results[i] = record.status();
+      }
+    }
+    reads.clear();
+    read_of.clear();
+    blocks.clear();
+  };
+  constexpr uint64_t kBytesInFlightMax = uint64_t{4} << 20;
+  uint64_t bytes_in_flight = 0;
+  uint64_t newest = std::min(revision, log_->published().Get());
+  for (size_t i = 0; i < keys.size(); ++i) {
+    if (!found[i]) continue;
+    const Version& version = *found[i];
+    if (absl::Status status = CheckServable(version); !status.ok()) {
+      results[i] = status;
+      continue;
+    }
+    const log::Segment* segment = log_->segments().Find(version.entry.segment);
+    std::string record_bytes(version.entry.size, '\0');
+    const base::MutableBytes out = std::as_writable_bytes(std::span(record_bytes.data(), record_bytes.size()));
+    if (segment == nullptr || !segment->overlays.empty() || log_->ReadResident(version.entry.segment, version.entry.offset, out)) {
+      std::string value;
+      const absl::Status status = ReadRecord(index_keys[i].view(), version, &value, nullptr);
+      if (status.ok()) {
+        results[i] = std::move(value);
+      } else {
+        results[i] = status;
+      }
+      continue;
+    }
+    const uint64_t begin = base::RoundDown(version.entry.offset, io::File::kAlignmentBytes);
+    const uint64_t end = base::RoundUp(uint64_t{version.entry.offset} + version.entry.size, io::File::kAlignmentBytes);
+    if (bytes_in_flight + (end - begin) > kBytesInFlightMax) {
+      finish_reads();
+      bytes_in_flight = 0;
+    }
+    blocks.emplace_back(end - begin);
+    reads.push_back({segment->file.get(), begin, blocks.back().bytes().first(end - begin), {}});
+    read_of.push_back(i);
+    bytes_in_flight += end - begin;
+  }
+  finish_reads();
+  if (has_view) ReleaseView(revision);
+  if (options.read_durable) {
+    if (absl::Status status = AwaitDurable(newest); !status.ok()) return fail_all(status);
+  }
+  for (const auto& result : results) {
+    if (result.ok()) user_bytes_read_.fetch_add(result->size(), std::memory_order_relaxed);
+  }
+  return results;
+}
+
+}  // namespace firn

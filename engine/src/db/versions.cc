@@ -1,0 +1,92 @@
+#include "db/versions.h"
+
+#include <algorithm>
+#include <utility>
+
+#include <absl/strings/string_view.h>
+
+#include "base/hash.h"
+
+namespace firn {
+namespace {
+
+absl::string_view ToAbsl(std::string_view text) { return {text.data(), text.size()}; }
+
+}  // namespace
+
+Versions::Shard& Versions::ShardOf(std::string_view index_key) const {
+  return shards_[base::Hash64(base::AsBytes(index_key)) % kShards];
+}
+
+uint64_t Versions::AcquireView() {
+  uint64_t revision;
+  {
+    base::MutexLock lock(views_mutex_);
+    views_.fetch_add(1, std::memory_order_seq_cst);
+    revision = log_.LastReserved();
+    revisions_.insert(revision);
+  }
+  log_.published().WaitFor(revision);
+  return revision;
+}
+
+void Versions::ReleaseView(uint64_t revision, const Dropped& dropped) {
+  uint64_t bound;
+  {
+    base::MutexLock lock(views_mutex_);
+    const bool was_oldest = *revisions_.begin() == revision;
+    revisions_.erase(revisions_.find(revision));
+    views_.fetch_sub(1, std::memory_order_seq_cst);
+    if (!was_oldest) return;
+    // Without views the bound is what has been reserved: a later view and the writers it makes keep versions are above.
+    bound = revisions_.empty() ? log_.LastReserved() : *revisions_.begin();
+  }
+  if (kept() != 0) Prune(bound, dropped);
+}
+
+void Versions::Keep(std::string_view index_key, const Version& old, uint64_t replaced_by) {
+  Shard& shard = ShardOf(index_key);
+  base::MutexLock lock(shard.mutex);
+  shard.chains[ToAbsl(index_key)].push_back({old, replaced_by});
+  kept_.fetch_add(1, std::memory_order_relaxed);
+}
+
+std::optional<Version> Versions::Find(std::string_view index_key, uint64_t revision) const {
+  Shard& shard = ShardOf(index_key);
+  base::MutexLock lock(shard.mutex);
+  const auto chain = shard.chains.find(ToAbsl(index_key));
+  if (chain == shard.chains.end()) return std::nullopt;
+  for (auto kept = chain->second.rbegin(); kept != chain->second.rend(); ++kept) {
+    if (kept->version.entry.revision <= revision && kept->replaced_by > revision) return kept->version;
+  }
+  return std::nullopt;
+}
+
+// Lets go of every version that was replaced at or below `bound`, the oldest view's revision.
+void Versions::Prune(uint64_t bound, const Dropped& dropped) {
+  for (Shard& shard : shards_) {
+    std::vector<Version> released;
+    std::vector<std::pair<std::string, uint64_t>> ended;
+    {
+      base::MutexLock lock(shard.mutex);
+      for (auto chain = shard.chains.begin(); chain != shard.chains.end();) {
+        std::vector<Kept>& kept = chain->second;
+        const uint64_t newest = kept.back().replaced_by;
+        const auto needed = std::find_if(kept.begin(), kept.end(), [bound](const Kept& k) { return k.replaced_by > bound; });
+        for (auto k = kept.begin(); k != needed; ++k) released.push_back(k->version);
+        kept_.fetch_sub(static_cast<uint64_t>(needed - kept.begin()), std::memory_order_relaxed);
+        kept.erase(kept.begin(), needed);
+        if (kept.empty()) {
+          ended.emplace_back(chain->first, newest);
+          shard.chains.erase(chain++);
+        } else {
+          ++chain;
+        }
+      }
+    }
+    for (const Version& version : released) dropped.release(version);
+    for (const auto& [key, revision] : ended) dropped.erase_tombstone(key, revision);
+  }
+}
+
+}  // namespace firn

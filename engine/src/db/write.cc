@@ -1,0 +1,340 @@
+// All changes: check, lock, condition, reserve, encode, publish, wait.
+#include <algorithm>
+
+#include <absl/container/flat_hash_map.h>
+#include <absl/strings/string_view.h>
+
+#include "base/hash.h"
+#include "db/store.h"
+
+namespace firn {
+namespace {
+
+using Kind = Batch::Operation::Kind;
+
+absl::Status CheckKey(std::string_view key) {
+  if (key.size() < kKeyBytesMin) return base::InvalidArgument("the key is empty; a key has 1 to 65535 bytes");
+  if (key.size() > kKeyBytesMax) {
+    return base::InvalidArgument("the key has " + std::to_string(key.size()) + " bytes; a key has 1 to 65535");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckOperation(const WriteOperation& operation) {
+  FIRN_RETURN_IF_ERROR(CheckKey(operation.key));
+  if (operation.value.size() > kValueBytesMax) {
+    return base::InvalidArgument("the value has " + std::to_string(operation.value.size()) +
+                                 " bytes; a value has at most " + std::to_string(kValueBytesMax));
+  }
+  if (operation.metadata.size() > kMetadataBytesMax) {
+    return base::InvalidArgument("the metadata has " + std::to_string(operation.metadata.size()) +
+                                 " bytes; at most " + std::to_string(kMetadataBytesMax) + " are allowed");
+  }
+  if (operation.expires_at_ms < 0 || operation.expires_at_ms > kExpiryMsMax) {
+    return base::InvalidArgument("the expiry " + std::to_string(operation.expires_at_ms) +
+                                 " is out of range; it is milliseconds since 1970, 0 (never) to " +
+                                 std::to_string(kExpiryMsMax));
+  }
+  return absl::OkStatus();
+}
+
+format::RecordType TypeOf(Kind kind) {
+  switch (kind) {
+    case Kind::kPut:
+      return format::RecordType::kPut;
+    case Kind::kDelete:
+      return format::RecordType::kDelete;
+    case Kind::kSetExpiry:
+      return format::RecordType::kExpiryChange;
+  }
+  return format::RecordType::kPadding;
+}
+
+}  // namespace
+
+// A change on its way: what was asked, what the key is now, and the record it becomes.
+struct Store::Planned {
+  explicit Planned(const WriteOperation& asked)
+      : operation(asked), key(asked.namespace_id, asked.key) {}
+
+  WriteOperation operation;
+  IndexKey key;
+  std::optional<Version> current;  // visible before the change
+  bool writes = true;              // false: nothing to do, or a later operation of the batch on the key counts
+  format::Record record;
+  uint64_t record_bytes = 0;
+  index::Entry place;  // of the record once it has one
+};
+
+base::Mutex& Store::StripeOf(std::string_view index_key) const {
+  return stripes_[base::Hash64(base::AsBytes(index_key)) % kStripes];
+}
+
+absl::StatusOr<Revision> Store::Write(const WriteOperation& operation, Durability durability) {
+  OperationTimer timer(operation.kind == Kind::kDelete ? deletes_ : puts_, raw_clock_);
+  FIRN_RETURN_IF_ERROR(CheckWritable());
+  FIRN_RETURN_IF_ERROR(CheckOperation(operation));
+  Planned planned(operation);
+  return Commit({&planned, 1}, durability);
+}
+
+absl::StatusOr<Revision> Store::Apply(const Batch& batch, Durability durability) {
+  OperationTimer timer(batches_, raw_clock_);
+  FIRN_RETURN_IF_ERROR(CheckWritable());
+  if (batch.payload_bytes() > kBatchBytesMax) {
+    return base::InvalidArgument("the batch has " + std::to_string(batch.payload_bytes()) +
+                                 " bytes of keys, metadata and values; at most " + std::to_string(kBatchBytesMax) +
+                                 " are allowed");
+  }
+  std::vector<Planned> planned;
+  planned.reserve(batch.size());
+  for (const Batch::Operation& o : batch.operations()) {
+    const WriteOperation operation{.kind = o.kind, .namespace_id = o.namespace_id, .key = batch.key(o),
+                                   .value = batch.value(o), .metadata = batch.metadata(o),
+                                   .expires_at_ms = o.expires_at_ms, .condition = o.condition};
+    FIRN_RETURN_IF_ERROR(CheckOperation(operation));
+    planned.emplace_back(operation);
+  }
+  // The last operation on a key counts; an expiry change after a put of the same batch becomes part of the put.
+  absl::flat_hash_map<absl::string_view, Planned*> last;
+  for (Planned& each : planned) {
+    const std::string_view key = each.key.view();
+    const auto [at, is_new] = last.try_emplace(absl::string_view(key.data(), key.size()), &each);
+    if (is_new) continue;
+    Planned& earlier = *at->second;
+    if (each.operation.kind == Kind::kSetExpiry && earlier.operation.kind == Kind::kDelete) {
+      return base::NotFound("an expiry change follows the delete of the same key in the batch");
+    }
+    if (each.operation.kind == Kind::kSetExpiry && earlier.operation.kind == Kind::kPut) {
+      earlier.operation.expires_at_ms = each.operation.expires_at_ms;
+      each.writes = false;
+    } else {
+      earlier.writes = false;
+      at->second = &each;
+    }
+  }
+  return Commit(planned, durability);
+}
+
+absl::StatusOr<Revision> Store::Commit(std::span<Planned> planned, Durability durability) {
+  std::vector<base::Mutex*> stripes;
+  base::Mutex* only_stripe = nullptr;
+  if (planned.size() == 1) {
+    only_stripe = &StripeOf(planned[0].key.view());
+    only_stripe->Lock();
+  } else {
+    for (const Planned& each : planned) stripes.push_back(&StripeOf(each.key.view()));
+    std::sort(stripes.begin(), stripes.end());
+    stripes.erase(std::unique(stripes.begin(), stripes.end()), stripes.end());
+    for (base::Mutex* stripe : stripes) stripe->Lock();
+  }
+
+  const auto locked_part = [&]() -> absl::StatusOr<Revision> {
+    for (Planned& each : planned) FIRN_RETURN_IF_ERROR(Plan(each));
+    FIRN_RETURN_IF_ERROR(CheckRoom(planned));
+    std::vector<Planned*> effective;
+    effective.reserve(planned.size());
+    for (Planned& each : planned) {
+      if (each.writes) effective.push_back(&each);
+    }
+    if (effective.empty()) return log_->published().Get();
+    return Append(planned, effective);
+  };
+  auto revision = locked_part();
+
+  if (only_stripe != nullptr) only_stripe->Unlock();
+  for (base::Mutex* stripe : stripes) stripe->Unlock();
+  if (!revision.ok()) return revision;
+
+  // Whoever was told of this write finds it in every later read, multi-key reads included.
+  log_->published().WaitFor(*revision);
+  for (const Planned& each : planned) {
+    const bool unseen = each.writes && each.operation.kind == Kind::kDelete && (each.place.flags & entry_flags::kHasOlder) == 0;
+    if (unseen) EraseTombstone(each.key.view(), *revision);
+  }
+  if (durability == Durability::kSynced) FIRN_RETURN_IF_ERROR(log_->WaitDurable(*revision));
+  return revision;
+}
+
+// The key's lock is held: looks at what is there and decides what to write.
+absl::Status Store::Plan(Planned& planned) const {
+  const WriteOperation& operation = planned.operation;
+  if (!IsAlive(operation.namespace_id)) {
+    return base::NotFound("namespace " + std::to_string(operation.namespace_id) + " does not exist (any more)");
+  }
+  base::EpochGuard guard(const_cast<Store*>(this)->epochs_);
+  planned.current = Locate(planned.key.view(), kNewest);
+  const bool present = planned.current.has_value();
+  switch (operation.condition.kind()) {
+    case Condition::Kind::kNone:
+      break;
+    case Condition::Kind::kAbsent:
+      if (present) return base::FailedPrecondition("condition failed: the key is present");
+      break;
+    case Condition::Kind::kPresent:
+      if (!present) return base::FailedPrecondition("condition failed: the key is absent");
+      break;
+    case Condition::Kind::kRevisionEquals:
+      if (!present) return base::FailedPrecondition("condition failed: the key is absent");
+      if (planned.current->entry.revision != operation.condition.revision()) {
+        return base::FailedPrecondition("condition failed: the key's revision is " +
+                                        std::to_string(planned.current->entry.revision) + ", not " +
+                                        std::to_string(operation.condition.revision()));
+      }
+  }
+  if (!planned.writes) return absl::OkStatus();
+  if (operation.kind == Kind::kSetExpiry && !present) return base::NotFound("the key whose expiry is to change is absent");
+  // An expired put that has not been swept yet is already a tombstone: deleting it writes nothing either.
+  if (operation.kind == Kind::kDelete && !present) planned.writes = false;
+
+  planned.record = {.type = TypeOf(operation.kind), .namespace_id = operation.namespace_id,
+                    .expires_at_ms = operation.kind == Kind::kDelete ? 0 : operation.expires_at_ms,
+                    .key = base::AsBytes(operation.key)};
+  if (operation.kind == Kind::kPut) {
+    planned.record.metadata = base::AsBytes(operation.metadata);
+    planned.record.value = base::AsBytes(operation.value);
+  }
+  planned.record_bytes = format::RecordSize(planned.record);
+  return absl::OkStatus();
+}
+
+// Room in the index for keys that are new. Deletes and changes of present keys need none.
+absl::Status Store::CheckRoom(std::span<const Planned> planned) const {
+  uint64_t needed = 0;
+  for (const Planned& each : planned) {
+    constexpr uint64_t kEntryBytes = 96;  // with its share of a half-full node
+    if (each.writes && each.operation.kind == Kind::kPut && !each.current) needed += kEntryBytes + each.key.view().size();
+  }
+  if (needed == 0) return absl::OkStatus();
+  constexpr uint64_t kBuffersBytes = uint64_t{4} << 20;
+  const uint64_t limit = options_.memory_budget_bytes - kBuffersBytes;
+  const uint64_t used = tree_->memory_bytes() + expiries_->memory_bytes();
+  if (used + needed <= limit) return absl::OkStatus();
+  return base::ResourceExhausted("the index takes " + std::to_string(used) +
+                                 " bytes and has no room for a new key; raise memory_budget_bytes (now " +
+                                 std::to_string(options_.memory_budget_bytes) + ") or delete keys");
+}
+
+absl::StatusOr<Revision> Store::Append(std::span<Planned> planned, const std::vector<Planned*>& effective) {
+  uint64_t bytes = 0, key_bytes = 0, user_bytes = 0;
+  for (const Planned* each : effective) {
+    bytes += each->record_bytes;
+    key_bytes += each->operation.key.size();
+    user_bytes += each->operation.key.size() + each->record.value.size() + each->record.metadata.size();
+  }
+  static_cast<void>(planned);
+  FIRN_ASSIGN_OR_RETURN(const log::Log::Slot slot,
+                        log_->Reserve(bytes, static_cast<uint32_t>(effective.size()), key_bytes));
+  // From here on the revision is drawn: it must be published whatever happens.
+  const bool keep = versions_->AnyView();
+  uint64_t at = 0;
+  for (Planned* each : effective) {
+    each->record.revision = slot.revision;
+    each->record.flags = each == effective.back() ? 0 : format::record_flags::kInBatch;
+    const auto offset = static_cast<uint32_t>(slot.offset + at);
+    format::EncodeRecord(each->record, *slot.seed, offset, slot.memory + at);
+    each->place = {.segment = slot.segment, .offset = offset, .size = static_cast<uint32_t>(each->record_bytes),
+                   .revision = slot.revision};
+    at += each->record_bytes;
+    if (each->operation.kind == Kind::kDelete) {
+      slot.owner->tombstones.fetch_add(1, std::memory_order_relaxed);
+    } else {
+      slot.owner->live_records.fetch_add(1, std::memory_order_relaxed);
+      slot.owner->live_bytes.fetch_add(static_cast<int64_t>(each->record_bytes), std::memory_order_relaxed);
+    }
+  }
+  log_->Complete(slot);
+  if (slot.publish_after_write) {
+    if (absl::Status status = log_->WaitWritten(slot.revision); !status.ok()) {
+      log_->published().Publish(slot.revision);
+      return status;
+    }
+  }
+  for (Planned* each : effective) Publish(*each, slot.revision, keep);
+  log_->published().Publish(slot.revision);
+  user_bytes_written_.fetch_add(user_bytes, std::memory_order_relaxed);
+  return slot.revision;
+}
+
+// Makes the change visible. What it replaces is kept for views, or its record is dead from here on.
+void Store::Publish(Planned& planned, uint64_t revision, bool keep) {
+  const std::string_view key = planned.key.view();
+  const std::optional<index::Entry> replaced = tree_->Find(key);
+  std::optional<Version> old;
+  if (replaced) {
+    old = Version{*replaced, {}};
+    if ((replaced->flags & entry_flags::kHasExpiry) != 0) {
+      if (const auto expiry = expiries_->Find(key)) old->expiry = Expiry::Unpack(*expiry);
+    }
+  }
+  index::Entry entry = planned.place;
+  Expiry expiry{.at_ms = planned.operation.expires_at_ms, .revision = revision};
+  switch (planned.operation.kind) {
+    case Kind::kPut:
+      if (expiry.at_ms != 0) entry.flags |= entry_flags::kHasExpiry;
+      break;
+    case Kind::kDelete:
+      entry.flags |= entry_flags::kTombstone;
+      break;
+    case Kind::kSetExpiry:
+      // The value stays where it is; the change's own record must live as long as the value does.
+      expiry.change_segment = entry.segment;
+      expiry.change_size = entry.size;
+      entry = planned.current->entry;
+      entry.revision = revision;
+      entry.flags = entry_flags::kHasExpiry | entry_flags::kExpiryChanged;
+      AddReference(entry.segment, entry.size);
+  }
+  if (old && keep) versions_->Keep(key, *old, revision);
+  if (old && (keep || (old->entry.flags & entry_flags::kHasOlder) != 0)) entry.flags |= entry_flags::kHasOlder;
+  planned.place.flags = entry.flags;
+
+  // Readers match the two tables by revision and look again while they disagree.
+  const bool has_expiry = (entry.flags & entry_flags::kHasExpiry) != 0;
+  if (has_expiry) expiries_->Upsert(key, expiry.Pack());
+  tree_->Upsert(key, entry);
+  if (!has_expiry && old && (old->entry.flags & entry_flags::kHasExpiry) != 0) expiries_->Erase(key);
+  if (old && !keep) DropVersion(*old);
+}
+
+// Takes a tombstone out of the index once no read can need it: everything up to its revision is published, and no
+// view is older.
+void Store::EraseTombstone(std::string_view index_key, uint64_t revision) {
+  const auto entry = tree_->Find(index_key);
+  if (!entry || entry->revision != revision || (entry->flags & entry_flags::kTombstone) == 0) return;
+  uint64_t seen = erased_revision_.load(std::memory_order_seq_cst);
+  while (seen < revision && !erased_revision_.compare_exchange_weak(seen, revision, std::memory_order_seq_cst)) {
+  }
+  tree_->Erase(index_key, revision);
+}
+
+void Store::AddReference(uint32_t segment, uint32_t size) {
+  base::EpochGuard guard(epochs_);
+  if (log::Segment* found = log_->segments().Find(segment)) {
+    found->live_records.fetch_add(1, std::memory_order_relaxed);
+    found->live_bytes.fetch_add(size, std::memory_order_relaxed);
+  }
+}
+
+void Store::DropReference(uint32_t segment, uint32_t size) {
+  base::EpochGuard guard(epochs_);
+  if (log::Segment* found = log_->segments().Find(segment)) {
+    found->live_bytes.fetch_sub(size, std::memory_order_relaxed);
+    found->live_records.fetch_sub(1, std::memory_order_release);
+  }
+}
+
+void Store::DropVersion(const Version& version) {
+  if (version.is_tombstone()) return;
+  DropReference(version.entry.segment, version.entry.size);
+  if (version.expiry.change_segment != 0) DropReference(version.expiry.change_segment, version.expiry.change_size);
+}
+
+Versions::Dropped Store::DropCallbacks() {
+  return {.release = [this](const Version& version) { DropVersion(version); },
+          .erase_tombstone = [this](std::string_view key, uint64_t revision) { EraseTombstone(key, revision); }};
+}
+
+void Store::ReleaseView(uint64_t revision) { versions_->ReleaseView(revision, DropCallbacks()); }
+
+}  // namespace firn

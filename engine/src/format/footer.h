@@ -1,0 +1,112 @@
+// Footers: the directory of every record of a sealed segment, written once. With it a store opens without
+// reading data.
+//
+// A footer starts at the block after the last unit. Entries are sorted by (namespace, key, revision) and
+// prefix-compressed; control records are left out, except through the counters. The trailer is the last
+// kTrailerBytes of the file and names where the footer starts, so that one read of the file's end usually
+// finds all of it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/coding.h"
+#include "base/status.h"
+#include "format/layout.h"
+#include "format/record.h"
+
+namespace firn::format {
+
+inline constexpr size_t kTrailerBytes = 64;
+
+// Whether records of this type have a directory entry. Padding has none, control records are carried by the
+// summary.
+bool HasDirectoryEntry(RecordType type);
+
+// One record, as the footer knows it.
+struct DirectoryEntry {
+  uint32_t namespace_id = 0;
+  std::string_view key;
+  RecordType type = RecordType::kPadding;
+  uint8_t flags = 0;
+  uint32_t offset = 0;  // in the segment
+  uint32_t size = 0;    // of the record
+  uint64_t revision = 0;
+  int64_t expires_at_ms = 0;       // encoded only with kHasExpiry, which the builder sets by itself
+  std::string_view value_pointer;  // encoded; empty without kValuePointer
+};
+
+struct FooterSummary {
+  SegmentId segment = kNoSegment;
+  uint32_t units_end = 0;                          // where the units end and the footer starts
+  uint64_t records = 0;                            // entries in the directory; the builder fills it in
+  uint64_t first_revision = 0, last_revision = 0;  // over all records, control records included
+  int64_t time_ms_max = 0;                         // the newest unit's time
+  LiveIds live_ids;                                // the segment's own first record
+  std::vector<SegmentId> retired;                  // by its retire records
+  std::vector<Position> cuts;                      // by its cut records
+};
+
+// Collects entries as units are flushed, in any order; compact, because a full segment's worth is held in
+// memory.
+class FooterBuilder {
+ public:
+  void Add(const DirectoryEntry& entry);
+  // The whole footer, from the block after the last unit to the end of the file: a multiple of kBlockBytes,
+  // trailer at its very end. Sorts, in 16 more bytes per entry, and leaves the builder empty. Every entry
+  // lies below summary.units_end and within the summary's revisions.
+  std::string Finish(const FooterSummary& summary, const ChecksumSeed& seed);
+
+  // What the builder holds, room for growth included.
+  uint64_t memory_bytes() const { return arena_.capacity() + positions_.capacity() * sizeof(positions_[0]); }
+  uint64_t entries() const { return positions_.size(); }
+
+ private:
+  void AppendDirectory(std::string& footer, const FooterSummary& summary) const;
+
+  std::string arena_;
+  std::vector<uint32_t> positions_;  // of each entry's start in arena_
+};
+
+struct Trailer {
+  uint32_t footer_offset = 0;  // == units_end
+  uint32_t footer_bytes = 0;   // trailer included
+  uint64_t file_bytes = 0;     // the file's length when sealed; a trailer found elsewhere is not one
+};
+// `end` is the last kTrailerBytes of a file of `file_bytes`.
+std::optional<Trailer> DecodeTrailer(base::Bytes end, const ChecksumSeed& seed, uint64_t file_bytes);
+
+// A whole footer, verified. The reader keeps the bytes; entries are views into it (keys into the reader's
+// scratch).
+class FooterReader {
+ public:
+  // `bytes` starts at the footer's offset and is footer_bytes long. Nothing when any checksum or field is
+  // wrong: whoever asks falls back to scanning.
+  static std::optional<FooterReader> Open(std::string bytes, const Trailer& trailer, const ChecksumSeed& seed,
+                                          SegmentId segment);
+
+  const FooterSummary& summary() const { return summary_; }
+  // Walks the directory in order. `entry`'s views are valid until the next call. False at the end.
+  bool Next(DirectoryEntry& entry);
+  void Rewind();
+
+ private:
+  FooterReader() = default;
+  bool ReadHead(const Trailer& trailer, SegmentId segment);
+
+  std::string bytes_;
+  FooterSummary summary_;
+  size_t directory_begin_ = 0, directory_end_ = 0;
+  size_t position_ = 0;
+  // The entry before `position_`: the next one is encoded against it and sorts after it.
+  uint32_t namespace_id_ = 0;
+  uint64_t revision_ = 0;
+  uint32_t offset_ = 0;
+  std::string key_;
+};
+
+}  // namespace firn::format

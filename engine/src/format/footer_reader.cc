@@ -1,0 +1,183 @@
+#include <firn/limits.h>
+
+#include "format/footer_layout.h"
+
+namespace firn::format {
+namespace {
+
+using namespace footer_layout;
+
+// What a directory entry says before its key suffix and value pointer.
+struct EntryHead {
+  RecordType type;
+  uint8_t flags;
+  uint64_t namespace_step, shared, suffix, offset, size, revision_step, expires_at_ms, pointer_size;
+};
+
+EntryHead ReadEntryHead(base::Reader& reader) {
+  EntryHead head;
+  head.type = static_cast<RecordType>(reader.Fixed<uint8_t>());
+  head.flags = reader.Fixed<uint8_t>();
+  head.namespace_step = reader.Varint();
+  head.shared = reader.Varint();
+  head.suffix = reader.Varint();
+  head.offset = reader.Varint();
+  head.size = reader.Varint();
+  head.revision_step = reader.Varint();
+  head.expires_at_ms = (head.flags & record_flags::kHasExpiry) != 0 ? reader.Varint() : 0;
+  head.pointer_size = (head.flags & record_flags::kValuePointer) != 0 ? reader.Varint() : 0;
+  return head;
+}
+
+// All that can be said of an entry without the one before it. Sums are of numbers that were bounded first.
+bool IsPlausible(const EntryHead& head, const FooterSummary& summary) {
+  if (!HasDirectoryEntry(head.type) || (head.flags & ~record_flags::kAll) != 0) return false;
+  if ((head.flags & record_flags::kHasExpiry) != 0 &&
+      (head.expires_at_ms == 0 || head.expires_at_ms > uint64_t{kExpiryMsMax})) {
+    return false;
+  }
+  if (head.shared > kKeyBytesMax || head.suffix > kKeyBytesMax - head.shared) return false;
+  if (head.shared + head.suffix < kKeyBytesMin) return false;
+  if (head.size > summary.units_end || head.offset > summary.units_end - head.size) return false;
+  return head.revision_step <= summary.last_revision - summary.first_revision;
+}
+
+base::Bytes Covered(base::Bytes trailer) {
+  return trailer.subspan(kVersionAt);
+}
+
+}  // namespace
+
+std::optional<Trailer> DecodeTrailer(base::Bytes end, const ChecksumSeed& seed, uint64_t file_bytes) {
+  if (end.size() != kTrailerBytes || file_bytes < kTrailerBytes) return std::nullopt;
+  const std::byte* const at = end.data();
+  if (base::LoadLe<uint64_t>(at + kMagicAt) != kTrailerMagic) return std::nullopt;
+  if (base::LoadLe<uint64_t>(at + kChecksumAt) !=
+      base::Hash64(Covered(end), seed.At(file_bytes - kTrailerBytes))) {
+    return std::nullopt;
+  }
+  if (base::LoadLe<uint32_t>(at + kVersionAt) != kFormatVersion) return std::nullopt;
+  if (!IsZero(end.subspan(trailer::kFieldsEnd))) return std::nullopt;
+  Trailer trailer;
+  trailer.footer_offset = base::LoadLe<uint32_t>(at + trailer::kFooterOffsetAt);
+  trailer.footer_bytes = base::LoadLe<uint32_t>(at + trailer::kFooterBytesAt);
+  trailer.file_bytes = base::LoadLe<uint64_t>(at + trailer::kFileBytesAt);
+  if (trailer.file_bytes != file_bytes ||
+      uint64_t{trailer.footer_offset} + trailer.footer_bytes != file_bytes ||
+      trailer.footer_offset % kBlockBytes != 0 || trailer.footer_bytes % kBlockBytes != 0 ||
+      trailer.footer_bytes < head::kHeadBytes + kTrailerBytes) {
+    return std::nullopt;
+  }
+  return trailer;
+}
+
+std::optional<FooterReader> FooterReader::Open(std::string bytes, const Trailer& trailer,
+                                               const ChecksumSeed& seed, SegmentId segment) {
+  const base::Bytes all = base::AsBytes(bytes);
+  if (all.size() != trailer.footer_bytes || all.size() < head::kHeadBytes + kTrailerBytes)
+    return std::nullopt;
+  const base::Bytes body = all.first(all.size() - kTrailerBytes);
+  // The caller read the trailer on its own, perhaps at another time: these bytes have to say the same.
+  const base::Bytes end = all.last(kTrailerBytes);
+  const std::optional<Trailer> own = DecodeTrailer(end, seed, trailer.file_bytes);
+  if (!own || own->footer_offset != trailer.footer_offset || own->footer_bytes != trailer.footer_bytes ||
+      base::LoadLe<SegmentId>(end.data() + trailer::kSegmentAt) != segment ||
+      base::LoadLe<uint64_t>(end.data() + trailer::kBodyChecksumAt) !=
+          base::Hash64(body, seed.At(trailer.footer_offset))) {
+    return std::nullopt;
+  }
+
+  std::optional<FooterReader> reader{FooterReader()};
+  reader->bytes_ = std::move(bytes);
+  if (!reader->ReadHead(trailer, segment)) return std::nullopt;
+  // The whole directory is walked once, so that Next() can say "the end" and mean it.
+  uint64_t records = 0;
+  reader->Rewind();
+  for (DirectoryEntry entry; reader->Next(entry);) ++records;
+  if (reader->position_ != reader->directory_end_ || records != reader->summary_.records) return std::nullopt;
+  reader->Rewind();
+  return reader;
+}
+
+bool FooterReader::ReadHead(const Trailer& trailer, SegmentId segment) {
+  const base::Bytes body = base::AsBytes(bytes_).first(bytes_.size() - kTrailerBytes);
+  const std::byte* const at = body.data();
+  if (base::LoadLe<uint64_t>(at + kMagicAt) != kHeadMagic) return false;
+  summary_.segment = base::LoadLe<SegmentId>(at + head::kSegmentAt);
+  summary_.units_end = base::LoadLe<uint32_t>(at + head::kUnitsEndAt);
+  summary_.records = base::LoadLe<uint64_t>(at + head::kRecordsAt);
+  summary_.first_revision = base::LoadLe<uint64_t>(at + head::kFirstRevisionAt);
+  summary_.last_revision = base::LoadLe<uint64_t>(at + head::kLastRevisionAt);
+  summary_.time_ms_max = base::LoadLe<int64_t>(at + head::kTimeMsMaxAt);
+  if (summary_.segment != segment || summary_.units_end != trailer.footer_offset ||
+      summary_.first_revision > summary_.last_revision) {
+    return false;
+  }
+
+  base::Reader parts(body.subspan(head::kHeadBytes));
+  std::optional<LiveIds> live = DecodeLiveIds(parts.Take(base::LoadLe<uint32_t>(at + head::kLiveIdsBytesAt)));
+  auto retired = DecodeRetireList(parts.Take(base::LoadLe<uint32_t>(at + head::kRetiredBytesAt)));
+  auto cuts = DecodeCutList(parts.Take(base::LoadLe<uint32_t>(at + head::kCutsBytesAt)));
+  if (!live || !retired || !cuts || !parts.ok()) return false;
+  summary_.live_ids = std::move(*live);
+  summary_.retired = std::move(*retired);
+  summary_.cuts = std::move(*cuts);
+
+  directory_begin_ = body.size() - parts.remaining();
+  parts.Take(base::LoadLe<uint32_t>(at + head::kDirectoryBytesAt));
+  if (!parts.ok()) return false;
+  directory_end_ = body.size() - parts.remaining();
+  return IsZero(body.subspan(directory_end_));
+}
+
+bool FooterReader::Next(DirectoryEntry& entry) {
+  if (position_ == directory_end_) return false;
+  base::Reader reader(base::AsBytes(bytes_).subspan(position_, directory_end_ - position_));
+  const EntryHead head = ReadEntryHead(reader);
+  const std::string_view suffix = base::AsText(reader.Take(head.suffix));
+  const std::string_view pointer = base::AsText(reader.Take(head.pointer_size));
+  if (!reader.ok() || !IsPlausible(head, summary_)) return false;
+
+  const bool is_first = position_ == directory_begin_;
+  const uint64_t revision = summary_.first_revision + head.revision_step;
+  const bool same_namespace = head.namespace_step == 0 && !is_first;
+  if (head.namespace_step > UINT32_MAX - namespace_id_ || head.shared > (same_namespace ? key_.size() : 0))
+    return false;
+  if (same_namespace) {
+    // Prefixes are as long as they can be, so the first byte of the suffix decides the order.
+    const bool same_key = head.shared == key_.size() && suffix.empty();
+    const bool key_extends = head.shared == key_.size() && !suffix.empty();
+    const bool byte_decides = head.shared < key_.size() && !suffix.empty() &&
+                              static_cast<uint8_t>(suffix[0]) > static_cast<uint8_t>(key_[head.shared]);
+    const bool same_key_later =
+        same_key && (revision > revision_ || (revision == revision_ && head.offset > offset_));
+    if (!key_extends && !byte_decides && !same_key_later) return false;
+  }
+
+  namespace_id_ += static_cast<uint32_t>(head.namespace_step);
+  revision_ = revision;
+  offset_ = static_cast<uint32_t>(head.offset);
+  key_.resize(head.shared);
+  key_.append(suffix);
+  position_ = directory_end_ - reader.remaining();
+  entry = {.namespace_id = namespace_id_,
+           .key = key_,
+           .type = head.type,
+           .flags = head.flags,
+           .offset = offset_,
+           .size = static_cast<uint32_t>(head.size),
+           .revision = revision_,
+           .expires_at_ms = static_cast<int64_t>(head.expires_at_ms),
+           .value_pointer = pointer};
+  return true;
+}
+
+void FooterReader::Rewind() {
+  position_ = directory_begin_;
+  namespace_id_ = 0;
+  revision_ = 0;
+  offset_ = 0;
+  key_.clear();
+}
+
+}  // namespace firn::format

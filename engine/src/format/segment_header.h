@@ -1,0 +1,30 @@
+// Block 0 of every segment file.
+#pragma once
+
+#include <cstdint>
+
+#include "base/coding.h"
+#include "base/status.h"
+#include "format/layout.h"
+
+namespace firn::format {
+
+struct SegmentHeader {
+  uint32_t format_version = kFormatVersion;
+  Uuid store_uuid{};
+  SegmentId segment = kNoSegment;
+  uint64_t incarnation = 0;  // how often this file has been a segment, 1..
+  Salt salt{};
+  uint64_t first_revision = 0;  // no record in the segment has a lower one
+  int64_t created_ms = 0;
+
+  bool operator==(const SegmentHeader&) const = default;
+};
+
+void EncodeSegmentHeader(const SegmentHeader& header, uint64_t store_secret, base::MutableBytes block);
+// NotFound for a block of zeros (a file that never became a segment); DataLoss when it does not verify or
+// belongs to another store; FailedPrecondition for a newer format version.
+absl::StatusOr<SegmentHeader> DecodeSegmentHeader(base::Bytes block, uint64_t store_secret,
+                                                  const Uuid& store_uuid);
+
+}  // namespace firn::format

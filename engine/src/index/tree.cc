@@ -1,0 +1,140 @@
+// Reads and single-key writes. How nodes split and merge is in tree_structure.cc.
+//
+// A node's range never changes, and a node that is not obsolete is in the tree. So a reader that comes to a
+// node by a validated pointer, and finds it not obsolete, is at the right place whatever has happened to the
+// nodes above.
+#include "index/tree.h"
+
+#include "base/check.h"
+#include "index/node.h"
+#include "index/node_store.h"
+
+namespace firn::index {
+
+using base::EpochGuard;
+
+Tree::Tree(base::EpochDomain& epochs)
+    : epochs_(epochs),
+      store_(std::make_unique<NodeStore>(epochs, memory_bytes_)),
+      top_(store_->NewNode(Node::kLevelTop, Range{}, 0)) {
+  top_->InsertChild(0, {}, store_->NewNode(0, Range{}, 0));
+}
+
+Tree::~Tree() {
+  epochs_.Synchronize();
+  store_->FreeSubtree(top_);
+}
+
+// Goes to the node of `level` that `key` belongs to. An insert wants room for one more child in every inner
+// node it passes, so that a split below finds it; kCrowded stops at the first that has none.
+Tree::Step Tree::Descend(std::string_view key, Side side, uint32_t level, Way way, Place& place) const {
+  place.parent = nullptr;
+  place.node = top_;
+  place.version = top_->lock().Read();
+  for (;;) {
+    uint32_t position = 0;
+    if (place.node != top_ && !place.node->FindChild(key, side, place.version, position)) return Step::kAgain;
+    Node* child = place.node->ChildAt(position);
+    if (!place.node->lock().Unchanged(place.version)) return Step::kAgain;
+    place.parent = place.node;
+    place.parent_version = place.version;
+    place.position = position;
+    place.node = child;
+    child->Prefetch();
+    place.version = child->lock().Read();
+    if (VersionLock::IsObsolete(place.version)) return Step::kAgain;
+    if (child->level() < level) return Step::kTooHigh;
+    if (child->level() == level) return Step::kThere;
+    if (way == Way::kInsert && child->FreeBytes() < Node::SlotAndItemBytesMaxInner()) return Step::kCrowded;
+  }
+}
+
+std::optional<Entry> Tree::Find(std::string_view key) const {
+  EpochGuard guard(epochs_);
+  for (int turn = 0;; ++turn) {
+    Place place;
+    uint32_t position;
+    bool found;
+    if (Descend(key, Side::kAt, 0, Way::kRead, place) == Step::kThere &&
+        place.node->LowerBound(key, place.version, position, found)) {
+      std::optional<Entry> entry;
+      if (found) entry = place.node->EntryAt(position);
+      if (place.node->lock().Unchanged(place.version)) return entry;
+    }
+    base::SpinPause(turn);
+  }
+}
+
+std::optional<Entry> Tree::Upsert(std::string_view key, const Entry& entry) {
+  FIRN_CHECK(!key.empty() && key.size() <= kIndexKeyBytesMax);
+  EpochGuard guard(epochs_);
+  for (int turn = 0;; ++turn) {
+    Place place;
+    Garbage garbage;
+    const Step step = Descend(key, Side::kAt, 0, Way::kInsert, place);
+    if (step == Step::kCrowded) {
+      MakeRoom(place, garbage);
+      store_->Retire(garbage);
+      continue;
+    }
+    if (step != Step::kThere || !place.node->lock().TryLock(place.version)) {
+      base::SpinPause(turn);
+      continue;
+    }
+    Node& leaf = *place.node;
+    uint32_t position;
+    bool found;
+    FIRN_CHECK(leaf.LowerBound(key, place.version, position, found));
+    if (found) {
+      const Entry old = leaf.EntryAt(position);
+      leaf.SetEntry(position, entry);
+      leaf.lock().Unlock();
+      return old;
+    }
+    const std::string_view suffix = key.substr(leaf.prefix().size());
+    if (leaf.FreeBytes() >= Node::SlotAndItemBytes(0, suffix.size())) {
+      const bool indirect = Node::IsIndirect(0, suffix.size());
+      leaf.InsertEntry(position, suffix, entry, indirect ? store_->NewLongKey({}, key) : nullptr);
+      leaf.lock().Unlock();
+    } else if (!InsertIntoFull(place, position, key, entry, garbage)) {
+      base::SpinPause(turn);
+      continue;
+    }
+    entries_.fetch_add(1, std::memory_order_relaxed);
+    store_->Retire(garbage);
+    return std::nullopt;
+  }
+}
+
+std::optional<Entry> Tree::Erase(std::string_view key, uint64_t only_revision) {
+  EpochGuard guard(epochs_);
+  for (int turn = 0;; ++turn) {
+    Place place;
+    if (Descend(key, Side::kAt, 0, Way::kRead, place) != Step::kThere ||
+        !place.node->lock().TryLock(place.version)) {
+      base::SpinPause(turn);
+      continue;
+    }
+    Node& leaf = *place.node;
+    uint32_t position;
+    bool found;
+    FIRN_CHECK(leaf.LowerBound(key, place.version, position, found));
+    std::optional<Entry> old;
+    if (found) old = leaf.EntryAt(position);
+    if (!found || (only_revision != 0 && old->revision != only_revision)) {
+      leaf.lock().UnlockUnchanged();
+      return std::nullopt;
+    }
+    Garbage garbage;
+    if (const LongKey* long_key = leaf.LongKeyAt(position)) garbage.keys.push_back(long_key);
+    leaf.Remove(position);
+    const bool sparse = leaf.IsSparse();
+    leaf.lock().Unlock();
+    entries_.fetch_sub(1, std::memory_order_relaxed);
+    store_->Retire(garbage);
+    if (sparse) Shrink(key);
+    return old;
+  }
+}
+
+}  // namespace firn::index

@@ -1,0 +1,159 @@
+// The ordered, concurrent index: key -> where its newest record lies. A B+-tree in memory with optimistic
+// lock coupling (V. Leis, F. Scheibner, A. Kemper, T. Neumann, "The ART of Practical Synchronization", DaMoN
+// 2016).
+//
+// Readers take no lock: they read nodes optimistically (word-wise relaxed atomics, so that a concurrent
+// writer is no data race), validate the node's version, and start again when it changed. Nodes that leave the
+// tree are freed through the EpochDomain. Structural changes replace nodes, they do not rearrange them in
+// place.
+//
+// Keys are whole index keys (namespace prefix + user key, 1..kIndexKeyBytesMax bytes), ordered bytewise.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/epoch.h"
+
+namespace firn::index {
+
+inline constexpr size_t kIndexKeyBytesMax = 65535 + 4;
+
+// What the tree holds beside each key. 24 bytes in the leaf.
+struct Entry {
+  uint32_t segment = 0;
+  uint32_t offset = 0;  // of the record in its segment
+  uint32_t size = 0;    // of the record, bytes
+  uint32_t flags = 0;   // the caller's; the tree never looks at them
+  uint64_t revision = 0;
+
+  bool operator==(const Entry&) const = default;
+};
+
+class Node;
+class NodeStore;
+class Pieces;
+struct Garbage;
+enum class Side;
+
+class Tree {
+ public:
+  explicit Tree(base::EpochDomain& epochs);
+  // Waits for readers inside the epoch domain; the caller holds no guard.
+  ~Tree();
+  Tree(const Tree&) = delete;
+
+  // All operations are thread-safe. Two writers of the same key must be serialised by the caller (stripe
+  // locks).
+
+  // Reads. They enter the epoch domain themselves; a caller that goes on to use what the entry names (a
+  // segment) holds its own guard around both.
+  std::optional<Entry> Find(std::string_view key) const;
+
+  // Inserts or replaces; returns the entry that was there.
+  std::optional<Entry> Upsert(std::string_view key, const Entry& entry);
+
+  // Removes `key` if it is there and (with `only_revision` != 0) still has that revision. Returns what was
+  // removed.
+  std::optional<Entry> Erase(std::string_view key, uint64_t only_revision = 0);
+
+  // A copy of one leaf's entries, in key order: the unit of iteration. Each fill is one consistent read of
+  // one leaf; between fills the tree may change. Reuse the object, it keeps its memory.
+  class Page {
+   public:
+    size_t size() const { return items_.size(); }
+    std::string_view key(size_t i) const {
+      return std::string_view(keys_).substr(items_[i].key_offset, items_[i].key_size);
+    }
+    const Entry& entry(size_t i) const { return items_[i].entry; }
+    // Where the next fill goes on. `low` is inclusive, `high` exclusive: all keys of the leaf lie in [low,
+    // high). An empty `high` with has_high() false means there is nothing after.
+    std::string_view low() const { return low_; }
+    bool has_high() const { return has_high_; }
+    std::string_view high() const { return high_; }
+
+   private:
+    friend class Tree;
+    struct Item {
+      uint32_t key_offset;
+      uint32_t key_size;
+      Entry entry;
+    };
+    std::string keys_;
+    std::vector<Item> items_;
+    std::string low_, high_;
+    bool has_high_ = false;
+  };
+  // Fills `page` with the leaf whose range contains `key` (all of that leaf's entries, also those before
+  // `key`). The page may be empty though the tree is not; the caller goes on at high().
+  void ReadLeaf(std::string_view key, Page& page) const;
+  // Fills `page` with the leaf whose range contains the largest possible key below `key`; with `key` empty,
+  // the last leaf of the tree. Backward iteration goes on with ReadLeafBefore(page.low()) until low() is
+  // empty.
+  void ReadLeafBefore(std::string_view key, Page& page) const;
+
+  // Builds a tree from keys in strictly increasing order; leaves are filled to about 15/16. For recovery: the
+  // tree is empty at the start and nobody else uses it until Finish().
+  class BulkLoader {
+   public:
+    explicit BulkLoader(Tree& tree);
+    ~BulkLoader();
+    void Add(std::string_view key, const Entry& entry);
+    void Finish();
+
+   private:
+    struct State;
+    std::unique_ptr<State> state_;
+  };
+
+  uint64_t entries() const { return entries_.load(std::memory_order_relaxed); }
+  // Every byte the tree has allocated: nodes and long keys, retired ones included until they are freed.
+  uint64_t memory_bytes() const { return memory_bytes_.load(std::memory_order_relaxed); }
+
+  // For tests, with nobody else at work: every order, fence, prefix and counter is as it should be. Says what
+  // is not.
+  std::string CheckConsistency() const;
+
+ private:
+  // A node on the way to a key, with its parent and the versions they were read at.
+  struct Place {
+    Node* parent = nullptr;
+    uint64_t parent_version = 0;
+    uint32_t position = 0;  // of the node in its parent
+    Node* node = nullptr;
+    uint64_t version = 0;
+  };
+  enum class Step { kThere, kAgain, kCrowded, kTooHigh };
+  enum class Way { kRead, kInsert };
+
+  Step Descend(std::string_view key, Side side, uint32_t level, Way way, Place& place) const;
+  bool LockBoth(Place& place) const;
+  void Replace(Place& place, Node* fresh, Garbage& garbage);
+  void ReplaceWithTwo(Place& place, Node* left, Node* right, Garbage& garbage);
+  void MakeRoom(Place& place, Garbage& garbage);
+  void Split(Place& place, Pieces& pieces, size_t cut, Garbage& garbage);
+  bool InsertIntoFull(Place& place, uint32_t position, std::string_view key, const Entry& entry,
+                      Garbage& garbage);
+
+  enum class Shrunk { kNothing, kSomething, kAgain, kTooHigh };
+  void Shrink(std::string_view key);
+  Shrunk ShrinkLevel(std::string_view key, uint32_t level, bool& lonely);
+  Shrunk MergeWith(Place& place, uint32_t left_position, Garbage& garbage);
+  Shrunk ShrinkLocked(Place& place, Garbage& garbage);
+
+  static bool TryFillPage(const Node& node, uint64_t version, Page& page);
+  void FillPage(std::string_view key, Side side, Page& page) const;
+
+  base::EpochDomain& epochs_;
+  std::atomic<uint64_t> entries_{0};
+  std::atomic<uint64_t> memory_bytes_{0};
+  const std::unique_ptr<NodeStore> store_;
+  Node* const top_;  // above the root, never replaced: its only child is the root
+};
+
+}  // namespace firn::index

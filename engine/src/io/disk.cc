@@ -1,0 +1,124 @@
+#include "io/disk.h"
+
+#include <cstdint>
+#include <limits>
+#include <string>
+
+namespace firn::io {
+namespace {
+
+constexpr uint64_t kOffsetMax = std::numeric_limits<int64_t>::max();
+
+std::string Context(std::string_view operation, const File& file, uint64_t offset, size_t size_bytes) {
+  std::string text(operation);
+  text += ' ';
+  text += file.name();
+  text += " at ";
+  text += std::to_string(offset);
+  text += ", ";
+  text += std::to_string(size_bytes);
+  text += " bytes: ";
+  return text;
+}
+
+absl::Status CheckPlace(std::string_view operation, const File& file, uint64_t offset, const std::byte* data,
+                        size_t size_bytes) {
+  constexpr uint64_t kMask = File::kAlignmentBytes - 1;
+  std::string_view what;
+  if ((offset & kMask) != 0) what = "the offset";
+  if ((size_bytes & kMask) != 0) what = "the size";
+  if ((reinterpret_cast<uintptr_t>(data) & kMask) != 0) what = "the buffer's address";
+  if (!what.empty()) {
+    return base::InvalidArgument(Context(operation, file, offset, size_bytes) + std::string(what) +
+                                 " is not a multiple of " + std::to_string(File::kAlignmentBytes));
+  }
+  if (offset > kOffsetMax || size_bytes > kOffsetMax - offset) {
+    return base::InvalidArgument(Context(operation, file, offset, size_bytes) + "beyond the largest file");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckRead(const File& file, uint64_t offset, base::MutableBytes out) {
+  FIRN_RETURN_IF_ERROR(CheckPlace("read", file, offset, out.data(), out.size()));
+  const uint64_t size_bytes = file.size_bytes();
+  if (offset + out.size() <= size_bytes) return absl::OkStatus();
+  return base::MakeStatus(
+      absl::StatusCode::kOutOfRange,
+      Context("read", file, offset, out.size()) + "the file ends at " + std::to_string(size_bytes));
+}
+
+void CountRead(Counters& counters, size_t size_bytes) {
+  counters.reads.fetch_add(1, std::memory_order_relaxed);
+  counters.read_bytes.fetch_add(size_bytes, std::memory_order_relaxed);
+}
+
+}  // namespace
+
+absl::Status File::Read(uint64_t offset, base::MutableBytes out) {
+  FIRN_RETURN_IF_ERROR(CheckRead(*this, offset, out));
+  if (out.empty()) return absl::OkStatus();
+  FIRN_RETURN_IF_ERROR(DoRead(offset, out));
+  CountRead(counters_, out.size());
+  return absl::OkStatus();
+}
+
+absl::Status File::Write(uint64_t offset, base::Bytes data, Flush flush) {
+  FIRN_RETURN_IF_ERROR(CheckPlace("write", *this, offset, data.data(), data.size()));
+  if (data.empty()) return flush == Flush::kData ? Sync() : absl::OkStatus();
+  FIRN_RETURN_IF_ERROR(DoWrite(offset, data, flush));
+  counters_.writes.fetch_add(1, std::memory_order_relaxed);
+  counters_.written_bytes.fetch_add(data.size(), std::memory_order_relaxed);
+  if (flush == Flush::kData) counters_.syncs.fetch_add(1, std::memory_order_relaxed);
+  return absl::OkStatus();
+}
+
+absl::Status File::Sync() {
+  FIRN_RETURN_IF_ERROR(DoSync());
+  counters_.syncs.fetch_add(1, std::memory_order_relaxed);
+  return absl::OkStatus();
+}
+
+absl::Status File::Allocate(uint64_t size_bytes) {
+  if (size_bytes > kOffsetMax) {
+    return base::InvalidArgument("allocate " + name_ + ": " + std::to_string(size_bytes) +
+                                 " bytes is beyond the largest file");
+  }
+  if (size_bytes == 0) return absl::OkStatus();
+  return DoAllocate(size_bytes);
+}
+
+absl::Status File::Truncate(uint64_t size_bytes) {
+  if (const uint64_t current_bytes = this->size_bytes(); size_bytes > current_bytes) {
+    return base::InvalidArgument("truncate " + name_ + " to " + std::to_string(size_bytes) +
+                                 ": it only cuts, and the file has " + std::to_string(current_bytes) +
+                                 " bytes");
+  }
+  return DoTruncate(size_bytes);
+}
+
+void Disk::ReadMany(std::span<ReadRequest> requests) {
+  const auto needs_reading = [this](ReadRequest& request) {
+    if (request.file == nullptr || &request.file->counters_ != &counters_) {
+      request.status = base::InvalidArgument("read of a file that is not one of this disk's");
+      return false;
+    }
+    request.status = CheckRead(*request.file, request.offset, request.out);
+    return request.status.ok() && !request.out.empty();
+  };
+  // Requests stay where the caller put them, so a bad one between good ones splits the batch.
+  size_t begin = 0;
+  for (size_t i = 0; i <= requests.size(); ++i) {
+    if (i < requests.size() && needs_reading(requests[i])) continue;
+    if (i > begin) DoReadMany(requests.subspan(begin, i - begin));
+    begin = i + 1;
+  }
+  for (const ReadRequest& request : requests) {
+    if (request.status.ok() && !request.out.empty()) CountRead(counters_, request.out.size());
+  }
+}
+
+void Disk::DoReadMany(std::span<ReadRequest> requests) {
+  for (ReadRequest& request : requests) request.status = DoReadOf(*request.file, request.offset, request.out);
+}
+
+}  // namespace firn::io

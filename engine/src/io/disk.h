@@ -1,0 +1,168 @@
+// The one seam to the operating system for files. A Disk is one store's directory; a File is one open file in
+// it. Three implementations: io_uring and pread/pwrite (OpenDisk chooses), and the simulated disk in
+// tests/support.
+//
+// Public functions are not virtual: they check bounds and alignment, count, and then call the small virtual
+// hooks. Every failure is a status that names the operation, the file, the offset and the errno. Nothing here
+// retries a failed fsync, and nothing reports a short transfer as success.
+//
+// Thread-safety: all functions of Disk and File may be called from any thread at once. A File outlives the
+// calls that use it; transfers that overlap are the caller's to order.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/coding.h"
+#include "base/status.h"
+
+namespace firn::io {
+
+// What a Disk has done since it was opened. Bytes as asked for, before the device rounds them.
+struct Counters {
+  std::atomic<uint64_t> reads{0};
+  std::atomic<uint64_t> read_bytes{0};
+  std::atomic<uint64_t> writes{0};
+  std::atomic<uint64_t> written_bytes{0};
+  std::atomic<uint64_t> syncs{0};
+};
+
+enum class Flush {
+  kNone,
+  kData,  // fdatasync after the write, in one submission where the disk can
+};
+
+class File {
+ public:
+  explicit File(std::string name, Counters& counters) : name_(std::move(name)), counters_(counters) {}
+  virtual ~File() = default;
+  File(const File&) = delete;
+
+  // Offsets, sizes and buffer addresses of transfers are multiples of this (a power of two, 512..4096).
+  static constexpr uint64_t kAlignmentBytes = 4096;
+
+  // Fills `out` from `offset`; bytes past the end of the file give OutOfRange.
+  absl::Status Read(uint64_t offset, base::MutableBytes out);
+  // Writes all of `data`. With Flush::kData an OK means the data, and the size that reaches it, are durable.
+  absl::Status Write(uint64_t offset, base::Bytes data, Flush flush);
+  // fdatasync. A failure is final: what was written before must be taken as lost.
+  absl::Status Sync();
+  // Claims disk space for [0, size_bytes) and makes the file that long. Existing bytes stay.
+  // ResourceExhausted when the disk is full; the file is then unchanged in size.
+  absl::Status Allocate(uint64_t size_bytes);
+  // Cuts the file to `size_bytes` (any size up to the current one) and gives the space back.
+  absl::Status Truncate(uint64_t size_bytes);
+
+  virtual uint64_t size_bytes() const = 0;
+  // Hard links to this file; 1 for a file of ours alone.
+  virtual absl::StatusOr<uint64_t> Links() = 0;
+  const std::string& name() const { return name_; }
+
+ protected:
+  virtual absl::Status DoRead(uint64_t offset, base::MutableBytes out) = 0;
+  virtual absl::Status DoWrite(uint64_t offset, base::Bytes data, Flush flush) = 0;
+  virtual absl::Status DoSync() = 0;
+  virtual absl::Status DoAllocate(uint64_t size_bytes) = 0;
+  virtual absl::Status DoTruncate(uint64_t size_bytes) = 0;
+
+  Counters& counters() { return counters_; }
+
+ private:
+  friend class Disk;
+  const std::string name_;
+  Counters& counters_;
+};
+
+// Memory shared with a file: it survives the death of the process, not that of the machine. Unmapped when
+// destroyed. A forked child does not have it.
+class SharedMemory {
+ public:
+  virtual ~SharedMemory() = default;
+  virtual base::MutableBytes bytes() = 0;
+  // False where RLIMIT_MEMLOCK forbids: the pages may then be evicted and read again.
+  virtual bool locked() const = 0;
+};
+
+// The store's LOCK file, held until destroyed. A child made by fork() does not hold it.
+class FileLock {
+ public:
+  virtual ~FileLock() = default;
+};
+
+struct ReadRequest {
+  File* file = nullptr;
+  uint64_t offset = 0;
+  base::MutableBytes out;
+  absl::Status status;  // result
+};
+
+enum class OpenMode { kRead, kReadWrite, kCreate };  // kCreate: AlreadyExists if it is there
+
+class Disk {
+ public:
+  virtual ~Disk() = default;
+
+  // Names are relative to the store's directory: "SUPERBLOCK", "log/000001.seg".
+  virtual absl::StatusOr<std::unique_ptr<File>> Open(std::string_view name, OpenMode mode) = 0;
+  // Plain names of the files in `folder` ("" is the store's directory), in no particular order.
+  virtual absl::StatusOr<std::vector<std::string>> List(std::string_view folder) = 0;
+  virtual absl::Status Remove(std::string_view name) = 0;
+  // Replaces `to` if it is there.
+  virtual absl::Status Rename(std::string_view from, std::string_view to) = 0;
+  // OK if it exists already.
+  virtual absl::Status MakeFolder(std::string_view name) = 0;
+  // Makes creations, removals and renames in `folder` durable.
+  virtual absl::Status SyncFolder(std::string_view folder) = 0;
+
+  // All reads are in flight together; each request gets its own status. Same rules as File::Read.
+  void ReadMany(std::span<ReadRequest> requests);
+
+  // Unavailable when another process, or another open store of this one, holds it. Creates the file when
+  // `exclusive`.
+  virtual absl::StatusOr<std::unique_ptr<FileLock>> Lock(std::string_view name, bool exclusive) = 0;
+
+  // Maps the whole file `name`, created with `size_bytes` allocated zero bytes if missing; an existing file
+  // keeps its content and must have this size (FailedPrecondition if not). Prefaulted; locked if permitted.
+  virtual absl::StatusOr<std::unique_ptr<SharedMemory>> MapShared(std::string_view name,
+                                                                  uint64_t size_bytes) = 0;
+
+  // Space a new file could still claim.
+  virtual absl::StatusOr<uint64_t> FreeBytes() = 0;
+
+  // "io_uring", "pread", "simulated"; and why this one, empty when it is the first choice.
+  virtual std::string_view kind() const = 0;
+  virtual std::string_view fallback_reason() const = 0;
+  // For messages: the directory's path.
+  virtual std::string_view path() const = 0;
+
+  const Counters& counters() const { return counters_; }
+
+ protected:
+  // Requests are valid and aligned. The default reads one after the other.
+  virtual void DoReadMany(std::span<ReadRequest> requests);
+
+  static absl::Status DoReadOf(File& file, uint64_t offset, base::MutableBytes out) {
+    return file.DoRead(offset, out);
+  }
+  Counters counters_;
+};
+
+struct DiskOptions {
+  bool create_if_missing = false;  // makes the directory (one level)
+  bool read_only = false;
+  bool use_io_uring = true;  // false: pread/pwrite at once
+  bool use_direct_io = true;
+};
+
+// Opens a directory. It must exist (NotFound), be a directory (InvalidArgument) and be permitted
+// (PermissionDenied). io_uring is probed; where it is forbidden, too old, or lacks an opcode, the disk is
+// pread/pwrite and says why. Where the file system refuses O_DIRECT the page cache is used, and that too is
+// said.
+absl::StatusOr<std::unique_ptr<Disk>> OpenDisk(std::string_view path, const DiskOptions& options);
+
+}  // namespace firn::io

@@ -1,0 +1,42 @@
+// A file over pread, pwrite and fdatasync.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <string>
+
+#include "io/disk.h"
+#include "io/file_descriptor.h"
+
+namespace firn::io {
+
+class PosixFile : public File {
+ public:
+  PosixFile(std::string name, Counters& counters, FileDescriptor fd, uint64_t size_bytes);
+
+  uint64_t size_bytes() const override { return size_bytes_.load(std::memory_order_acquire); }
+  absl::StatusOr<uint64_t> Links() override;
+
+  int fd() const { return fd_.get(); }
+
+ protected:
+  absl::Status DoRead(uint64_t offset, base::MutableBytes out) override;
+  absl::Status DoWrite(uint64_t offset, base::Bytes data, Flush flush) override;
+  absl::Status DoSync() override;
+  absl::Status DoAllocate(uint64_t size_bytes) override;
+  absl::Status DoTruncate(uint64_t size_bytes) override;
+
+  // FailedPrecondition in a forked child: the file is its parent's.
+  absl::Status CheckProcess() const;
+  void GrewTo(uint64_t size_bytes);
+
+ private:
+  absl::Status FillWithZeros(uint64_t from_bytes, uint64_t size_bytes);
+
+  const FileDescriptor fd_;
+  const uint64_t fork_generation_;
+  // As this process knows it: what another one appends is seen by those who open the file afterwards.
+  std::atomic<uint64_t> size_bytes_;
+};
+
+}  // namespace firn::io

@@ -1,0 +1,217 @@
+// Appending: reserving revisions and places, and moving from unit to unit, buffer to buffer, segment to segment.
+#include <algorithm>
+
+#include "base/check.h"
+#include "log/unit.h"
+
+namespace firn::log {
+namespace {
+
+// More than a footer entry takes beside its key and value pointer.
+constexpr uint64_t kDirectoryEntryBytesMax = 56;
+// More than a footer takes beside its entries and live ids.
+constexpr uint64_t kFooterBytesMin = 2 * format::kBlockBytes;
+
+}  // namespace
+
+absl::StatusOr<Log::Slot> Log::Reserve(uint64_t bytes, uint32_t records, uint64_t directory_bytes) {
+  const uint64_t directory = directory_bytes + records * kDirectoryEntryBytesMax;
+  Slot slot;
+  for (int turn = 0;; ++turn) {
+    Need need;
+    {
+      base::MutexLock lock(append_mutex_);
+      if (poisoned_.load(std::memory_order_relaxed) || appending_stopped_) break;
+      need = TryReserve(bytes, directory, slot);
+      if (need == Need::kNothing) ++active_operations_;
+    }
+    switch (need) {
+      case Need::kNothing:
+        return slot;
+      case Need::kPublishing:
+        base::SpinPause(turn);
+        break;
+      case Need::kBuffer:
+        FIRN_RETURN_IF_ERROR(WaitForBuffer());
+        break;
+      case Need::kSegment:
+        FIRN_RETURN_IF_ERROR(WaitForSegment(kFirstUnitOffset + bytes + directory));
+        break;
+    }
+  }
+  if (absl::Status status = health(); !status.ok()) return status;
+  return base::FailedPrecondition("the store is closed or read-only: nothing can be written");
+}
+
+Log::Need Log::TryReserve(uint64_t bytes, uint64_t directory_bytes, Slot& slot) {
+  // A rotation draws one revision more.
+  if (next_revision_ + 1 - published_.Get() >= PublishedRevisions::kWindow) return Need::kPublishing;
+  if (open_ != nullptr && open_->buffer != kTailBuffers &&
+      format::kUnitHeaderBytes + open_->payload_bytes + bytes <= open_->room_bytes &&
+      FitsActive(open_->end() + base::RoundUp(bytes, format::kBlockBytes), directory_bytes)) {
+    Take(bytes, directory_bytes, slot);
+    return Need::kNothing;
+  }
+  const uint64_t start = open_ != nullptr ? open_->end() : active_->units_end.load(std::memory_order_relaxed);
+  const uint64_t unit_bytes = base::RoundUp(format::kUnitHeaderBytes + bytes, format::kBlockBytes);
+  if (!FitsActive(start + unit_bytes, directory_bytes)) {
+    const Need need = Rotate(bytes, directory_bytes);
+    if (need != Need::kNothing) return need;
+  }
+  const Need need = OpenUnit(bytes);
+  if (need == Need::kNothing) Take(bytes, directory_bytes, slot);
+  return need;
+}
+
+bool Log::FitsActive(uint64_t unit_end, uint64_t directory_bytes) const {
+  return unit_end + base::RoundUp(directory_bytes_ + directory_bytes, format::kBlockBytes) <=
+         active_->file->size_bytes();
+}
+
+// Makes `open_` a unit with room for `bytes` in the active segment, which has the space.
+Log::Need Log::OpenUnit(uint64_t bytes) {
+  CloseUnit();
+  const uint32_t start = active_->units_end.load(std::memory_order_relaxed);
+  const uint64_t wanted = format::kUnitHeaderBytes + bytes;
+  if (wanted > kTailBufferBytes) {
+    if (buffer_ != kTailBuffers) tail_->Leave(buffer_, start);
+    buffer_ = kTailBuffers;
+    open_ = std::make_unique<Unit>();
+    open_->own_memory = base::AlignedBuffer(wanted);
+    open_->memory = open_->own_memory.data();
+    open_->room_bytes = open_->own_memory.size();
+  } else {
+    const bool goes_on = buffer_ != kTailBuffers && start + wanted <= uint64_t{buffer_base_} + kTailBufferBytes;
+    if (!goes_on) {
+      if (unwritten_units_[next_buffer_] != 0) return Need::kBuffer;
+      if (buffer_ != kTailBuffers) {
+        tail_->Leave(buffer_, start);
+        Kick();  // the buffer just left can be written
+      }
+      buffer_ = next_buffer_;
+      buffer_base_ = start;
+      next_buffer_ = (next_buffer_ + 1) % kTailBuffers;
+      tail_->Assign(buffer_, *active_, start);
+    }
+    open_ = std::make_unique<Unit>();
+    open_->buffer = buffer_;
+    open_->memory = tail_->memory(buffer_) + (start - buffer_base_);
+    open_->room_bytes = buffer_base_ + kTailBufferBytes - start;
+    ++unwritten_units_[buffer_];
+  }
+  open_->segment = active_;
+  open_->offset = start;
+  return Need::kNothing;
+}
+
+void Log::CloseUnit() {
+  if (open_ == nullptr) return;
+  active_->units_end.store(static_cast<uint32_t>(open_->end()), std::memory_order_relaxed);
+  closed_.push_back(std::move(open_));
+}
+
+void Log::Take(uint64_t bytes, uint64_t directory_bytes, Slot& slot) {
+  const uint64_t at = format::kUnitHeaderBytes + open_->payload_bytes;
+  slot.revision = next_revision_++;
+  slot.segment = active_->id;
+  slot.offset = static_cast<uint32_t>(open_->offset + at);
+  slot.memory = open_->memory + at;
+  slot.seed = &active_->seed;
+  slot.owner = active_.get();
+  slot.publish_after_write = open_->buffer == kTailBuffers;
+  slot.unit = open_.get();
+  if (open_->first_revision == 0) open_->first_revision = slot.revision;
+  open_->last_revision = slot.revision;
+  open_->payload_bytes += bytes;
+  open_->operations += 1;
+  open_->writers.fetch_add(1, std::memory_order_relaxed);
+  directory_bytes_ += directory_bytes;
+}
+
+void Log::Complete(const Slot& slot) { slot.unit->writers.fetch_sub(1, std::memory_order_release); }
+
+// Leaves the active segment for the prepared one.
+Log::Need Log::Rotate(uint64_t bytes, uint64_t directory_bytes) {
+  CloseUnit();
+  const uint64_t live_ids_bytes = format::kRecordHeadBytesMax + 64 + 16 * segments_.size();
+  const uint64_t needed = kFirstUnitOffset + base::RoundUp(format::kUnitHeaderBytes + live_ids_bytes, format::kBlockBytes) +
+                          base::RoundUp(format::kUnitHeaderBytes + bytes, format::kBlockBytes) +
+                          base::RoundUp(kFooterBytesMin + live_ids_bytes + directory_bytes, format::kBlockBytes);
+  if (prepared_ == nullptr || prepared_->file->size_bytes() < needed) {
+    wanted_capacity_bytes_ = std::max(wanted_capacity_bytes_, needed);
+    return Need::kSegment;
+  }
+  if (unwritten_units_[next_buffer_] != 0) return Need::kBuffer;
+  if (buffer_ != kTailBuffers) {
+    tail_->Leave(buffer_, active_->units_end.load(std::memory_order_relaxed));
+    buffer_ = kTailBuffers;
+  }
+  left_.push_back(active_);
+  Activate(std::move(prepared_));
+  Kick();
+  return Need::kNothing;
+}
+
+// The segment's first record lists the live ones. A buffer is free.
+void Log::Activate(std::shared_ptr<Segment> segment) {
+  active_ = std::move(segment);
+  wanted_capacity_bytes_ = 0;
+  segments_.Insert(active_);
+  const std::string body = LiveIdsBody();
+  directory_bytes_ = kFooterBytesMin + 2 * body.size();
+  active_operations_ = 0;
+
+  format::Record record{.type = format::RecordType::kLiveIds, .value = base::AsBytes(body)};
+  FIRN_CHECK(OpenUnit(format::RecordSize(record)) == Need::kNothing);
+  Slot slot;
+  Take(format::RecordSize(record), 0, slot);
+  record.revision = slot.revision;
+  format::EncodeRecord(record, *slot.seed, slot.offset, slot.memory);
+  Complete(slot);
+  published_.Publish(slot.revision);
+}
+
+std::string Log::LiveIdsBody() {
+  format::LiveIds live{.next_namespace_id = next_namespace_id.load(std::memory_order_relaxed)};
+  for (const auto& segment : segments_.All()) {
+    if (segment == active_ || segment->retiring.load(std::memory_order_relaxed)) continue;
+    live.segments.push_back({segment->id, segment->units_end.load(std::memory_order_relaxed)});
+  }
+  return format::EncodeLiveIds(live);
+}
+
+absl::Status Log::WaitForSegment(uint64_t capacity_bytes) {
+  base::MutexLock lock(append_mutex_);
+  const uint64_t attempts = prepare_attempts_;
+  Kick();
+  while (prepared_ == nullptr || prepared_->file->size_bytes() < std::max(capacity_bytes, wanted_capacity_bytes_)) {
+    if (poisoned_.load(std::memory_order_relaxed) || appending_stopped_) return absl::OkStatus();  // Reserve() says why
+    if (prepare_attempts_ != attempts && !prepare_status_.ok()) return prepare_status_;
+    segment_prepared_.Wait(append_mutex_);
+  }
+  return absl::OkStatus();
+}
+
+uint64_t Log::LastReserved() {
+  base::MutexLock lock(append_mutex_);
+  return next_revision_ - 1;
+}
+
+absl::StatusOr<Log::Written> Log::AppendControl(const format::Record& record, Role role) {
+  const uint64_t bytes = format::RecordSize(record);
+  FIRN_ASSIGN_OR_RETURN(const Slot slot, Reserve(bytes, 1, record.key.size() + record.value.size()));
+  format::Record stamped = record;
+  stamped.revision = slot.revision;
+  format::EncodeRecord(stamped, *slot.seed, slot.offset, slot.memory);
+  if (role == Role::kLive) {
+    slot.owner->live_records.fetch_add(1, std::memory_order_relaxed);
+    slot.owner->live_bytes.fetch_add(static_cast<int64_t>(bytes), std::memory_order_relaxed);
+  } else if (role == Role::kTombstone) {
+    slot.owner->tombstones.fetch_add(1, std::memory_order_relaxed);
+  }
+  Complete(slot);
+  published_.Publish(slot.revision);
+  return Written{slot.revision, slot.segment, slot.offset, static_cast<uint32_t>(bytes)};
+}
+
+}  // namespace firn::log

@@ -1,0 +1,176 @@
+// Group commit: one flusher at a time writes what has been appended; everybody else waits for its group or the next.
+#include <cstring>
+
+#include "base/check.h"
+#include "format/unit.h"
+#include "log/unit.h"
+
+namespace firn::log {
+
+absl::Status Log::WaitDurable(uint64_t revision) {
+  if (durable_revision() >= revision) return absl::OkStatus();
+  base::MutexLock lock(flush_mutex_);
+  while (durable_revision() < revision) {
+    if (!poison_.ok()) return poison_;
+    if (!flushing_) {
+      LeadFlush(Extent::kDurable);
+      continue;
+    }
+    // A flush under way that has not said yet what it takes will take this revision too.
+    const bool next_group = revision > flush_takes_up_to_.load(std::memory_order_acquire);
+    group_done_[(flush_group_ + (next_group ? 1 : 0)) % 2].Wait(flush_mutex_);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Log::WaitWritten(uint64_t revision) {
+  base::MutexLock lock(flush_mutex_);
+  while (written_revision_.load(std::memory_order_acquire) < revision) {
+    if (!poison_.ok()) return poison_;
+    if (flushing_) {
+      flush_done_.Wait(flush_mutex_);
+    } else {
+      LeadFlush(Extent::kEverything);
+    }
+  }
+  return absl::OkStatus();
+}
+
+// Returns once a flush has ended that began, or was under way, when all buffers were taken.
+absl::Status Log::WaitForBuffer() {
+  base::MutexLock lock(flush_mutex_);
+  if (!poison_.ok()) return poison_;
+  if (flushing_) {
+    flush_done_.Wait(flush_mutex_);
+  } else {
+    LeadFlush(Extent::kFullBuffers);
+  }
+  return poison_;
+}
+
+void Log::LeadFlush(Extent extent) {
+  flushing_ = true;
+  const uint64_t group = ++flush_group_;
+  flush_takes_up_to_.store(UINT64_MAX, std::memory_order_release);
+  flush_mutex_.Unlock();
+  const absl::Status status = poisoned_.load(std::memory_order_relaxed) ? absl::OkStatus() : FlushUnits(extent);
+  if (!status.ok()) Poison(status);
+  flush_mutex_.Lock();
+  flushing_ = false;
+  flush_done_.NotifyAll();
+  group_done_[group % 2].NotifyAll();
+  // Of the next group one is enough: it becomes the flusher. Unless this flush left its own group waiting as well.
+  if (extent == Extent::kDurable && status.ok()) {
+    group_done_[(group + 1) % 2].NotifyOne();
+  } else {
+    group_done_[(group + 1) % 2].NotifyAll();
+  }
+}
+
+absl::Status Log::FlushUnits(Extent extent) {
+  std::deque<std::unique_ptr<Unit>> units;
+  {
+    base::MutexLock lock(append_mutex_);
+    if (extent != Extent::kFullBuffers) CloseUnit();
+    units.swap(closed_);
+  }
+  const bool sync = extent == Extent::kDurable;
+  flush_takes_up_to_.store(units.empty() ? written_revision_.load(std::memory_order_relaxed)
+                                         : units.back()->last_revision,
+                           std::memory_order_release);
+  for (size_t i = 0; i < units.size(); ++i) {
+    Unit& unit = *units[i];
+    // A segment's first unit vouches for every segment before it: they are durable before it is written.
+    if (last_written_ != nullptr && last_written_ != unit.segment) FIRN_RETURN_IF_ERROR(SyncSegment(*last_written_));
+    const bool last_of_segment = i + 1 == units.size() || units[i + 1]->segment != unit.segment;
+    const bool durable = sync && last_of_segment;
+    FIRN_RETURN_IF_ERROR(WriteUnit(unit, durable ? io::Flush::kData : io::Flush::kNone));
+    FinishUnit(unit, durable);
+  }
+  if (sync && last_written_ != nullptr) FIRN_RETURN_IF_ERROR(SyncSegment(*last_written_));
+  return absl::OkStatus();
+}
+
+absl::Status Log::WriteUnit(Unit& unit, io::Flush flush) {
+  for (int turn = 0; unit.writers.load(std::memory_order_acquire) != 0; ++turn) base::SpinPause(turn);
+  const uint64_t size = unit.end() - unit.offset;
+  const uint64_t used = format::kUnitHeaderBytes + unit.payload_bytes;
+  std::memset(unit.memory + used, 0, size - used);
+  const uint64_t durable = durable_position_.load(std::memory_order_relaxed);
+  format::SealUnit({.blocks = static_cast<uint32_t>(size / format::kBlockBytes),
+                    .payload_bytes = static_cast<uint32_t>(unit.payload_bytes),
+                    .first_revision = unit.first_revision,
+                    .last_revision = unit.last_revision,
+                    .durable = {static_cast<SegmentId>(durable >> 32), static_cast<uint32_t>(durable)},
+                    .time_ms = options_.clock->NowMs()},
+                   unit.segment->seed, unit.offset, {unit.memory, size});
+  return unit.segment->file->Write(unit.offset, {unit.memory, size}, flush);
+}
+
+void Log::FinishUnit(Unit& unit, bool durable) {
+  Segment& segment = *unit.segment;
+  NoteUnit(segment, {unit.memory + format::kUnitHeaderBytes, unit.payload_bytes},
+           unit.offset + static_cast<uint32_t>(format::kUnitHeaderBytes));
+  segment.time_ms_max = options_.clock->NowMs();
+  commits_.fetch_add(1, std::memory_order_relaxed);
+  commit_writes_.fetch_add(unit.operations, std::memory_order_relaxed);
+  const uint64_t size = unit.end() - unit.offset;
+  commit_bytes_.fetch_add(size, std::memory_order_relaxed);
+  group_sizes_.Add(unit.operations);
+  constexpr uint64_t kSmallCommitBytes = 64 * 1024;
+  small_synced_commits_.store(durable && size <= kSmallCommitBytes, std::memory_order_relaxed);
+
+  written_revision_.store(unit.last_revision, std::memory_order_release);
+  last_written_ = unit.segment;
+  segment.has_unsynced_writes.store(!durable, std::memory_order_relaxed);
+  const uint64_t end = unit.end();
+  if (durable) {
+    durable_position_.store((uint64_t{segment.id} << 32) | end, std::memory_order_relaxed);
+    durable_revision_.store(unit.last_revision, std::memory_order_release);
+  }
+  segment.written_end.store(static_cast<uint32_t>(end), std::memory_order_release);
+  if (unit.buffer != kTailBuffers) {
+    base::MutexLock lock(append_mutex_);
+    --unwritten_units_[unit.buffer];
+  }
+}
+
+// Everything written to `segment` becomes durable, and with it all that was written before.
+absl::Status Log::SyncSegment(Segment& segment) {
+  if (!segment.has_unsynced_writes.load(std::memory_order_relaxed)) return absl::OkStatus();
+  FIRN_RETURN_IF_ERROR(segment.file->Sync());
+  segment.has_unsynced_writes.store(false, std::memory_order_relaxed);
+  durable_position_.store((uint64_t{segment.id} << 32) | segment.written_end.load(std::memory_order_relaxed),
+                          std::memory_order_relaxed);
+  durable_revision_.store(written_revision_.load(std::memory_order_relaxed), std::memory_order_release);
+  return absl::OkStatus();
+}
+
+// A failed write or flush is final. What the kernel did with the data is unknown, so nothing is tried again.
+void Log::Poison(const absl::Status& why) {
+  const std::string message = "the store accepts no more writes, because one failed: " + std::string(why.message()) +
+                              ". What was acknowledged as durable is safe; close the store, mend the disk, open it again";
+  {
+    base::MutexLock lock(flush_mutex_);
+    if (!poison_.ok()) return;
+    poison_ = base::Unavailable(message);
+    poisoned_.store(true, std::memory_order_release);
+    group_done_[0].NotifyAll();
+    group_done_[1].NotifyAll();
+    flush_done_.NotifyAll();
+  }
+  {
+    base::MutexLock lock(append_mutex_);
+    segment_prepared_.NotifyAll();
+    segment_sealed_.NotifyAll();
+  }
+  options_.on_event(EventKind::kPoisoned, message);
+}
+
+absl::Status Log::health() const {
+  if (!poisoned_.load(std::memory_order_acquire)) return absl::OkStatus();
+  base::MutexLock lock(flush_mutex_);
+  return poison_;
+}
+
+}  // namespace firn::log

@@ -1,0 +1,155 @@
+#include "log/log.h"
+
+#include <utility>
+
+#include "base/check.h"
+#include "log/unit.h"
+
+namespace firn::log {
+namespace {
+
+// After a crash revisions go on this far above everything seen: some may have been handed out for writes that reached
+// no disk, and no revision is ever given twice.
+constexpr uint64_t kRevisionGapAfterCrash = uint64_t{1} << 24;
+
+}  // namespace
+
+Log::Log(io::Disk& disk, const format::Superblock& superblock, base::EpochDomain& epochs, LogOptions options)
+    : disk_(disk), superblock_(superblock), epochs_(epochs), options_(std::move(options)), segments_(epochs) {}
+
+Log::~Log() {
+  if (!background_.joinable()) return;
+  {
+    base::MutexLock lock(background_mutex_);
+    stop_ = true;
+    background_wake_.NotifyAll();
+  }
+  background_.Join();
+}
+
+absl::StatusOr<std::unique_ptr<Log>> Log::Start(io::Disk& disk, const format::Superblock& superblock,
+                                                base::EpochDomain& epochs, LogOptions options,
+                                                RecoveredLog recovered) {
+  std::unique_ptr<Log> log(new Log(disk, superblock, epochs, std::move(options)));
+  FIRN_RETURN_IF_ERROR(log->Begin(std::move(recovered)));
+  return log;
+}
+
+std::unique_ptr<Log> Log::StartReadOnly(io::Disk& disk, const format::Superblock& superblock,
+                                        base::EpochDomain& epochs, LogOptions options, RecoveredLog recovered) {
+  std::unique_ptr<Log> log(new Log(disk, superblock, epochs, std::move(options)));
+  log->TakeOver(recovered);
+  log->closed_for_good_.store(true);
+  base::MutexLock lock(log->append_mutex_);
+  log->appending_stopped_ = true;
+  return log;
+}
+
+void Log::TakeOver(RecoveredLog& recovered) {
+  for (RecoveredSegment& each : recovered.segments) segments_.Insert(each.segment);
+  next_segment_id_.store(recovered.last_segment + 1);
+  next_namespace_id.store(recovered.next_namespace_id);
+  options_.clock->Advance(recovered.time_ms);
+  const uint64_t last = recovered.last_revision + (recovered.clean ? 0 : kRevisionGapAfterCrash);
+  published_.Reset(last);
+  written_revision_.store(last);
+  durable_revision_.store(last);
+  base::MutexLock lock(append_mutex_);
+  next_revision_ = last + 1;
+}
+
+absl::Status Log::Begin(RecoveredLog recovered) {
+  TakeOver(recovered);
+  {
+    base::MutexLock lock(spares_mutex_);
+    spares_ = std::move(recovered.spares);
+  }
+  tail_ = std::make_unique<TailBuffers>(std::move(recovered.tail), superblock_.secret);
+  FIRN_ASSIGN_OR_RETURN(std::shared_ptr<Segment> first, PrepareSegment(options_.segment_bytes_min));
+  {
+    base::MutexLock lock(append_mutex_);
+    Activate(std::move(first));
+  }
+  // Rule 3: what was cut off is never believed, so the cuts are durable before anything new can be acknowledged.
+  if (!recovered.cuts.empty()) {
+    const std::string body = format::EncodeCutList(recovered.cuts);
+    FIRN_RETURN_IF_ERROR(
+        AppendControl({.type = format::RecordType::kCut, .value = base::AsBytes(body)}).status());
+  }
+  FIRN_RETURN_IF_ERROR(WaitDurable(LastReserved()));
+  {
+    base::MutexLock lock(append_mutex_);
+    active_operations_ = 0;
+    for (const RecoveredSegment& each : recovered.segments) {
+      if (!each.segment->sealed.load()) left_.push_back(each.segment);
+    }
+  }
+  background_ = base::Thread("firn-log", [this] { RunBackground(); });
+  Kick();
+  return absl::OkStatus();
+}
+
+absl::Status Log::Close() {
+  if (closed_for_good_.exchange(true)) return absl::OkStatus();
+  {
+    base::MutexLock lock(append_mutex_);
+    appending_stopped_ = true;
+    segment_prepared_.NotifyAll();
+  }
+  absl::Status status = health();
+  if (status.ok()) status = WaitDurable(LastReserved());
+  {
+    base::MutexLock lock(background_mutex_);
+    stop_ = true;
+    background_wake_.NotifyAll();
+  }
+  background_.Join();
+  FIRN_RETURN_IF_ERROR(status);
+  {
+    base::MutexLock lock(append_mutex_);
+    left_.push_back(active_);
+  }
+  SealLeft();
+  FIRN_RETURN_IF_ERROR(health());
+  tail_->Clear();
+  return absl::OkStatus();
+}
+
+void Log::AbandonAfterFork() {
+  closed_for_good_.store(true);
+  background_.Abandon();
+}
+
+absl::Status Log::Read(SegmentId segment, uint32_t offset, base::MutableBytes out) {
+  if (ReadResident(segment, offset, out)) return absl::OkStatus();
+  const Segment* found = segments_.Find(segment);
+  if (found == nullptr) return base::NotFound("segment " + std::to_string(segment) + " is not part of the store");
+  return ReadSegmentBytes(*found, offset, out);
+}
+
+LogStats Log::GetStats() {
+  LogStats stats;
+  for (const auto& segment : segments_.All()) {
+    ++stats.segments;
+    stats.sealed_segments += segment->sealed.load(std::memory_order_relaxed) ? 1 : 0;
+    stats.log_bytes += segment->file->size_bytes();
+    const int64_t live = segment->live_bytes.load(std::memory_order_relaxed);
+    stats.live_bytes += live > 0 ? static_cast<uint64_t>(live) : 0;
+  }
+  {
+    base::MutexLock lock(spares_mutex_);
+    stats.spare_segments = spares_.size();
+  }
+  {
+    base::MutexLock lock(append_mutex_);
+    if (prepared_ != nullptr) ++stats.spare_segments;
+  }
+  stats.commits = commits_.load(std::memory_order_relaxed);
+  stats.commit_writes = commit_writes_.load(std::memory_order_relaxed);
+  stats.commit_bytes = commit_bytes_.load(std::memory_order_relaxed);
+  stats.group_size_p50 = group_sizes_.Percentile(0.5);
+  stats.group_size_max = group_sizes_.max();
+  return stats;
+}
+
+}  // namespace firn::log

@@ -1,0 +1,245 @@
+// The log: appending, group commit, segments that come and go.
+//
+// A write reserves its revision and its bytes in one short critical section, encodes itself into the tail buffer outside
+// of it, and is durable once its commit unit is. Whoever first waits for durability becomes the flusher: it closes the
+// open unit and writes it while the next unit already fills. A background thread keeps a prepared segment ahead, writes
+// full buffers, seals segments that were left, and bounds how long buffered writes stay unsynced.
+//
+// Lock order: append_mutex_, then SegmentTable's, then background_mutex_; flush_mutex_ is never held with append_mutex_.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <firn/events.h>
+
+#include "base/aligned_buffer.h"
+#include "base/clock.h"
+#include "base/epoch.h"
+#include "base/histogram.h"
+#include "base/sync.h"
+#include "format/record.h"
+#include "format/superblock.h"
+#include "io/disk.h"
+#include "log/published.h"
+#include "log/recovery.h"
+#include "log/segment.h"
+#include "log/tail.h"
+
+namespace firn::log {
+
+inline constexpr uint64_t kSegmentBytesMin = uint64_t{1} << 20;
+inline constexpr uint64_t kSegmentBytesMax = uint64_t{64} << 20;
+// A segment is at most this part of the log, so that a store has few files and one dead segment is little.
+inline constexpr uint64_t kSegmentsPerLogBytes = 64;
+
+struct LogOptions {
+  uint64_t segment_bytes_min = kSegmentBytesMin;
+  uint32_t flush_interval_ms = 1'000;
+  base::ForwardClock* clock = nullptr;
+  base::Random* random = nullptr;
+  std::function<void(EventKind, std::string)> on_event;
+};
+
+struct LogStats {
+  uint64_t segments = 0, sealed_segments = 0, spare_segments = 0;
+  uint64_t log_bytes = 0, live_bytes = 0;
+  uint64_t commits = 0, commit_writes = 0, commit_bytes = 0;
+  uint64_t group_size_p50 = 0, group_size_max = 0;
+  uint64_t memory_bytes = 0;
+};
+
+class Log {
+ private:
+  struct Unit;
+
+ public:
+  // Takes over what recovery found. Makes a fresh segment whose first records list the live segments and cut the unsealed
+  // one; when this returns they are durable and appending may begin.
+  static absl::StatusOr<std::unique_ptr<Log>> Start(io::Disk& disk, const format::Superblock& superblock,
+                                                    base::EpochDomain& epochs, LogOptions options,
+                                                    RecoveredLog recovered);
+  // For reading only: nothing is written, and every function that would write gives FailedPrecondition.
+  static std::unique_ptr<Log> StartReadOnly(io::Disk& disk, const format::Superblock& superblock,
+                                            base::EpochDomain& epochs, LogOptions options, RecoveredLog recovered);
+  ~Log();
+  Log(const Log&) = delete;
+
+  // A place for the records of one operation, all under one revision. The caller encodes them one after the other at
+  // `memory`, calls Complete(), publishes its index changes, and calls published().Publish(revision).
+  struct Slot {
+    uint64_t revision = 0;
+    SegmentId segment = format::kNoSegment;
+    uint32_t offset = 0;
+    std::byte* memory = nullptr;
+    const format::ChecksumSeed* seed = nullptr;
+    Segment* owner = nullptr;  // accounting must be done before Complete()
+    // The records are not resident in the tail: publish only after WaitWritten(revision).
+    bool publish_after_write = false;
+    Unit* unit = nullptr;
+  };
+  // `bytes` in all, of `records` records whose keys and value pointers add up to `directory_bytes`. Blocks while
+  // buffers are full. ResourceExhausted when the disk is full: nothing was reserved. Unavailable once poisoned.
+  absl::StatusOr<Slot> Reserve(uint64_t bytes, uint32_t records, uint64_t directory_bytes);
+  void Complete(const Slot& slot);
+
+  // For records of the log's and the store's own: reserves, encodes and publishes.
+  enum class Role { kControl, kLive, kTombstone };  // what it counts as in its segment
+  struct Written {
+    uint64_t revision = 0;
+    SegmentId segment = format::kNoSegment;
+    uint32_t offset = 0, size = 0;
+  };
+  absl::StatusOr<Written> AppendControl(const format::Record& record, Role role = Role::kControl);
+
+  PublishedRevisions& published() { return published_; }
+  const PublishedRevisions& published() const { return published_; }
+  // The newest revision drawn. A writer that reserves after this call returns has a higher one.
+  uint64_t LastReserved();
+
+  // Returns when everything up to `revision` is durable: leads a flush, or waits for the one under way.
+  absl::Status WaitDurable(uint64_t revision);
+  // Returns when everything up to `revision` has been handed to the file: it survives this process.
+  absl::Status WaitWritten(uint64_t revision);
+  uint64_t durable_revision() const { return durable_revision_.load(std::memory_order_acquire); }
+
+  // Ok, or why nothing can be written any more.
+  absl::Status health() const;
+
+  // Leaves the active segment; returns when it is durable and sealed.
+  absl::Status SealActive();
+  // Retires segments that nothing needs. Reuses or removes their files.
+  absl::Status RetireDead();
+  // Makes all durable, seals, stops. Nothing may be reserved any more.
+  absl::Status Close();
+  // In the child of a fork(): the background thread does not exist here, and nothing may be written.
+  void AbandonAfterFork();
+
+  // The record at [offset, offset + out.size()), from a tail buffer or from disk. The caller is inside an epoch guard and
+  // verifies. NotFound for a segment the store no longer has.
+  absl::Status Read(SegmentId segment, uint32_t offset, base::MutableBytes out);
+  // As Read, but only from memory; false if it is not there.
+  bool ReadResident(SegmentId segment, uint32_t offset, base::MutableBytes out) {
+    return tail_ != nullptr && tail_->Read(segment, offset, out);
+  }
+
+  SegmentTable& segments() { return segments_; }
+  bool tail_locked() const { return tail_ == nullptr || tail_->locked(); }
+  // Kept in every live-ids record, so that ids are never reused.
+  std::atomic<uint32_t> next_namespace_id{format::kFirstUserNamespace};
+  LogStats GetStats();
+
+ private:
+  enum class Need { kNothing, kBuffer, kSegment, kPublishing };
+
+  Log(io::Disk& disk, const format::Superblock& superblock, base::EpochDomain& epochs, LogOptions options);
+
+  void TakeOver(RecoveredLog& recovered);
+  absl::Status Begin(RecoveredLog recovered);
+
+  // Appending (append.cc).
+  Need TryReserve(uint64_t bytes, uint64_t directory_bytes, Slot& slot)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_);
+  bool FitsActive(uint64_t unit_end, uint64_t directory_bytes) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_);
+  Need OpenUnit(uint64_t bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_);
+  void CloseUnit() ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_);
+  Need Rotate(uint64_t bytes, uint64_t directory_bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_);
+  void Take(uint64_t bytes, uint64_t directory_bytes, Slot& slot)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_);
+  std::string LiveIdsBody() ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_);
+  absl::Status WaitForSegment(uint64_t capacity_bytes);
+  absl::Status WaitForBuffer();
+
+  void Activate(std::shared_ptr<Segment> segment) ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_);
+
+  // Group commit (commit.cc).
+  enum class Extent {
+    kFullBuffers,  // what no longer grows; nothing is synced
+    kEverything,   // the open unit too
+    kDurable,      // and synced
+  };
+  void LeadFlush(Extent extent) ABSL_EXCLUSIVE_LOCKS_REQUIRED(flush_mutex_);
+  absl::Status FlushUnits(Extent extent);
+  absl::Status WriteUnit(Unit& unit, io::Flush flush);
+  absl::Status SyncSegment(Segment& segment);
+  void FinishUnit(Unit& unit, bool durable);
+  void Poison(const absl::Status& why);
+
+  // Segments (segments.cc).
+  void RunBackground();
+  void Kick();
+  void BackgroundTurn(bool interval_passed);
+  uint64_t TargetSegmentBytes() const;
+  absl::StatusOr<std::shared_ptr<Segment>> PrepareSegment(uint64_t capacity_bytes);
+  absl::StatusOr<std::unique_ptr<io::File>> ClaimFile(SegmentId id, uint64_t capacity_bytes, uint64_t* incarnation);
+  absl::Status Seal(Segment& segment);
+  void SealLeft();
+  void Recycle(std::shared_ptr<Segment> segment);
+  bool NothingNeeds(const Segment& segment, bool is_oldest) const;
+
+  io::Disk& disk_;
+  const format::Superblock superblock_;
+  base::EpochDomain& epochs_;
+  const LogOptions options_;
+  SegmentTable segments_;
+  std::unique_ptr<TailBuffers> tail_;
+  PublishedRevisions published_;
+
+  // Appending: where the next record goes.
+  base::Mutex append_mutex_;
+  std::shared_ptr<Segment> active_ ABSL_GUARDED_BY(append_mutex_);
+  std::shared_ptr<Segment> prepared_ ABSL_GUARDED_BY(append_mutex_);
+  uint64_t next_revision_ ABSL_GUARDED_BY(append_mutex_) = 1;
+  uint64_t directory_bytes_ ABSL_GUARDED_BY(append_mutex_) = 0;  // bound on the active segment's footer
+  uint64_t active_operations_ ABSL_GUARDED_BY(append_mutex_) = 0;  // since the segment's live ids
+  std::unique_ptr<Unit> open_ ABSL_GUARDED_BY(append_mutex_);
+  std::deque<std::unique_ptr<Unit>> closed_ ABSL_GUARDED_BY(append_mutex_);
+  size_t buffer_ ABSL_GUARDED_BY(append_mutex_) = kTailBuffers;  // the one being filled; kTailBuffers: none
+  uint32_t buffer_base_ ABSL_GUARDED_BY(append_mutex_) = 0;
+  std::array<uint32_t, kTailBuffers> unwritten_units_ ABSL_GUARDED_BY(append_mutex_){};
+  size_t next_buffer_ ABSL_GUARDED_BY(append_mutex_) = 0;  // buffers are used in turn
+  std::deque<std::shared_ptr<Segment>> left_ ABSL_GUARDED_BY(append_mutex_);  // not yet sealed
+  uint64_t wanted_capacity_bytes_ ABSL_GUARDED_BY(append_mutex_) = 0;
+  absl::Status prepare_status_ ABSL_GUARDED_BY(append_mutex_);
+  uint64_t prepare_attempts_ ABSL_GUARDED_BY(append_mutex_) = 0;
+  bool appending_stopped_ ABSL_GUARDED_BY(append_mutex_) = false;
+  base::CondVar segment_prepared_;
+  base::CondVar segment_sealed_;
+
+  // The flusher's role. Waiters of the group being flushed wait on one condition, those of the next on the other.
+  mutable base::Mutex flush_mutex_;
+  bool flushing_ ABSL_GUARDED_BY(flush_mutex_) = false;
+  uint64_t flush_group_ ABSL_GUARDED_BY(flush_mutex_) = 0;
+  std::atomic<uint64_t> flush_takes_up_to_{0};  // revisions above wait for the next group
+  std::array<base::CondVar, 2> group_done_;
+  base::CondVar flush_done_;  // for those who wait for written data or buffers, not for a group
+  absl::Status poison_ ABSL_GUARDED_BY(flush_mutex_);
+  std::atomic<bool> poisoned_{false};
+  std::atomic<uint64_t> durable_revision_{0};
+  std::atomic<uint64_t> written_revision_{0};
+  std::atomic<uint64_t> durable_position_{0};  // segment << 32 | offset
+  std::shared_ptr<Segment> last_written_;      // touched by the flusher only
+
+  // Background work.
+  base::Mutex background_mutex_;
+  base::CondVar background_wake_;
+  bool kicked_ ABSL_GUARDED_BY(background_mutex_) = false;
+  bool stop_ ABSL_GUARDED_BY(background_mutex_) = false;
+  base::Thread background_;
+  base::Mutex spares_mutex_;
+  std::vector<SpareFile> spares_ ABSL_GUARDED_BY(spares_mutex_);
+  std::atomic<SegmentId> next_segment_id_{1};
+  std::atomic<bool> closed_for_good_{false};
+
+  std::atomic<uint64_t> commits_{0}, commit_writes_{0}, commit_bytes_{0};
+  std::atomic<bool> small_synced_commits_{true};  // then fresh segments are filled ahead
+  base::Histogram group_sizes_;
+};
+
+}  // namespace firn::log

@@ -1,0 +1,470 @@
+#include "log/recovery.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <set>
+
+#include "base/check.h"
+#include "log/segment_scan.h"
+
+namespace firn::log {
+namespace {
+
+constexpr size_t kThreads = 2;
+
+// One recovery, step by step; see Run().
+class Recovery {
+ public:
+  Recovery(io::Disk& disk, const format::Superblock& superblock, const RecoveryOptions& options)
+      : disk_(disk), superblock_(superblock), options_(options) {}
+
+  absl::StatusOr<RecoveredLog> Run(bool fresh);
+
+ private:
+  using SegmentPtr = std::shared_ptr<Segment>;
+
+  // A unit beyond the end of the log.
+  struct Witness {
+    SegmentPtr segment;
+    uint64_t offset;
+    uint64_t first_revision;
+  };
+
+  absl::Status OpenFiles();
+  absl::Status LoadTail();
+  absl::Status FindNewest(bool fresh);
+  absl::Status WalkNewest(uint64_t at, uint64_t previous);
+  absl::Status TakeTailUnit(const TailUnit& unit);
+  SegmentPtr NextInTail() const;
+  std::optional<Witness> FindWitness();
+  absl::Status CheckBeyondEnd();
+  void SalvageStretch(Segment& segment, uint64_t from, uint64_t to);
+  absl::Status ScanSealed(Segment& segment, uint64_t end);
+  format::FooterReader DirectoryOfScanned(Segment& segment);
+  absl::StatusOr<format::FooterReader> LoadSegment(const SegmentPtr& segment, uint32_t end);
+  absl::Status LoadLive();
+  void TakeSpares();
+
+  absl::Status Damage(const Segment& segment, uint64_t from, std::string_view what);
+  void Say(EventKind kind, std::string message) const { options_.on_event(kind, std::move(message)); }
+  void Saw(uint64_t revision) { result_.last_revision = std::max(result_.last_revision, revision); }
+
+  io::Disk& disk_;
+  const format::Superblock& superblock_;
+  const RecoveryOptions& options_;
+  RecoveredLog result_;
+
+  std::vector<SegmentPtr> candidates_;     // files whose header verifies, ascending ids
+  std::vector<std::string> no_segments_;   // files whose first block is zeros: never used
+  std::vector<std::string> unreadable_;    // files whose header is damaged
+  base::AlignedBuffer tail_copy_;
+  std::vector<TailUnit> tail_units_;
+  TailUnits tail_by_place_;
+
+  SegmentPtr newest_;
+  std::optional<format::FooterReader> newest_footer_;
+  uint64_t walked_revision_ = 0;   // the last one taken
+  std::set<SegmentId> walked_;     // unsealed segments whose units were taken one by one
+  std::vector<SegmentPtr> touched_;  // segments that units from the tail were written to
+  bool torn_ = false;
+  bool missing_ = false;
+};
+
+std::string At(const Segment& segment, uint64_t offset) {
+  return segment.file->name() + " at offset " + std::to_string(offset);
+}
+
+// Acknowledged bytes that do not verify: refused, or reported when salvaging.
+absl::Status Recovery::Damage(const Segment& segment, uint64_t from, std::string_view what) {
+  std::string message = std::string(disk_.path()) + "/" + At(segment, from) + ": " + std::string(what);
+  if (options_.salvage) {
+    Say(EventKind::kDamageFound, message);
+    return absl::OkStatus();
+  }
+  message += ". The store is left as it is; Options::salvage (firn --salvage) opens it with what still verifies";
+  return base::DataLoss(message);
+}
+
+absl::Status Recovery::OpenFiles() {
+  auto names = disk_.List(kLogFolder);
+  if (!names.ok()) return names.status();
+  const io::OpenMode mode = options_.read_only ? io::OpenMode::kRead : io::OpenMode::kReadWrite;
+  std::vector<std::unique_ptr<io::File>> files;
+  for (const std::string& name : *names) {
+    if (!name.ends_with(".seg")) continue;
+    FIRN_ASSIGN_OR_RETURN(files.emplace_back(), disk_.Open(std::string(kLogFolder) + "/" + name, mode));
+  }
+  base::AlignedBuffer blocks(std::max<size_t>(1, files.size()) * format::kBlockBytes);
+  std::vector<io::ReadRequest> reads;
+  for (size_t i = 0; i < files.size(); ++i) {
+    const base::MutableBytes block = blocks.bytes().subspan(i * format::kBlockBytes, format::kBlockBytes);
+    std::memset(block.data(), 0, block.size());
+    if (files[i]->size_bytes() >= format::kBlockBytes) reads.push_back({files[i].get(), 0, block, {}});
+  }
+  disk_.ReadMany(reads);
+  for (size_t i = 0; i < files.size(); ++i) {
+    const base::Bytes block = base::Bytes(blocks.bytes()).subspan(i * format::kBlockBytes, format::kBlockBytes);
+    const auto header = format::DecodeSegmentHeader(block, superblock_.secret, superblock_.uuid);
+    if (header.status().code() == absl::StatusCode::kFailedPrecondition) return header.status();
+    if (!header.ok()) {
+      (absl::IsNotFound(header.status()) ? no_segments_ : unreadable_).push_back(files[i]->name());
+      continue;
+    }
+    auto segment = std::make_shared<Segment>();
+    segment->id = header->segment;
+    segment->header = *header;
+    segment->seed = format::ChecksumSeed(superblock_.secret, header->salt);
+    segment->file = std::move(files[i]);
+    result_.last_segment = std::max(result_.last_segment, segment->id);
+    Saw(header->first_revision == 0 ? 0 : header->first_revision - 1);
+    candidates_.push_back(std::move(segment));
+  }
+  std::sort(candidates_.begin(), candidates_.end(), [](const auto& a, const auto& b) { return a->id < b->id; });
+  const auto twin = std::adjacent_find(candidates_.begin(), candidates_.end(),
+                                       [](const auto& a, const auto& b) { return a->id == b->id; });
+  if (twin != candidates_.end()) {
+    return base::DataLoss(std::string(disk_.path()) + ": " + (*twin)->file->name() + " and " +
+                          (*(twin + 1))->file->name() + " are copies of one segment; move one of them away");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Recovery::LoadTail() {
+  base::Bytes tail;
+  if (options_.read_only) {
+    auto file = disk_.Open(kTailFile, io::OpenMode::kRead);
+    if (!file.ok()) return absl::IsNotFound(file.status()) ? absl::OkStatus() : file.status();
+    if ((*file)->size_bytes() != kTailFileBytes) return absl::OkStatus();
+    tail_copy_ = base::AlignedBuffer(kTailFileBytes);
+    FIRN_RETURN_IF_ERROR((*file)->Read(0, tail_copy_.bytes().first(kTailFileBytes)));
+    tail = base::Bytes(tail_copy_.bytes()).first(kTailFileBytes);
+  } else {
+    FIRN_ASSIGN_OR_RETURN(result_.tail, disk_.MapShared(kTailFile, kTailFileBytes));
+    tail = result_.tail->bytes();
+  }
+  tail_units_ = FindTailUnits(tail, superblock_.secret);
+  for (const TailUnit& unit : tail_units_) {
+    tail_by_place_[{unit.segment, unit.offset}] = &unit;
+    Saw(unit.last_revision);
+  }
+  return absl::OkStatus();
+}
+
+// The newest segment whose live ids are on disk: in its first unit, or in its footer.
+absl::Status Recovery::FindNewest(bool fresh) {
+  for (auto at = candidates_.rbegin(); at != candidates_.rend(); ++at) {
+    Segment& segment = **at;
+    if (auto unit = SegmentScanner(segment).UnitAt(kFirstUnitOffset)) {
+      const auto first = format::ParseRecord(unit->payload);
+      if (!first || first->record.type != format::RecordType::kLiveIds) continue;
+      newest_ = *at;
+      newest_footer_ = LoadFooter(segment);
+      return absl::OkStatus();
+    }
+    if (auto footer = LoadFooter(segment)) {
+      newest_ = *at;
+      newest_footer_ = std::move(footer);
+      return absl::OkStatus();
+    }
+  }
+  if (fresh) return absl::OkStatus();
+  return base::DataLoss(std::string(disk_.path()) + ": there is a SUPERBLOCK but no segment in log/ verifies (" +
+                        std::to_string(candidates_.size() + unreadable_.size() + no_segments_.size()) +
+                        " files): the whole log is lost or damaged");
+}
+
+absl::Status Recovery::TakeTailUnit(const TailUnit& unit) {
+  result_.clean = false;
+  if (options_.read_only) {
+    base::AlignedBuffer copy(unit.size);
+    std::memcpy(copy.data(), unit.bytes.data(), unit.size);
+    newest_->overlays.push_back({unit.offset, std::move(copy), unit.size});
+    return absl::OkStatus();
+  }
+  if (touched_.empty() || touched_.back() != newest_) touched_.push_back(newest_);
+  return newest_->file->Write(unit.offset, base::Bytes(unit.bytes.bytes()).first(unit.size), io::Flush::kNone);
+}
+
+// The segment that a killed process had moved on to without having written its first unit.
+Recovery::SegmentPtr Recovery::NextInTail() const {
+  for (const SegmentPtr& segment : candidates_) {
+    if (segment->id <= newest_->id) continue;
+    const auto unit = tail_by_place_.find({segment->id, kFirstUnitOffset});
+    if (unit == tail_by_place_.end() || unit->second->salt != segment->header.salt) continue;
+    if (unit->second->first_revision == walked_revision_ + 1) return segment;
+  }
+  return nullptr;
+}
+
+// Takes units in order from `at` on, from disk or else from the tail buffers, until one is missing. With
+// `previous` != 0 the first one must follow that revision.
+absl::Status Recovery::WalkNewest(uint64_t at, uint64_t previous) {
+  SegmentScanner scanner(*newest_);
+  walked_.insert(newest_->id);
+  for (;;) {
+    const auto follows = [&](uint64_t first) { return previous == 0 || first == previous + 1; };
+    const auto tail = tail_by_place_.find({newest_->id, static_cast<uint32_t>(at)});
+    const bool tail_fits = tail != tail_by_place_.end() && tail->second->salt == newest_->header.salt &&
+                           follows(tail->second->first_revision) &&
+                           at + tail->second->size <= newest_->file->size_bytes();
+    if (const auto unit = scanner.UnitAt(at); unit && follows(unit->header.first_revision)) {
+      NoteUnit(*newest_, unit->payload, static_cast<uint32_t>(at + format::kUnitHeaderBytes));
+      newest_->time_ms_max = std::max(newest_->time_ms_max, unit->header.time_ms);
+      previous = unit->header.last_revision;
+      at += uint64_t{unit->header.blocks} * format::kBlockBytes;
+    } else if (tail_fits) {
+      const TailUnit& found = *tail->second;
+      FIRN_RETURN_IF_ERROR(TakeTailUnit(found));
+      const base::Bytes bytes = base::Bytes(found.bytes.bytes()).first(found.size);
+      const auto header = format::PeekUnit(bytes.first(format::kUnitHeaderBytes), newest_->seed, at);
+      FIRN_CHECK(header.has_value());
+      NoteUnit(*newest_, bytes.subspan(format::kUnitHeaderBytes, header->payload_bytes),
+               static_cast<uint32_t>(at + format::kUnitHeaderBytes));
+      previous = found.last_revision;
+      at += found.size;
+    } else {
+      break;
+    }
+  }
+  newest_->units_end.store(static_cast<uint32_t>(at));
+  walked_revision_ = previous;
+  Saw(previous);
+  return absl::OkStatus();
+}
+
+// The first unit beyond the end of the log that says more than the end was durable when it was written.
+std::optional<Recovery::Witness> Recovery::FindWitness() {
+  const Position end{newest_->id, newest_->units_end.load()};
+  for (const SegmentPtr& segment : candidates_) {
+    if (segment->id < newest_->id) continue;
+    SegmentScanner scanner(*segment);
+    const uint64_t limit = segment->file->size_bytes();
+    uint64_t at = segment == newest_ ? end.offset : kFirstUnitOffset;
+    torn_ = torn_ || scanner.HasUnitHead(at);
+    while (const auto found = scanner.FindUnit(at, limit)) {
+      const auto header = scanner.UnitAt(*found)->header;
+      torn_ = true;
+      Saw(header.last_revision);
+      if (header.durable > end) return Witness{segment, *found, header.first_revision};
+      at = *found + uint64_t{header.blocks} * format::kBlockBytes;
+    }
+  }
+  return std::nullopt;
+}
+
+// What lies beyond the end of the log: nothing, a torn tail, or proof that acknowledged data is missing.
+absl::Status Recovery::CheckBeyondEnd() {
+  while (const auto witness = FindWitness()) {
+    const uint64_t end = newest_->units_end.load();
+    FIRN_RETURN_IF_ERROR(Damage(
+        *newest_, end,
+        "acknowledged data does not verify: " + At(*witness->segment, witness->offset) +
+            " proves that more was durable. Lost, whole or in part: writes with revisions " +
+            std::to_string(walked_revision_ + 1) + " to " + std::to_string(witness->first_revision - 1)));
+    uint64_t from = end;
+    if (witness->segment != newest_) {
+      // Its own list of live segments may be among what is lost.
+      const SegmentPtr before = newest_;
+      newest_ = witness->segment;
+      newest_->live_ids = before->live_ids;
+      newest_->live_ids.segments.push_back({before->id, static_cast<uint32_t>(end)});
+      newest_->retired = before->retired;
+      from = kFirstUnitOffset;
+    }
+    SalvageStretch(*newest_, from, witness->offset);
+    FIRN_RETURN_IF_ERROR(WalkNewest(witness->offset, 0));
+  }
+  if (torn_) {
+    Say(EventKind::kTornTail,
+        At(*newest_, newest_->units_end.load()) + ": the log ends here; unacknowledged bytes beyond were dropped");
+  }
+  return absl::OkStatus();
+}
+
+void Recovery::SalvageStretch(Segment& segment, uint64_t from, uint64_t to) {
+  base::AlignedBuffer memory;
+  size_t saved = 0;
+  for (const auto& [offset, record] : SalvageRecords(segment, from, to, memory)) {
+    NoteUnit(segment, record, offset);
+    ++saved;
+  }
+  Say(EventKind::kDamageFound, At(segment, from) + ": salvaged " + std::to_string(saved) + " records of " +
+                                   std::to_string(to - from) + " damaged bytes");
+}
+
+// A segment that has no usable footer, though all of it up to `end` was durable.
+absl::Status Recovery::ScanSealed(Segment& segment, uint64_t end) {
+  Say(EventKind::kFooterFallback, segment.file->name() + " has no footer that verifies and was scanned");
+  SegmentScanner scanner(segment);
+  for (uint64_t at = kFirstUnitOffset; at < end;) {
+    if (const auto unit = scanner.UnitAt(at)) {
+      NoteUnit(segment, unit->payload, static_cast<uint32_t>(at + format::kUnitHeaderBytes));
+      segment.time_ms_max = std::max(segment.time_ms_max, unit->header.time_ms);
+      at += uint64_t{unit->header.blocks} * format::kBlockBytes;
+      continue;
+    }
+    const uint64_t next = scanner.FindUnit(at + format::kBlockBytes, end).value_or(end);
+    std::string what = "acknowledged data does not verify: " + std::to_string(next - at) + " bytes are lost, whole or in part";
+    if (!scanner.read_error().ok()) what += " (" + std::string(scanner.read_error().message()) + ")";
+    FIRN_RETURN_IF_ERROR(Damage(segment, at, what));
+    SalvageStretch(segment, at, std::min<uint64_t>(next, segment.file->size_bytes()));
+    at = next;
+  }
+  return absl::OkStatus();
+}
+
+// The footer that sealing will write, read back as the segment's directory.
+format::FooterReader Recovery::DirectoryOfScanned(Segment& segment) {
+  const uint32_t units_end = segment.units_end.load();
+  segment.written_end.store(units_end);
+  segment.recovered_footer = segment.directory->Finish({.segment = segment.id,
+                                                        .units_end = units_end,
+                                                        .records = segment.directory->entries(),
+                                                        .first_revision = segment.header.first_revision,
+                                                        .last_revision = segment.last_revision,
+                                                        .time_ms_max = segment.time_ms_max,
+                                                        .live_ids = segment.live_ids,
+                                                        .retired = segment.retired,
+                                                        .cuts = segment.cuts},
+                                                       segment.seed);
+  const auto footer_bytes = static_cast<uint32_t>(segment.recovered_footer.size());
+  const format::Trailer trailer{units_end, footer_bytes, uint64_t{units_end} + footer_bytes};
+  auto directory = format::FooterReader::Open(segment.recovered_footer, trailer, segment.seed, segment.id);
+  FIRN_CHECK(directory.has_value());
+  return *std::move(directory);
+}
+
+absl::StatusOr<format::FooterReader> Recovery::LoadSegment(const SegmentPtr& segment, uint32_t end) {
+  if (walked_.contains(segment->id)) return DirectoryOfScanned(*segment);
+  auto footer = segment == newest_ ? std::move(newest_footer_) : LoadFooter(*segment);
+  if (footer && footer->summary().units_end == end) {
+    segment->sealed.store(true);
+    segment->units_end.store(end);
+    segment->written_end.store(end);
+    segment->last_revision = footer->summary().last_revision;
+    segment->time_ms_max = footer->summary().time_ms_max;
+    segment->directory.reset();
+    return *std::move(footer);
+  }
+  segment->units_end.store(end);
+  FIRN_RETURN_IF_ERROR(ScanSealed(*segment, end));
+  return DirectoryOfScanned(*segment);
+}
+
+// Opens the directories of all live segments, several at once.
+absl::Status Recovery::LoadLive() {
+  struct Job {
+    SegmentPtr segment;
+    uint32_t end;
+    absl::StatusOr<format::FooterReader> directory = base::NotFound("not loaded");
+  };
+  std::vector<Job> jobs;
+  for (const format::LiveIds::Segment& listed : newest_->live_ids.segments) {
+    if (std::count(newest_->retired.begin(), newest_->retired.end(), listed.id) != 0) continue;
+    const auto at = std::find_if(candidates_.begin(), candidates_.end(), [&](const auto& s) { return s->id == listed.id; });
+    if (at == candidates_.end()) {
+      missing_ = true;
+      FIRN_RETURN_IF_ERROR(Damage(*newest_, kFirstUnitOffset,
+                                  "segment " + std::to_string(listed.id) + " (" + SegmentFileName(listed.id) +
+                                      ") is listed as part of the store, but its file is missing or its header is damaged"));
+      continue;
+    }
+    jobs.push_back({*at, listed.end});
+  }
+  jobs.push_back({newest_, newest_->units_end.load()});
+
+  std::atomic<size_t> next{0};
+  const auto work = [&] {
+    for (size_t i = next.fetch_add(1); i < jobs.size(); i = next.fetch_add(1)) {
+      jobs[i].directory = LoadSegment(jobs[i].segment, jobs[i].end);
+    }
+  };
+  std::vector<base::Thread> threads;
+  for (size_t i = 1; i < std::min(kThreads, jobs.size()); ++i) threads.emplace_back("firn-recover", work);
+  work();
+  for (base::Thread& thread : threads) thread.Join();
+
+  for (Job& job : jobs) {
+    if (!job.directory.ok()) return job.directory.status();
+    Saw(job.segment->last_revision);
+    result_.time_ms = std::max(result_.time_ms, job.segment->time_ms_max);
+    result_.segments.push_back({job.segment, *std::move(job.directory)});
+  }
+  return absl::OkStatus();
+}
+
+// Files that belong to no live segment are used again, but a few only. What cannot be read is left alone while something
+// is missing: it may be what is missing.
+void Recovery::TakeSpares() {
+  constexpr size_t kSparesMax = 2;
+  std::vector<SpareFile> spares;
+  for (SegmentPtr& segment : candidates_) {
+    const bool live = std::any_of(result_.segments.begin(), result_.segments.end(),
+                                  [&](const RecoveredSegment& r) { return r.segment == segment; });
+    if (live) continue;
+    if (const auto footer = LoadFooter(*segment)) Saw(footer->summary().last_revision);
+    spares.push_back({segment->file->name(), segment->header.incarnation});
+  }
+  for (const std::string& name : no_segments_) spares.push_back({name, 0});
+  if (!missing_) {
+    for (const std::string& name : unreadable_) spares.push_back({name, 0});
+  }
+  candidates_.clear();
+  if (options_.read_only) return;
+  for (SpareFile& spare : spares) {
+    if (result_.spares.size() < kSparesMax) {
+      result_.spares.push_back(std::move(spare));
+    } else {
+      static_cast<void>(disk_.Remove(spare.name));
+    }
+  }
+}
+
+absl::StatusOr<RecoveredLog> Recovery::Run(bool fresh) {
+  Saw(superblock_.revision_floor);
+  FIRN_RETURN_IF_ERROR(OpenFiles());
+  FIRN_RETURN_IF_ERROR(LoadTail());
+  FIRN_RETURN_IF_ERROR(FindNewest(fresh));
+  if (newest_ == nullptr) {
+    TakeSpares();
+    return std::move(result_);
+  }
+  if (newest_footer_) {
+    const format::FooterSummary& summary = newest_footer_->summary();
+    newest_->units_end.store(summary.units_end);
+    newest_->live_ids = summary.live_ids;
+    newest_->retired = summary.retired;
+    newest_->last_revision = summary.last_revision;
+    walked_revision_ = summary.last_revision;
+  } else {
+    FIRN_RETURN_IF_ERROR(WalkNewest(kFirstUnitOffset, 0));
+  }
+  while (const SegmentPtr next = NextInTail()) {
+    newest_ = next;
+    FIRN_RETURN_IF_ERROR(WalkNewest(kFirstUnitOffset, walked_revision_));
+  }
+  FIRN_RETURN_IF_ERROR(CheckBeyondEnd());
+  for (const SegmentPtr& segment : touched_) FIRN_RETURN_IF_ERROR(segment->file->Sync());
+  if (walked_.contains(newest_->id)) {
+    result_.clean = false;
+    result_.cuts.push_back({newest_->id, newest_->units_end.load()});
+  }
+  result_.next_namespace_id = newest_->live_ids.next_namespace_id;
+  FIRN_RETURN_IF_ERROR(LoadLive());
+  TakeSpares();
+  if (!result_.clean) {
+    Say(EventKind::kRecovered, "opened after a crash: " + std::to_string(result_.segments.size()) +
+                                   " segments, the log ends in " + At(*newest_, newest_->units_end.load()));
+  }
+  return std::move(result_);
+}
+
+}  // namespace
+
+absl::StatusOr<RecoveredLog> RecoverLog(io::Disk& disk, const format::Superblock& superblock, bool fresh,
+                                        const RecoveryOptions& options) {
+  return Recovery(disk, superblock, options).Run(fresh);
+}
+
+}  // namespace firn::log

@@ -1,0 +1,121 @@
+#include "log/segment.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+
+#include "base/check.h"
+
+namespace firn::log {
+
+std::string SegmentFileName(SegmentId id) {
+  char name[32];
+  std::snprintf(name, sizeof(name), "log/%010u.seg", id);
+  return name;
+}
+
+void NoteUnit(Segment& segment, base::Bytes payload, uint32_t payload_offset) {
+  size_t at = 0;
+  while (at < payload.size()) {
+    const auto decoded = format::ParseRecord(payload.subspan(at));
+    FIRN_CHECK(decoded.has_value());
+    const format::Record& record = decoded->record;
+    segment.last_revision = std::max(segment.last_revision, record.revision);
+    switch (record.type) {
+      case format::RecordType::kLiveIds:
+        segment.live_ids = format::DecodeLiveIds(record.value).value_or(format::LiveIds{});
+        break;
+      case format::RecordType::kRetire:
+        for (SegmentId id : format::DecodeRetireList(record.value).value_or(std::vector<SegmentId>{})) {
+          segment.retired.push_back(id);
+        }
+        break;
+      case format::RecordType::kCut:
+        for (Position cut : format::DecodeCutList(record.value).value_or(std::vector<Position>{})) {
+          segment.cuts.push_back(cut);
+        }
+        break;
+      default: {
+        const bool has_pointer = (record.flags & format::record_flags::kValuePointer) != 0;
+        segment.directory->Add({.namespace_id = record.namespace_id,
+                                .key = base::AsText(record.key),
+                                .type = record.type,
+                                .flags = record.flags,
+                                .offset = payload_offset + static_cast<uint32_t>(at),
+                                .size = static_cast<uint32_t>(decoded->size_bytes),
+                                .revision = record.revision,
+                                .expires_at_ms = record.expires_at_ms,
+                                .value_pointer = has_pointer ? base::AsText(record.value) : std::string_view()});
+      }
+    }
+    at += decoded->size_bytes;
+  }
+}
+
+absl::Status ReadSegmentBytes(const Segment& segment, uint64_t offset, base::MutableBytes out) {
+  for (const Segment::Overlay& overlay : segment.overlays) {
+    if (offset >= overlay.offset && offset + out.size() <= overlay.offset + overlay.size) {
+      std::memcpy(out.data(), overlay.bytes.data() + (offset - overlay.offset), out.size());
+      return absl::OkStatus();
+    }
+  }
+  const uint64_t begin = base::RoundDown(offset, io::File::kAlignmentBytes);
+  const uint64_t end = base::RoundUp(offset + out.size(), io::File::kAlignmentBytes);
+  // A thread's scratch is kept for the next read, up to a size that covers ordinary values.
+  constexpr size_t kScratchBytes = 256 * 1024;
+  thread_local base::AlignedBuffer scratch;
+  base::AlignedBuffer large;
+  if (end - begin > kScratchBytes) {
+    large = base::AlignedBuffer(end - begin);
+  } else if (scratch.size() == 0) {
+    scratch = base::AlignedBuffer(kScratchBytes);
+  }
+  const base::MutableBytes block = (end - begin > kScratchBytes ? large : scratch).bytes().first(end - begin);
+  FIRN_RETURN_IF_ERROR(segment.file->Read(begin, block));
+  std::memcpy(out.data(), block.data() + (offset - begin), out.size());
+  return absl::OkStatus();
+}
+
+Segment* SegmentTable::Find(SegmentId id) const {
+  const Map& map = *map_.load(std::memory_order_acquire);
+  const auto at = std::lower_bound(map.begin(), map.end(), id,
+                                   [](const auto& segment, SegmentId wanted) { return segment->id < wanted; });
+  return at != map.end() && (*at)->id == id ? at->get() : nullptr;
+}
+
+void SegmentTable::Insert(std::shared_ptr<Segment> segment) {
+  base::MutexLock lock(mutex_);
+  auto fresh = std::make_unique<Map>(*map_.load(std::memory_order_relaxed));
+  const auto at = std::lower_bound(fresh->begin(), fresh->end(), segment->id,
+                                   [](const auto& s, SegmentId wanted) { return s->id < wanted; });
+  fresh->insert(at, std::move(segment));
+  Replace(std::move(fresh));
+}
+
+std::shared_ptr<Segment> SegmentTable::Remove(SegmentId id) {
+  base::MutexLock lock(mutex_);
+  auto fresh = std::make_unique<Map>(*map_.load(std::memory_order_relaxed));
+  const auto at = std::find_if(fresh->begin(), fresh->end(), [id](const auto& s) { return s->id == id; });
+  if (at == fresh->end()) return nullptr;
+  std::shared_ptr<Segment> removed = *at;
+  fresh->erase(at);
+  Replace(std::move(fresh));
+  return removed;
+}
+
+std::vector<std::shared_ptr<Segment>> SegmentTable::All() const {
+  base::MutexLock lock(mutex_);
+  return *map_.load(std::memory_order_relaxed);
+}
+
+size_t SegmentTable::size() const {
+  base::MutexLock lock(mutex_);
+  return map_.load(std::memory_order_relaxed)->size();
+}
+
+void SegmentTable::Replace(std::unique_ptr<Map> fresh) {
+  Map* old = map_.exchange(fresh.release(), std::memory_order_acq_rel);
+  epochs_.Retire([old] { delete old; });
+}
+
+}  // namespace firn::log

@@ -1,0 +1,56 @@
+// Reading a segment's units and footer for recovery.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "base/aligned_buffer.h"
+#include "format/footer.h"
+#include "format/unit.h"
+#include "log/segment.h"
+#include "log/tail.h"
+
+namespace firn::log {
+
+// Tail units by where they belong.
+using TailUnits = std::map<Position, const TailUnit*>;
+
+class SegmentScanner {
+ public:
+  explicit SegmentScanner(const Segment& segment) : segment_(segment) {}
+
+  struct FoundUnit {
+    format::UnitHeader header;
+    base::Bytes payload;  // valid until the next call
+  };
+  // The unit at `offset` if all of it verifies. A read error counts as "does not verify" and is kept in read_error().
+  std::optional<FoundUnit> UnitAt(uint64_t offset);
+  // The first block at or after `offset` and before `limit` where a whole unit verifies.
+  std::optional<uint64_t> FindUnit(uint64_t offset, uint64_t limit);
+  // True when a unit's header verifies there though the unit may not: something was torn.
+  bool HasUnitHead(uint64_t offset);
+
+  const absl::Status& read_error() const { return read_error_; }
+
+ private:
+  // The bytes [offset, offset + size), read ahead; empty past the end of the file or when they cannot be read.
+  base::Bytes Window(uint64_t offset, uint64_t size);
+
+  const Segment& segment_;
+  base::AlignedBuffer window_;
+  uint64_t window_offset_ = 0, window_size_ = 0;
+  absl::Status read_error_;
+};
+
+// The segment's footer, found from the end of its file; nothing if it has none that verifies.
+std::optional<format::FooterReader> LoadFooter(const Segment& segment);
+
+// Records of a damaged stretch [from, to) that still verify by themselves, for salvage. Parts of a batch are given only
+// together. The bytes live in `memory`.
+std::vector<std::pair<uint32_t, base::Bytes>> SalvageRecords(const Segment& segment, uint64_t from, uint64_t to,
+                                                             base::AlignedBuffer& memory);
+
+}  // namespace firn::log

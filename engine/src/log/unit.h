@@ -1,0 +1,29 @@
+// A commit unit on its way from the tail buffer to its segment.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+
+#include "base/aligned_buffer.h"
+#include "format/unit.h"
+#include "log/log.h"
+
+namespace firn::log {
+
+struct Log::Unit {
+  std::shared_ptr<Segment> segment;
+  uint32_t offset = 0;         // in the segment
+  std::byte* memory = nullptr; // of the unit's first byte
+  uint64_t room_bytes = 0;     // from there to the end of the buffer
+  size_t buffer = kTailBuffers;  // kTailBuffers: its own memory, for one operation larger than a buffer
+  base::AlignedBuffer own_memory;
+  uint64_t payload_bytes = 0;
+  uint32_t operations = 0;
+  uint64_t first_revision = 0, last_revision = 0;
+  std::atomic<uint32_t> writers{0};  // slots not yet completed
+
+  uint64_t end() const { return base::RoundUp(offset + format::kUnitHeaderBytes + payload_bytes, format::kBlockBytes); }
+};
+
+}  // namespace firn::log

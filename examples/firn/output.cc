@@ -1,0 +1,51 @@
+#include "firn/output.h"
+
+#include <cstdio>
+
+#include "support/files.h"
+#include "support/text.h"
+
+namespace firn::tools {
+
+std::string Shown(std::string_view bytes, bool hex) {
+  return hex ? HexOf(bytes) : Escaped(bytes);
+}
+
+void SetBytes(Json* object, const std::string& name, std::string_view bytes, bool hex) {
+  if (hex || !IsUtf8(bytes)) {
+    (*object)[name + "_hex"] = HexOf(bytes);
+  } else {
+    (*object)[name] = std::string(bytes);
+  }
+}
+
+Json EntryJson(std::string_view key, std::string_view value, const ValueInfo& info, bool hex) {
+  Json object;
+  SetBytes(&object, "key", key, hex);
+  SetBytes(&object, "value", value, hex);
+  object["value_bytes"] = value.size();
+  object["revision"] = info.revision;
+  object["expires_at_ms"] = info.expires_at_ms;
+  SetBytes(&object, "metadata", info.metadata, hex);
+  return object;
+}
+
+void PrintJson(const Json& json) {
+  PrintLine(json.dump());
+}
+
+void PrintRaw(std::string_view bytes) {
+  std::fwrite(bytes.data(), 1, bytes.size(), stdout);
+  if (StdoutIsTerminal() && !bytes.ends_with('\n')) std::fputc('\n', stdout);
+}
+
+void PrintLine(std::string_view line) {
+  std::fwrite(line.data(), 1, line.size(), stdout);
+  std::fputc('\n', stdout);
+}
+
+bool FlushOutput() {
+  return std::fflush(stdout) == 0 && std::ferror(stdout) == 0;
+}
+
+}  // namespace firn::tools

@@ -1,0 +1,192 @@
+// The model check: the engine on a simulated machine, all its threads in the order a seed decides, judged by a model.
+//
+// Seeds run in processes of their own, so that a crash of the engine is one failed seed. They tell their parent through
+// a pipe which seed they begin and what it did.
+#include <sched.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "sim/report.h"
+#include "sim/seed_run.h"
+
+namespace firn::test {
+namespace {
+
+struct Message {
+  enum Kind : uint64_t { kBegins, kDone } kind;
+  uint64_t worker;
+  SeedReport report;
+};
+static_assert(sizeof(Message) <= 4096, "writes to a pipe are whole up to PIPE_BUF bytes");
+
+struct Range {
+  uint64_t first, count, workers;
+};
+
+void Send(int pipe_end, const Message& message) {
+  if (write(pipe_end, &message, sizeof(message)) != sizeof(message)) std::_Exit(2);
+}
+
+// Stays on one processor: handing the baton over is then a cheap switch between threads.
+void StayOn(uint64_t processor) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  CPU_SET(processor % std::max(1u, std::thread::hardware_concurrency()), &set);
+  sched_setaffinity(0, sizeof(set), &set);
+}
+
+[[noreturn]] void Work(int pipe_end, const Range& range, uint64_t worker, uint64_t from, bool verbose) {
+  constexpr unsigned kHangSeconds = 600;
+  constexpr uint64_t kReplayEvery = 500;
+  StayOn(worker);
+  for (uint64_t seed = from; seed < range.first + range.count; seed += range.workers) {
+    Message message{Message::kBegins, worker, {}};
+    message.report.seed = seed;
+    Send(pipe_end, message);
+    alarm(kHangSeconds);
+    message.report = RunSeed({seed, verbose});
+    if (seed % kReplayEvery == 1 && RunSeed({seed, false}).trace_hash != message.report.trace_hash) {
+      std::fprintf(stderr, "the seed does not replay: its second run differs\n");
+      std::_Exit(1);
+    }
+    message.kind = Message::kDone;
+    Send(pipe_end, message);
+  }
+  std::_Exit(0);
+}
+
+class Run {
+ public:
+  Run(const Range& range, bool verbose) : range_(range), verbose_(verbose) {}
+
+  int Execute() {
+    if (pipe(pipe_) != 0) return 2;
+    for (uint64_t worker = 0; worker < range_.workers; ++worker) Start(worker, range_.first + worker);
+    while (!children_.empty()) {
+      Message message;
+      // Every child writes whole messages; the parent keeps a writing end, so reads never meet an end of file.
+      if (!Poll(message)) continue;
+      if (message.kind == Message::kBegins) running_[message.worker] = message.report.seed;
+      if (message.kind == Message::kDone) reports_.push_back(message.report);
+    }
+    Print();
+    return failed_.empty() ? 0 : 1;
+  }
+
+ private:
+  void Start(uint64_t worker, uint64_t from) {
+    if (from >= range_.first + range_.count) return;
+    std::fflush(nullptr);
+    const pid_t child = fork();
+    if (child == 0) Work(pipe_[1], range_, worker, from, verbose_);
+    children_[child] = worker;
+    running_[worker] = from;
+  }
+
+  // The next message, or false after a child has ended.
+  bool Poll(Message& message) {
+    fd_set set;
+    FD_ZERO(&set);
+    FD_SET(pipe_[0], &set);
+    timeval wait{0, 100'000};
+    if (select(pipe_[0] + 1, &set, nullptr, nullptr, &wait) > 0) {
+      return read(pipe_[0], &message, sizeof(message)) == sizeof(message);
+    }
+    int status = 0;
+    const pid_t child = waitpid(-1, &status, WNOHANG);
+    if (child <= 0) return false;
+    const auto ended = children_.find(child);
+    if (ended == children_.end()) return false;
+    const uint64_t worker = ended->second;
+    children_.erase(ended);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return false;
+    Fail(running_[worker], status);
+    constexpr size_t kFailuresMax = 10;
+    if (failed_.size() < kFailuresMax) Start(worker, running_[worker] + range_.workers);
+    return false;
+  }
+
+  void Fail(uint64_t seed, int status) {
+    failed_.push_back(seed);
+    std::string how = "failed";
+    if (WIFSIGNALED(status)) how = std::string("was ended by signal ") + strsignal(WTERMSIG(status));
+    std::fprintf(stderr, "seed %llu %s; replay: ./dev sim --seed %llu\n\n", static_cast<unsigned long long>(seed),
+                 how.c_str(), static_cast<unsigned long long>(seed));
+  }
+
+  template <typename Get>
+  void PrintSpread(const char* name, Get get) const {
+    std::vector<uint64_t> values;
+    for (const SeedReport& report : reports_) values.push_back(get(report));
+    std::sort(values.begin(), values.end());
+    std::printf("  %-18s median %8llu   min %8llu   max %8llu\n", name,
+                static_cast<unsigned long long>(values[values.size() / 2]),
+                static_cast<unsigned long long>(values.front()), static_cast<unsigned long long>(values.back()));
+  }
+
+  void Print() const {
+    std::printf("%zu seeds passed, %zu failed\n", reports_.size(), failed_.size());
+    if (reports_.empty()) return;
+    std::printf("per seed:\n");
+    PrintSpread("operations", [](const SeedReport& r) { return r.operations; });
+    PrintSpread("seals", [](const SeedReport& r) { return r.seals; });
+    PrintSpread("power cuts", [](const SeedReport& r) { return r.cuts; });
+    PrintSpread("kills", [](const SeedReport& r) { return r.kills; });
+    PrintSpread("lives", [](const SeedReport& r) { return r.lives; });
+    PrintSpread("disk operations", [](const SeedReport& r) { return r.disk_operations; });
+    PrintSpread("scheduling points", [](const SeedReport& r) { return r.steps; });
+    PrintSpread("thread switches", [](const SeedReport& r) { return r.switches; });
+    std::printf("features, how often in all and in how many seeds:\n");
+    std::vector<std::string> never;
+    for (size_t feature = 0; feature < kFeatures; ++feature) {
+      uint64_t total = 0, seeds = 0;
+      for (const SeedReport& report : reports_) {
+        total += report.counts[feature];
+        seeds += report.counts[feature] != 0;
+      }
+      if (total == 0) {
+        never.push_back(kFeatureNames[feature]);
+        continue;
+      }
+      std::printf("  %-24s %10llu %8llu\n", kFeatureNames[feature], static_cast<unsigned long long>(total),
+                  static_cast<unsigned long long>(seeds));
+    }
+    for (const std::string& name : never) std::printf("  %-24s      never\n", name.c_str());
+  }
+
+  const Range range_;
+  const bool verbose_;
+  int pipe_[2] = {-1, -1};
+  std::map<pid_t, uint64_t> children_;
+  std::map<uint64_t, uint64_t> running_;
+  std::vector<SeedReport> reports_;
+  std::vector<uint64_t> failed_;
+};
+
+}  // namespace
+}  // namespace firn::test
+
+int main(int argc, char** argv) {
+  firn::test::Range range{1, 2'000, std::max(1u, std::thread::hardware_concurrency())};
+  uint64_t seed = 0;
+  bool verbose = false;
+  CLI::App app{"Checks the engine against a model, on a simulated machine and under simulated scheduling"};
+  app.add_option("--seeds", range.count, "how many seeds")->capture_default_str();
+  app.add_option("--first", range.first, "the first seed")->capture_default_str();
+  CLI::Option* one = app.add_option("--seed", seed, "replays this one");
+  app.add_option("--jobs", range.workers, "processes at a time")->capture_default_str()->check(CLI::PositiveNumber);
+  app.add_flag("--verbose", verbose, "says what happens");
+  CLI11_PARSE(app, argc, argv);
+  if (one->count() > 0) range = {seed, 1, 1};
+  return firn::test::Run(range, verbose).Execute();
+}

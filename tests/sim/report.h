@@ -1,0 +1,36 @@
+// What one seed did, for the table at the end. Plain data: it travels through a pipe.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+namespace firn::test {
+
+enum class Feature : uint32_t {
+  kPut, kDelete, kSetExpiry, kBatch, kBatchOverSpaces, kConditionHeld, kConditionFailed, kSynced, kBuffered,
+  kMetadata, kLargeValue, kEmptyValue,
+  kGet, kGetInfo, kReadDurable, kMultiGet, kExists, kFound, kAbsent,
+  kIterator, kIteratorStep, kIteratorBackward, kIteratorKeysOnly, kIteratorBounds, kIteratorPrefix,
+  kSnapshot, kSnapshotRead, kSnapshotScan,
+  kSpaceCreated, kSpaceDropped, kSpaceListed, kSpaceRefused,
+  kSync, kFlush, kDurableRevision, kStats, kVerify, kClockJump, kExpiredHidden,
+  kCleanClose, kDestroyedOpen, kKill, kPowerCut, kCrashInOpen, kCrashInClose, kReadOnlyOpen, kSecondOpenRefused,
+  kTornTail, kFooterFallback, kUnackedKept, kUnsyncedLost,
+  kWriteError, kSyncError, kReadError, kDiskFull, kNoDescriptors, kAnyError, kPoisoned,
+  kBitRot, kMisdirected, kLostWrite, kSalvaged,
+  kCount,
+};
+inline constexpr size_t kFeatures = static_cast<size_t>(Feature::kCount);
+extern const std::array<const char*, kFeatures> kFeatureNames;
+
+struct SeedReport {
+  uint64_t seed = 0;
+  uint64_t operations = 0, seals = 0, cuts = 0, kills = 0, lives = 0;
+  uint64_t disk_operations = 0, steps = 0, switches = 0;
+  uint64_t trace_hash = 0;
+  std::array<uint32_t, kFeatures> counts{};
+
+  void Count(Feature feature) { ++counts[static_cast<size_t>(feature)]; }
+};
+
+}  // namespace firn::test

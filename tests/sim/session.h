@@ -1,0 +1,145 @@
+// One life of a store: from an open to a crash or a close, with the clients that use it and the history they leave.
+#pragma once
+
+#include <firn/db.h>
+
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "sim/report.h"
+#include "support/crash_points.h"
+#include "support/history.h"
+#include "support/model.h"
+#include "support/rng.h"
+
+namespace firn::test {
+
+// What a seed decided for its whole run.
+struct Settings {
+  size_t clients = 2;
+  size_t keys = 60;
+  size_t value_bytes_max = 200;
+  double switch_probability = 0.25;
+  uint64_t nanos_per_step = 0;
+  uint64_t latency_nanos_max = 0;
+  uint32_t flush_interval_ms = 1'000;
+  uint64_t segment_bytes_min = 64 * 1024;
+  double buffered_share = 0.5;
+  bool clock_jumps_back = false;
+};
+
+class Session {
+ public:
+  // Faults that this life must live with.
+  struct Tolerance {
+    bool write_errors = false;  // writes may fail, and the store may be poisoned
+    bool read_errors = false;
+    bool no_room = false;       // ResourceExhausted
+  };
+
+  Session(SimWorld& world, const Settings& settings, History& history, SeedReport& report, uint64_t& next_mark)
+      : world_(world), settings_(settings), history_(history), report_(report), next_mark_(next_mark),
+        crashes_before_(world.machine.crashes()) {}
+
+  void Attach(DB* db);
+  void set_tolerance(const Tolerance& tolerance) { tolerance_ = tolerance; }
+  const Tolerance& tolerance() const { return tolerance_; }
+
+  bool crashed() const { return world_.machine.crashes() != crashes_before_; }
+  uint64_t calls() const { return calls_; }
+  void set_calls_max(uint64_t calls) { calls_max_ = calls; }
+  bool over() const { return crashed() || calls_ >= calls_max_; }
+
+  Tick NextTick() { return ++tick_; }
+  Window Begin();
+  // Ends the window of a call that has returned. False when the process had died before: nobody heard the answer.
+  bool End(Window& window);
+  int64_t WallMs();
+  Revision acknowledged_max() const { return acknowledged_max_; }
+  void NoteDurable(Revision revision, const std::string& why) { history_.durable.push_back({revision, why}); }
+
+ private:
+  friend class Client;
+
+  SimWorld& world_;
+  const Settings& settings_;
+  History& history_;
+  SeedReport& report_;
+  uint64_t& next_mark_;  // makes every value and expiry of a seed different from all others
+  const uint64_t crashes_before_;
+
+  DB* db_ = nullptr;
+  std::map<size_t, Namespace> handles_;
+  std::set<std::string> busy_names_;  // being created or dropped, or nobody knows whether that worked
+  Tolerance tolerance_;
+  Tick tick_ = 0;
+  int64_t wall_ms_max_ = 0;
+  Revision acknowledged_max_ = 0;
+  uint64_t calls_ = 0;
+  uint64_t calls_max_ = UINT64_MAX;
+  bool poisoned_ = false;
+};
+
+// Makes calls of all kinds, one after the other, until the session is over.
+class Client {
+ public:
+  Client(Session& session, Rng rng) : session_(session), rng_(rng) {}
+  void Run();
+  void OneCall();
+
+ private:
+  struct Held {
+    std::shared_ptr<const Snapshot> snapshot;
+    Revision revision;
+  };
+
+  // writing.cc
+  void Write(WriteStep::Kind kind);
+  void WriteBatch();
+  WriteStep RandomStep(WriteStep::Kind kind);
+  Condition RandomCondition(const KeyId& key);
+  std::string RandomValue();
+  int64_t RandomExpiry();
+  void FinishWrite(WriteCall& call, const absl::StatusOr<Revision>& result);
+
+  // reading.cc
+  void Get();
+  void GetInfo();
+  void MultiGet();
+  void Exists();
+  void Scan();
+  void ScanTurn(Iterator& iterator, ScanCall& scan, bool keys_only);
+  void TakeSnapshot();
+  void DropSnapshot();
+  // Decides what a read's status means; false when it says nothing about the key.
+  bool Judge(const absl::Status& status, ReadCall& read, Seen& seen);
+  const Held* MaybeSnapshot();
+  void Record(ReadCall read, const Held* held);
+
+  // administration.cc
+  void CreateSpace();
+  void DropSpace();
+  void ListSpaces();
+  void OpenSpace();
+  void Sync(bool seal);
+  void LookAround();
+  void Sleep();
+  void JumpClock();
+
+  Namespace Handle(size_t space);
+  size_t RandomSpace();
+  KeyId RandomKey();
+  std::string RandomKeyText();
+  std::string RandomName();
+  std::optional<size_t> LiveSpace(const std::string& name) const;
+  void Count(Feature feature) { session_.report_.Count(feature); }
+
+  Session& session_;
+  Rng rng_;
+  std::vector<Held> held_;
+};
+
+}  // namespace firn::test

@@ -1,0 +1,488 @@
+#include "support/model.h"
+
+#include <algorithm>
+#include <set>
+
+namespace firn::test {
+namespace {
+
+std::string Shorten(const std::string& text) {
+  return text.size() <= 40 ? text : text.substr(0, 40) + "...(" + std::to_string(text.size()) + " bytes)";
+}
+
+std::string Describe(const WriteCall& call) {
+  std::string text = call.batch ? "batch [" : "[";
+  for (const WriteStep& step : call.steps) {
+    text += step.kind == WriteStep::Kind::kPut ? "put " : step.kind == WriteStep::Kind::kDelete ? "delete " : "expire ";
+    text += test::Describe(step.key) + " ";
+  }
+  return text + "] revision " + std::to_string(call.revision) + " ticks " + std::to_string(call.invoked) + ".." +
+         std::to_string(call.replied);
+}
+
+std::string Describe(const Window& window) {
+  return " (ticks " + std::to_string(window.invoked) + ".." + std::to_string(window.replied) + ", wall " +
+         std::to_string(window.wall_ms_min) + ".." + std::to_string(window.wall_ms_max) + ")";
+}
+
+bool OnlyDeletes(const WriteCall& call) {
+  return std::all_of(call.steps.begin(), call.steps.end(),
+                     [](const WriteStep& step) { return step.kind == WriteStep::Kind::kDelete; });
+}
+
+bool Holds(const Condition& condition, bool present, Revision revision) {
+  switch (condition.kind()) {
+    case Condition::Kind::kNone:
+      return true;
+    case Condition::Kind::kAbsent:
+      return !present;
+    case Condition::Kind::kPresent:
+      return present;
+    case Condition::Kind::kRevisionEquals:
+      return present && revision == condition.revision();
+  }
+  return false;
+}
+
+// Calls `test(present)` for each presence that the expiry permits; true when one of them passes.
+template <typename Test>
+bool AnyPresence(const std::optional<Entry>& entry, const Window& window, Test test) {
+  if (!entry) return test(false);
+  const Visibility visibility = VisibilityOf(*entry, window.wall_ms_min, window.wall_ms_max);
+  return (visibility != Visibility::kHidden && test(true)) || (visibility != Visibility::kVisible && test(false));
+}
+
+bool MayHold(const WriteStep& step, const std::optional<Entry>& before, const Window& window) {
+  return AnyPresence(before, window, [&](bool present) {
+    if (step.kind == WriteStep::Kind::kSetExpiry && !present) return false;
+    return Holds(step.condition, present, before ? before->revision : 0);
+  });
+}
+
+bool MayFail(const WriteStep& step, const std::optional<Entry>& before, const Window& window) {
+  return AnyPresence(before, window, [&](bool present) {
+    if (step.kind == WriteStep::Kind::kSetExpiry && !present) return true;
+    return !Holds(step.condition, present, before ? before->revision : 0);
+  });
+}
+
+bool FieldsMatch(const Entry& entry, const Seen& seen) {
+  return (!seen.value || *seen.value == entry.value) && (!seen.metadata || *seen.metadata == entry.metadata) &&
+         (!seen.expires_at_ms || *seen.expires_at_ms == entry.expires_at_ms) &&
+         (!seen.revision || *seen.revision == entry.revision);
+}
+
+}  // namespace
+
+Visibility VisibilityOf(const Entry& entry, int64_t wall_ms_min, int64_t wall_ms_max) {
+  if (entry.expires_at_ms == 0 || entry.expires_at_ms > wall_ms_max) return Visibility::kVisible;
+  return entry.expires_at_ms <= wall_ms_min ? Visibility::kHidden : Visibility::kEither;
+}
+
+std::string Describe(const KeyId& key) { return std::to_string(key.space) + ":" + Shorten(key.key); }
+
+std::string Describe(const std::optional<Entry>& entry) {
+  if (!entry) return "absent";
+  return "'" + Shorten(entry->value) + "' meta '" + Shorten(entry->metadata) + "' revision " +
+         std::to_string(entry->revision) + " expires " + std::to_string(entry->expires_at_ms);
+}
+
+std::string Describe(const Seen& seen) {
+  if (!seen.present) return "absent";
+  std::string text = "present";
+  if (seen.value) text += " '" + Shorten(*seen.value) + "'";
+  if (seen.metadata) text += " meta '" + Shorten(*seen.metadata) + "'";
+  if (seen.revision) text += " revision " + std::to_string(*seen.revision);
+  if (seen.expires_at_ms) text += " expires " + std::to_string(*seen.expires_at_ms);
+  return text;
+}
+
+bool Matches(const std::optional<Entry>& entry, const Seen& seen, const Window& window) {
+  return AnyPresence(entry, window, [&](bool present) {
+    return present == seen.present && (!present || FieldsMatch(*entry, seen));
+  });
+}
+
+Model::Model(const History& history) : history_(history) {
+  for (const auto& [key, entry] : history.base) VersionsOf(key);
+  for (const WriteCall& call : history.writes) {
+    switch (call.outcome) {
+      case WriteCall::Outcome::kInDoubt:
+        in_doubt_.push_back(&call);
+        for (const WriteStep& step : call.steps) {
+          const auto [place, fresh] = unsure_since_.emplace(step.key, call.invoked);
+          if (!fresh) place->second = std::min(place->second, call.invoked);
+        }
+        break;
+      case WriteCall::Outcome::kDone:
+        committed_.push_back(&call);
+        break;
+      case WriteCall::Outcome::kRefused:
+        refused_.push_back(&call);
+        break;
+      case WriteCall::Outcome::kNoRoom:
+        break;
+    }
+  }
+  // Deleting an absent key writes nothing and tells the newest revision, which may be another call's: those come last.
+  std::stable_sort(committed_.begin(), committed_.end(), [](const WriteCall* a, const WriteCall* b) {
+    return std::pair(a->revision, OnlyDeletes(*a)) < std::pair(b->revision, OnlyDeletes(*b));
+  });
+  std::vector<const WriteCall*> answered;
+  answered.swap(committed_);
+  for (const WriteCall* call : answered) Replay(*call);
+  CheckRevisionsFollowTime();
+  for (const WriteCall* call : committed_) newest_by_reply_.emplace_back(call->replied, call->revision);
+  std::sort(newest_by_reply_.begin(), newest_by_reply_.end());
+  Revision newest = history.base_revision;
+  for (auto& [reply, revision] : newest_by_reply_) newest = revision = std::max(newest, revision);
+}
+
+std::vector<Model::Version>& Model::VersionsOf(const KeyId& key) {
+  std::vector<Version>& versions = versions_[key];
+  if (versions.empty()) {
+    const auto found = history_.base.find(key);
+    Version first;
+    if (found != history_.base.end()) {
+      first.revision = found->second.revision;
+      first.entry = found->second;
+    }
+    versions.push_back(std::move(first));
+  }
+  return versions;
+}
+
+// Whether all keys were absent already. Throws when that must be so and is not.
+bool Model::WroteNothing(const WriteCall& call) {
+  const bool must = call.revision <= history_.base_revision ||
+                    (!committed_.empty() && committed_.back()->revision == call.revision);
+  const auto absent = [this](const WriteStep& step) { return !VersionsOf(step.key).back().entry; };
+  if (!must && !std::all_of(call.steps.begin(), call.steps.end(), absent)) return false;
+  for (const WriteStep& step : call.steps) {
+    if (Unsure(step.key, call.replied)) continue;
+    const std::optional<Entry>& last = VersionsOf(step.key).back().entry;
+    if (!AnyPresence(last, call, [](bool present) { return !present; })) {
+      throw Violation("a delete wrote nothing although the key is there: " + Describe(call) + ", key " +
+                      test::Describe(last) + Describe(Window(call)));
+    }
+    if (!MayHold(step, std::nullopt, call)) throw Violation("a delete's condition did not hold: " + Describe(call));
+  }
+  return true;
+}
+
+void Model::Replay(const WriteCall& call) {
+  if (OnlyDeletes(call) && WroteNothing(call)) return;
+  if (call.revision <= history_.base_revision) {
+    throw Violation("a revision is not above those before the open, " + std::to_string(history_.base_revision) + ": " +
+                    Describe(call));
+  }
+  if (!committed_.empty() && committed_.back()->revision == call.revision) {
+    throw Violation("one revision for two writes: " + Describe(*committed_.back()) + " and " + Describe(call));
+  }
+  committed_.push_back(&call);
+  // Conditions look at the state before the batch, and the last step on a key counts.
+  std::map<KeyId, const WriteStep*> last_steps;
+  for (const WriteStep& step : call.steps) {
+    if (!Unsure(step.key, call.replied)) CheckCondition(call, step, VersionsOf(step.key).back().entry);
+    last_steps[step.key] = &step;
+  }
+  for (const auto& [key, step] : last_steps) {
+    ReplayStep(call, *step, VersionsOf(key).back().entry, Unsure(key, call.replied) || VersionsOf(key).back().guessed);
+  }
+}
+
+void Model::CheckCondition(const WriteCall& call, const WriteStep& step, const std::optional<Entry>& before) const {
+  if (BuildsOnGuess(step.key)) return;
+  if (MayHold(step, before, call)) return;
+  throw Violation("a write succeeded though its condition did not hold: " + Describe(call) + ", key " +
+                  test::Describe(step.key) + " before: " + test::Describe(before) + Describe(Window(call)));
+}
+
+void Model::ReplayStep(const WriteCall& call, const WriteStep& step, const std::optional<Entry>& before, bool unsure) {
+  Version version;
+  version.revision = call.revision;
+  version.invoked = call.invoked;
+  version.effective = call.replied;
+  if (step.kind == WriteStep::Kind::kPut) {
+    version.entry = Entry{step.value, step.metadata, step.expires_at_ms, call.revision};
+  } else if (step.kind == WriteStep::Kind::kSetExpiry) {
+    version.entry = before.value_or(Entry{});
+    version.entry->expires_at_ms = step.expires_at_ms;
+    version.entry->revision = call.revision;
+    version.guessed = unsure;
+  }
+  VersionsOf(step.key).push_back(std::move(version));
+}
+
+void Model::CheckRevisionsFollowTime() const {
+  Tick earliest_reply = kNever;
+  const WriteCall* later = nullptr;
+  for (auto call = committed_.rbegin(); call != committed_.rend(); ++call) {
+    if (later != nullptr && (*call)->invoked > earliest_reply) {
+      throw Violation("a later write has a lower revision: " + Describe(*later) + " was over before " +
+                      Describe(**call) + " began");
+    }
+    if ((*call)->replied < earliest_reply) {
+      earliest_reply = (*call)->replied;
+      later = *call;
+    }
+  }
+}
+
+bool Model::Unsure(const KeyId& key, Tick tick) const {
+  const auto found = unsure_since_.find(key);
+  return found != unsure_since_.end() && found->second < tick;
+}
+
+bool Model::BuildsOnGuess(const KeyId& key) const {
+  const auto found = versions_.find(key);
+  return found != versions_.end() && found->second.back().guessed;
+}
+
+const Model::Version* Model::StateAt(const KeyId& key, Revision revision) const {
+  const auto found = versions_.find(key);
+  if (found == versions_.end()) return nullptr;
+  const std::vector<Version>& versions = found->second;
+  const auto after = std::upper_bound(versions.begin(), versions.end(), revision,
+                                      [](Revision r, const Version& version) { return r < version.revision; });
+  return after == versions.begin() ? nullptr : &*std::prev(after);
+}
+
+std::vector<const Model::Version*> Model::CurrentIn(const KeyId& key, const Window& window) const {
+  static const Version kNothingEver;
+  const auto found = versions_.find(key);
+  if (found == versions_.end()) return {&kNothingEver};
+  std::vector<const Version*> current;
+  for (auto version = found->second.rbegin(); version != found->second.rend(); ++version) {
+    if (version->invoked < window.replied) current.push_back(&*version);
+    if (version->effective < window.invoked) break;  // anything older was overwritten by then
+  }
+  return current;
+}
+
+std::vector<Revision> Model::RevisionsIn(const Window& window) const {
+  Revision lowest = history_.base_revision;
+  const auto after = std::lower_bound(newest_by_reply_.begin(), newest_by_reply_.end(),
+                                      std::pair<Tick, Revision>(window.invoked, 0));
+  if (after != newest_by_reply_.begin()) lowest = std::prev(after)->second;
+  std::vector<Revision> revisions{lowest};
+  for (const WriteCall* call : committed_) {
+    if (call->revision <= lowest) continue;
+    if (call->invoked >= window.replied) break;
+    revisions.push_back(call->revision);
+  }
+  return revisions;
+}
+
+bool Model::EverWritten(const KeyId& key, const Seen& seen) const {
+  if (!seen.present) return true;
+  if (const auto found = versions_.find(key); found != versions_.end()) {
+    for (const Version& version : found->second) {
+      if (version.entry && (!seen.value || *seen.value == version.entry->value)) return true;
+      if (version.guessed) return true;
+    }
+  }
+  for (const WriteCall* call : in_doubt_) {
+    for (const WriteStep& step : call->steps) {
+      if (step.key == key && (!seen.value || *seen.value == step.value)) return true;
+    }
+  }
+  return false;
+}
+
+void Model::CheckReads() {
+  for (const WriteCall* call : refused_) CheckRefused(*call);
+  std::vector<const ReadCall*> reads;
+  for (const ReadCall& read : history_.reads) reads.push_back(&read);
+  // In the order of their replies: what one read has seen has happened for every later one.
+  std::sort(reads.begin(), reads.end(), [](const ReadCall* a, const ReadCall* b) { return a->replied < b->replied; });
+  for (const ReadCall* read : reads) {
+    if (read->snapshot || read->keys.size() != 1) {
+      CheckOneRevision(*read);
+    } else {
+      CheckPoint(*read);
+    }
+  }
+  for (const SnapshotCall& call : history_.snapshots) CheckSnapshot(call);
+  for (const ScanCall& scan : history_.scans) CheckScan(scan);
+}
+
+void Model::CheckRefused(const WriteCall& call) const {
+  for (const WriteStep& step : call.steps) {
+    if (MayBeDropped(step.key.space, call.replied)) return;
+    if (Unsure(step.key, call.replied)) return;
+    for (const Version* version : CurrentIn(step.key, call)) {
+      if (version->guessed || MayFail(step, version->entry, call)) return;
+    }
+  }
+  throw Violation("a write was refused (" + std::string(absl::StatusCodeToString(call.code)) +
+                  ") though every condition held: " + Describe(call) + Describe(Window(call)));
+}
+
+void Model::CheckPoint(const ReadCall& read) {
+  const KeyId& key = read.keys.front();
+  const Seen& seen = read.seen.front();
+  if (read.space_gone && MayBeDropped(key.space, read.replied)) return;
+  if (history_.spaces[key.space].drop_replied < read.invoked && seen.present) {
+    throw Violation("a key of a dropped namespace was found: " + test::Describe(key) + Describe(read));
+  }
+  for (const Version* version : CurrentIn(key, read)) {
+    const bool matches = version->guessed ? seen.present && (!seen.revision || *seen.revision == version->revision)
+                                          : Matches(version->entry, seen, read);
+    if (!matches) continue;
+    if (seen.revision && version->revision == *seen.revision) {
+      Version& known = VersionsOf(key)[static_cast<size_t>(version - VersionsOf(key).data())];
+      known.effective = std::min(known.effective, read.replied);
+    }
+    return;
+  }
+  if (Unsure(key, read.replied) && EverWritten(key, seen)) return;
+  std::string text = "a read gave " + test::Describe(seen) + " for " + test::Describe(key) + Describe(read) +
+                     "; current then:";
+  for (const Version* version : CurrentIn(key, read)) text += "\n  " + test::Describe(version->entry);
+  throw Violation(text);
+}
+
+void Model::CheckOneRevision(const ReadCall& read) const {
+  if (read.space_gone && MayBeDropped(read.keys.front().space, read.replied)) return;
+  std::vector<size_t> sure;
+  for (size_t i = 0; i < read.keys.size(); ++i) {
+    if (!Unsure(read.keys[i], read.replied)) {
+      sure.push_back(i);
+    } else if (!EverWritten(read.keys[i], read.seen[i])) {
+      throw Violation("a read gave what was never written: " + test::Describe(read.keys[i]) + " " +
+                      test::Describe(read.seen[i]) + Describe(read));
+    }
+  }
+  std::string differences;
+  for (const Revision revision : read.snapshot ? std::vector{*read.snapshot} : RevisionsIn(read)) {
+    bool all = true;
+    for (const size_t i : sure) {
+      const Version* version = StateAt(read.keys[i], revision);
+      const std::optional<Entry> entry = version ? version->entry : std::nullopt;
+      if ((version && version->guessed) || Matches(entry, read.seen[i], read)) continue;
+      all = false;
+      differences += "\n  at revision " + std::to_string(revision) + " " + test::Describe(read.keys[i]) + " is " +
+                     test::Describe(entry) + ", seen " + test::Describe(read.seen[i]);
+      break;
+    }
+    if (all) return;
+  }
+  throw Violation(std::string(read.snapshot ? "a snapshot read" : "a read of several keys") +
+                  " does not equal the state at one revision" + Describe(read) + differences);
+}
+
+void Model::CheckSnapshot(const SnapshotCall& call) const {
+  const std::vector<Revision> possible = RevisionsIn(call);
+  if (call.revision < possible.front()) {
+    throw Violation("a snapshot at revision " + std::to_string(call.revision) + " misses the write of revision " +
+                    std::to_string(possible.front()) + ", acknowledged before it was taken" + Describe(call));
+  }
+  for (const WriteCall* write : committed_) {
+    if (write->revision <= call.revision && write->invoked > call.replied) {
+      throw Violation("a snapshot's revision " + std::to_string(call.revision) + " covers a later write: " +
+                      Describe(*write) + Describe(call));
+    }
+  }
+}
+
+void Model::CheckScan(const ScanCall& scan) const {
+  if (MayBeDropped(scan.space, scan.ended)) return;
+  std::string differences;
+  for (const Revision revision : scan.snapshot ? std::vector{*scan.snapshot} : RevisionsIn(scan)) {
+    const std::string why = WhyScanDiffers(scan, revision);
+    if (why.empty()) return;
+    differences += "\n  at revision " + std::to_string(revision) + " " + why;
+  }
+  throw Violation("an iterator does not walk the state at one revision" + Describe(scan) + differences);
+}
+
+std::string Model::WhyScanDiffers(const ScanCall& scan, Revision revision) const {
+  Window window = scan;
+  window.wall_ms_max = scan.ended_wall_ms_max;
+  // Keys that may be there at this revision, in order; the ones that must be are checked not to be passed over.
+  struct Place {
+    std::optional<Entry> entry;
+    bool sure = true;
+  };
+  std::map<std::string, Place> places;
+  for (auto found = versions_.lower_bound({scan.space, scan.lower}); found != versions_.end(); ++found) {
+    const KeyId& key = found->first;
+    if (key.space != scan.space || (!scan.upper.empty() && key.key >= scan.upper)) break;
+    const Version* version = StateAt(key, revision);
+    Place place;
+    place.sure = !Unsure(key, scan.ended) && !(version && version->guessed);
+    if (version != nullptr) place.entry = version->entry;
+    if (place.entry || !place.sure) places[key.key] = std::move(place);
+  }
+  for (const auto& [key, since] : unsure_since_) {
+    if (key.space == scan.space && since < scan.ended) places[key.key].sure = false;
+  }
+  const auto must_be_there = [&](const std::string& key, const Place& place) {
+    (void)key;
+    return place.sure && place.entry &&
+           VisibilityOf(*place.entry, window.wall_ms_min, window.wall_ms_max) == Visibility::kVisible;
+  };
+  // Says which sure key lies strictly between two bounds, where an empty optional is no bound.
+  const auto passed_over = [&](const std::optional<std::string>& above, bool above_included,
+                               const std::optional<std::string>& below, bool below_included) -> std::string {
+    for (const auto& [key, place] : places) {
+      if (above && (key < *above || (key == *above && !above_included))) continue;
+      if (below && (key > *below || (key == *below && !below_included))) continue;
+      if (must_be_there(key, place)) return "passed over " + Shorten(key);
+    }
+    return "";
+  };
+  std::optional<std::string> at;
+  for (const ScanStep& step : scan.steps) {
+    const std::optional<std::string> now = step.valid ? std::optional(step.key) : std::nullopt;
+    std::string why;
+    switch (step.kind) {
+      case ScanStep::Kind::kSeekToFirst:
+        why = passed_over(std::nullopt, true, now, false);
+        break;
+      case ScanStep::Kind::kSeekToLast:
+        why = passed_over(now, false, std::nullopt, true);
+        break;
+      case ScanStep::Kind::kSeek:
+        why = now && *now < step.target ? "stands before its target" : passed_over(step.target, true, now, false);
+        break;
+      case ScanStep::Kind::kSeekForPrev:
+        why = now && *now > step.target ? "stands after its target" : passed_over(now, false, step.target, true);
+        break;
+      case ScanStep::Kind::kNext:
+        why = now && *now <= *at ? "did not move on" : passed_over(at, false, now, false);
+        break;
+      case ScanStep::Kind::kPrev:
+        why = now && *now >= *at ? "did not move back" : passed_over(now, false, at, false);
+        break;
+    }
+    if (!why.empty()) return why + " at step to " + Shorten(now.value_or("the end"));
+    if (now) {
+      if (*now < scan.lower || (!scan.upper.empty() && *now >= scan.upper)) return "out of bounds at " + Shorten(*now);
+      const auto place = places.find(*now);
+      if (place == places.end()) return "stands on " + Shorten(*now) + ", which is absent";
+      if (place->second.sure && !Matches(place->second.entry, step.seen, window)) {
+        return Shorten(*now) + " is " + test::Describe(place->second.entry) + ", seen " + test::Describe(step.seen);
+      }
+    }
+    at = now;
+  }
+  return "";
+}
+
+Revision Model::DurableFloor(std::string* why) const {
+  Revision floor = history_.base_revision;
+  const auto raise = [&floor, why](Revision revision, const std::string& reason) {
+    if (revision <= floor) return;
+    floor = revision;
+    *why = reason;
+  };
+  for (const WriteCall* call : committed_) {
+    if (call->synced) raise(call->revision, "a synced write");
+  }
+  for (const DurableFact& fact : history_.durable) raise(fact.revision, fact.why);
+  return floor;
+}
+
+}  // namespace firn::test

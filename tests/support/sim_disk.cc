@@ -1,0 +1,495 @@
+#include "support/sim_disk.h"
+
+#include <cerrno>
+
+#include <algorithm>
+#include <utility>
+
+#include "base/check.h"
+#include "base/sync.h"
+
+namespace firn::test {
+namespace {
+
+absl::Status Dead() { return base::Unavailable("the simulated process has died"); }
+
+class SimMemory final : public io::SharedMemory {
+ public:
+  explicit SimMemory(std::shared_ptr<base::AlignedBuffer> memory) : memory_(std::move(memory)) {}
+  base::MutableBytes bytes() override { return memory_->bytes(); }
+  bool locked() const override { return true; }
+
+ private:
+  const std::shared_ptr<base::AlignedBuffer> memory_;
+};
+
+}  // namespace
+
+class SimFile final : public io::File {
+ public:
+  SimFile(std::string name, io::Counters& counters, SimMachine& machine,
+          std::shared_ptr<SimMachine::Process> process, std::shared_ptr<SimContent> content, bool writable)
+      : File(std::move(name), counters), machine_(machine), process_(std::move(process)),
+        content_(std::move(content)), writable_(writable) {}
+  ~SimFile() override {
+    absl::MutexLock lock(&machine_.mutex_);
+    --process_->open_files;
+  }
+
+  uint64_t size_bytes() const override {
+    absl::ReaderMutexLock lock(&machine_.mutex_);
+    return content_->size_bytes();
+  }
+  absl::StatusOr<uint64_t> Links() override {
+    absl::ReaderMutexLock lock(&machine_.mutex_);
+    if (!process_->alive) return Dead();
+    return machine_.folders_.Links(content_.get());
+  }
+
+ protected:
+  absl::Status DoRead(uint64_t offset, base::MutableBytes out) override;
+  absl::Status DoWrite(uint64_t offset, base::Bytes data, io::Flush flush) override;
+  absl::Status DoSync() override;
+  absl::Status DoAllocate(uint64_t size_bytes) override;
+  absl::Status DoTruncate(uint64_t size_bytes) override;
+
+ private:
+  absl::Status Error(int error_number, std::string_view operation, uint64_t offset) const {
+    return base::ErrnoStatus(error_number, std::string(operation) + " " + name() + " at " + std::to_string(offset));
+  }
+  absl::Status WriteAlone(uint64_t offset, base::Bytes data);
+  absl::Status SyncAlone();
+
+  SimMachine& machine_;
+  const std::shared_ptr<SimMachine::Process> process_;
+  const std::shared_ptr<SimContent> content_;
+  const bool writable_;
+};
+
+absl::Status SimFile::DoRead(uint64_t offset, base::MutableBytes out) {
+  machine_.TakeTime();
+  absl::MutexLock lock(&machine_.mutex_);
+  const SimMachine::Outcome outcome = machine_.Begin(*process_, kReadOperation);
+  if (outcome.dead) return Dead();
+  if (outcome.error_number != 0) return Error(outcome.error_number, "read", offset);
+  if (offset + out.size() > base::RoundUp(content_->size_bytes(), kAlignmentBytes)) {
+    return base::MakeStatus(absl::StatusCode::kOutOfRange, "read " + name() + " past its end");
+  }
+  content_->Read(offset, out);
+  return absl::OkStatus();
+}
+
+absl::Status SimFile::WriteAlone(uint64_t offset, base::Bytes data) {
+  if (!writable_) return Error(EBADF, "write", offset);
+  base::SchedulePoint();
+  SimMachine::WriteUnderWay under_way{content_, offset, data};
+  {
+    absl::MutexLock lock(&machine_.mutex_);
+    if (process_->alive) machine_.writes_under_way_.push_back(&under_way);
+  }
+  machine_.TakeTime();
+  absl::MutexLock lock(&machine_.mutex_);
+  const SimMachine::Outcome outcome = machine_.Begin(*process_, kWriteOperation);
+  std::erase(machine_.writes_under_way_, &under_way);
+  if (outcome.dead) return Dead();
+  const uint64_t more_bytes =
+      offset + data.size() - std::min(offset + data.size(), content_->claimed_bytes());
+  if (outcome.error_number == 0 && !machine_.HasRoom(more_bytes)) return Error(ENOSPC, "write", offset);
+  if (outcome.error_number != 0) {
+    const uint64_t arrived = machine_.rng_.Between(0, data.size() / kPageBytes) * kPageBytes;
+    if (arrived > 0) content_->Write(offset, data.first(arrived));
+    return Error(outcome.error_number, "write", offset);
+  }
+  if (outcome.silent == Fault::Kind::kLoseWrite) return absl::OkStatus();
+  if (outcome.silent == Fault::Kind::kMisdirect) {
+    const uint64_t pages = content_->claimed_bytes() / kPageBytes, needed = data.size() / kPageBytes;
+    if (pages >= needed) content_->Write(machine_.rng_.Between(0, pages - needed) * kPageBytes, data);
+    return absl::OkStatus();
+  }
+  content_->Write(offset, data);
+  return absl::OkStatus();
+}
+
+absl::Status SimFile::SyncAlone() {
+  uint64_t changes;
+  {
+    absl::MutexLock lock(&machine_.mutex_);
+    changes = content_->ChangesSoFar();
+  }
+  machine_.TakeTime();
+  absl::MutexLock lock(&machine_.mutex_);
+  const SimMachine::Outcome outcome = machine_.Begin(*process_, kSyncOperation);
+  if (outcome.dead) return Dead();
+  if (outcome.error_number != 0) {
+    content_->ForgetUnsynced(machine_.rng_);
+    return Error(outcome.error_number, "fdatasync", 0);
+  }
+  content_->MakeDurable(changes);
+  return absl::OkStatus();
+}
+
+absl::Status SimFile::DoWrite(uint64_t offset, base::Bytes data, io::Flush flush) {
+  FIRN_RETURN_IF_ERROR(WriteAlone(offset, data));
+  return flush == io::Flush::kData ? SyncAlone() : absl::OkStatus();
+}
+
+absl::Status SimFile::DoSync() {
+  base::SchedulePoint();
+  return SyncAlone();
+}
+
+absl::Status SimFile::DoAllocate(uint64_t size_bytes) {
+  if (!writable_) return Error(EBADF, "fallocate", size_bytes);
+  base::SchedulePoint();
+  absl::MutexLock lock(&machine_.mutex_);
+  const SimMachine::Outcome outcome = machine_.Begin(*process_, kAllocateOperation);
+  if (outcome.dead) return Dead();
+  if (outcome.error_number != 0) return Error(outcome.error_number, "fallocate", size_bytes);
+  const uint64_t claim = base::RoundUp(size_bytes, kPageBytes);
+  if (!machine_.HasRoom(claim - std::min(claim, content_->claimed_bytes()))) {
+    return Error(ENOSPC, "fallocate", size_bytes);
+  }
+  if (size_bytes > content_->size_bytes()) content_->Resize(size_bytes);
+  return absl::OkStatus();
+}
+
+absl::Status SimFile::DoTruncate(uint64_t size_bytes) {
+  if (!writable_) return Error(EBADF, "truncate", size_bytes);
+  base::SchedulePoint();
+  absl::MutexLock lock(&machine_.mutex_);
+  const SimMachine::Outcome outcome = machine_.Begin(*process_, kWriteOperation);
+  if (outcome.dead) return Dead();
+  if (outcome.error_number != 0) return Error(outcome.error_number, "truncate", size_bytes);
+  content_->Resize(std::min(size_bytes, content_->size_bytes()));
+  return absl::OkStatus();
+}
+
+class SimLock final : public io::FileLock {
+ public:
+  SimLock(SimMachine& machine, std::shared_ptr<SimMachine::Process> process, std::string name)
+      : machine_(machine), process_(std::move(process)), name_(std::move(name)) {}
+  ~SimLock() override {
+    absl::MutexLock lock(&machine_.mutex_);
+    int64_t& holders = process_->locks[name_];
+    holders = holders < 0 ? 0 : holders - 1;
+  }
+
+ private:
+  SimMachine& machine_;
+  const std::shared_ptr<SimMachine::Process> process_;
+  const std::string name_;
+};
+
+class SimDisk final : public io::Disk {
+ public:
+  SimDisk(SimMachine& machine, std::shared_ptr<SimMachine::Process> process)
+      : machine_(machine), process_(std::move(process)) {}
+
+  absl::StatusOr<std::unique_ptr<io::File>> Open(std::string_view name, io::OpenMode mode) override;
+  absl::StatusOr<std::vector<std::string>> List(std::string_view folder) override;
+  absl::Status Remove(std::string_view name) override;
+  absl::Status Rename(std::string_view from, std::string_view to) override;
+  absl::Status MakeFolder(std::string_view name) override;
+  absl::Status SyncFolder(std::string_view folder) override;
+  absl::StatusOr<std::unique_ptr<io::FileLock>> Lock(std::string_view name, bool exclusive) override;
+  absl::StatusOr<std::unique_ptr<io::SharedMemory>> MapShared(std::string_view name, uint64_t size_bytes) override;
+  absl::StatusOr<uint64_t> FreeBytes() override;
+  std::string_view kind() const override { return "simulated"; }
+  std::string_view fallback_reason() const override { return ""; }
+  std::string_view path() const override { return "/simulated"; }
+
+ private:
+  // Counts the operation; an error when it must not go on.
+  absl::Status Begin(Operation operation, std::string_view what, std::string_view name)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(machine_.mutex_);
+
+  SimMachine& machine_;
+  const std::shared_ptr<SimMachine::Process> process_;
+};
+
+absl::Status SimDisk::Begin(Operation operation, std::string_view what, std::string_view name) {
+  const SimMachine::Outcome outcome = machine_.Begin(*process_, operation);
+  if (outcome.dead) return Dead();
+  if (outcome.error_number == 0) return absl::OkStatus();
+  return base::ErrnoStatus(outcome.error_number, std::string(what) + " " + std::string(name));
+}
+
+absl::StatusOr<std::unique_ptr<io::File>> SimDisk::Open(std::string_view name, io::OpenMode mode) {
+  base::SchedulePoint();
+  absl::MutexLock lock(&machine_.mutex_);
+  FIRN_RETURN_IF_ERROR(Begin(kOpenOperation, "open", name));
+  if (process_->open_files >= machine_.open_files_max_) {
+    return base::ErrnoStatus(EMFILE, "open " + std::string(name));
+  }
+  std::shared_ptr<SimContent> content = machine_.folders_.Find(name);
+  if (mode == io::OpenMode::kCreate) {
+    if (content != nullptr) return base::ErrnoStatus(EEXIST, "create " + std::string(name));
+    if (!machine_.folders_.HasFolder(SimFolders::FolderOf(name))) {
+      return base::ErrnoStatus(ENOENT, "create " + std::string(name));
+    }
+    ++machine_.writes_;
+    content = std::make_shared<SimContent>();
+    machine_.folders_.Add(name, content);
+  } else if (content == nullptr) {
+    return base::ErrnoStatus(ENOENT, "open " + std::string(name));
+  }
+  ++process_->open_files;
+  return std::make_unique<SimFile>(std::string(name), counters_, machine_, process_, std::move(content),
+                                   mode != io::OpenMode::kRead);
+}
+
+absl::StatusOr<std::vector<std::string>> SimDisk::List(std::string_view folder) {
+  base::SchedulePoint();
+  absl::MutexLock lock(&machine_.mutex_);
+  FIRN_RETURN_IF_ERROR(Begin(kFolderOperation, "list", folder));
+  if (!machine_.folders_.HasFolder(folder)) return base::ErrnoStatus(ENOENT, "list " + std::string(folder));
+  std::vector<std::string> names = machine_.folders_.List(folder);
+  for (size_t i = names.size(); i > 1; --i) std::swap(names[i - 1], names[machine_.rng_.Below(i)]);
+  return names;
+}
+
+absl::Status SimDisk::Remove(std::string_view name) {
+  base::SchedulePoint();
+  absl::MutexLock lock(&machine_.mutex_);
+  FIRN_RETURN_IF_ERROR(Begin(kFolderOperation, "remove", name));
+  if (machine_.folders_.Find(name) == nullptr) return base::ErrnoStatus(ENOENT, "remove " + std::string(name));
+  ++machine_.writes_;
+  machine_.folders_.Remove(name);
+  return absl::OkStatus();
+}
+
+absl::Status SimDisk::Rename(std::string_view from, std::string_view to) {
+  base::SchedulePoint();
+  absl::MutexLock lock(&machine_.mutex_);
+  FIRN_RETURN_IF_ERROR(Begin(kFolderOperation, "rename", from));
+  if (machine_.folders_.Find(from) == nullptr || !machine_.folders_.HasFolder(SimFolders::FolderOf(to))) {
+    return base::ErrnoStatus(ENOENT, "rename " + std::string(from) + " to " + std::string(to));
+  }
+  ++machine_.writes_;
+  machine_.folders_.Rename(from, to);
+  return absl::OkStatus();
+}
+
+absl::Status SimDisk::MakeFolder(std::string_view name) {
+  base::SchedulePoint();
+  absl::MutexLock lock(&machine_.mutex_);
+  FIRN_RETURN_IF_ERROR(Begin(kFolderOperation, "make folder", name));
+  if (!machine_.folders_.HasFolder(name)) ++machine_.writes_;
+  machine_.folders_.AddFolder(name);
+  return absl::OkStatus();
+}
+
+absl::Status SimDisk::SyncFolder(std::string_view folder) {
+  base::SchedulePoint();
+  absl::MutexLock lock(&machine_.mutex_);
+  FIRN_RETURN_IF_ERROR(Begin(kFolderOperation, "sync folder", folder));
+  if (!machine_.folders_.HasFolder(folder)) return base::ErrnoStatus(ENOENT, "sync folder " + std::string(folder));
+  machine_.folders_.MakeDurable(folder);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<io::FileLock>> SimDisk::Lock(std::string_view name, bool exclusive) {
+  base::SchedulePoint();
+  absl::MutexLock lock(&machine_.mutex_);
+  FIRN_RETURN_IF_ERROR(Begin(kFolderOperation, "lock", name));
+  if (machine_.folders_.Find(name) == nullptr) {
+    if (!exclusive) return base::ErrnoStatus(ENOENT, "lock " + std::string(name));
+    ++machine_.writes_;
+    machine_.folders_.Add(name, std::make_shared<SimContent>());
+  }
+  for (const std::shared_ptr<SimMachine::Process>& process : machine_.processes_) {
+    const auto held = process->locks.find(name);
+    if (held == process->locks.end() || held->second == 0) continue;
+    if (exclusive || held->second < 0) {
+      return base::Unavailable("lock " + std::string(name) + ": another open store holds it");
+    }
+  }
+  int64_t& holders = process_->locks[std::string(name)];
+  holders = exclusive ? -1 : holders + 1;
+  return std::make_unique<SimLock>(machine_, process_, std::string(name));
+}
+
+absl::StatusOr<std::unique_ptr<io::SharedMemory>> SimDisk::MapShared(std::string_view name, uint64_t size_bytes) {
+  base::SchedulePoint();
+  absl::MutexLock lock(&machine_.mutex_);
+  FIRN_RETURN_IF_ERROR(Begin(kFolderOperation, "map", name));
+  std::shared_ptr<SimContent> content = machine_.folders_.Find(name);
+  if (content == nullptr) {
+    if (!machine_.HasRoom(base::RoundUp(size_bytes, kPageBytes))) {
+      return base::ErrnoStatus(ENOSPC, "map " + std::string(name));
+    }
+    ++machine_.writes_;
+    content = std::make_shared<SimContent>();
+    content->Resize(size_bytes);
+    machine_.folders_.Add(name, content);
+  }
+  if (content->size_bytes() != size_bytes) {
+    return base::FailedPrecondition("map " + std::string(name) + ": the file has " +
+                                    std::to_string(content->size_bytes()) + " bytes, not " +
+                                    std::to_string(size_bytes));
+  }
+  return std::make_unique<SimMemory>(content->Map());
+}
+
+absl::StatusOr<uint64_t> SimDisk::FreeBytes() {
+  absl::MutexLock lock(&machine_.mutex_);
+  if (!process_->alive) return Dead();
+  const uint64_t claimed = machine_.folders_.ClaimedBytes();
+  return machine_.capacity_bytes_ - std::min<uint64_t>(machine_.capacity_bytes_, claimed);
+}
+
+SimMachine::SimMachine(uint64_t seed) : rng_(seed) {}
+SimMachine::~SimMachine() = default;
+
+std::unique_ptr<io::Disk> SimMachine::Attach() {
+  absl::MutexLock lock(&mutex_);
+  processes_.push_back(std::make_shared<Process>());
+  return std::make_unique<SimDisk>(*this, processes_.back());
+}
+
+void SimMachine::TakeTime() {
+  base::Scheduler* scheduler = base::Scheduler::Current();
+  if (scheduler == nullptr) return;
+  const uint64_t nanos_max = latency_nanos_max_;
+  uint64_t nanos = 0;
+  if (nanos_max > 0) {
+    absl::MutexLock lock(&mutex_);
+    nanos = rng_.Below(nanos_max);
+  }
+  if (nanos == 0) {
+    scheduler->Yield();
+  } else {
+    scheduler->Wait(&nanos, scheduler->NowNanos() + nanos);
+  }
+}
+
+SimMachine::Outcome SimMachine::Begin(const Process& process, Operation operation) {
+  Outcome outcome;
+  if (!process.alive) {
+    outcome.dead = true;
+    return outcome;
+  }
+  const uint64_t number = operations_++;
+  if (operation & (kWriteOperation | kAllocateOperation)) ++writes_;
+  if (crash_at_ == number) {
+    crash_at_.reset();
+    CrashLocked(planned_crash_);
+    outcome.dead = true;
+    return outcome;
+  }
+  for (auto fault = faults_.begin(); fault != faults_.end(); ++fault) {
+    if ((fault->operations & operation) == 0) continue;
+    if (fault->after > 0) {
+      --fault->after;
+      continue;
+    }
+    ++faults_hit_;
+    if (fault->kind == Fault::Kind::kError) {
+      outcome.error_number = operation == kOpenOperation ? EMFILE : operation == kAllocateOperation ? ENOSPC : EIO;
+    } else if (operation == kWriteOperation) {
+      outcome.silent = fault->kind;
+    }
+    if (!fault->lasting) faults_.erase(fault);
+    break;
+  }
+  return outcome;
+}
+
+void SimMachine::Crash(const test::Crash& crash) {
+  absl::MutexLock lock(&mutex_);
+  CrashLocked(crash);
+}
+
+void SimMachine::CrashLocked(const test::Crash& crash) {
+  ++crashes_;
+  if (base::Scheduler* scheduler = base::Scheduler::Current()) crashed_at_nanos_ = scheduler->NowNanos();
+  for (const std::shared_ptr<Process>& process : processes_) process->alive = false;
+  processes_.clear();
+  for (const WriteUnderWay* write : writes_under_way_) {
+    for (uint64_t at = 0; at < write->data.size(); at += kPageBytes) {
+      const bool arrived = crash.survival == Survival::kEverything ||
+                           (crash.survival != Survival::kNothing && rng_.OneIn(2));
+      if (arrived && write->offset + at < write->content->claimed_bytes()) {
+        write->content->Write(write->offset + at, write->data.subspan(at, kPageBytes));
+      }
+    }
+  }
+  writes_under_way_.clear();
+  if (crash.kind == CrashKind::kPowerCut) {
+    folders_.PowerCut(crash.survival, rng_);
+  } else {
+    for (const auto& [name, content] : folders_.entries()) content->DetachMapping();
+  }
+}
+
+void SimMachine::CrashAfter(uint64_t count, const test::Crash& crash) {
+  absl::MutexLock lock(&mutex_);
+  crash_at_ = operations_ + count;
+  planned_crash_ = crash;
+}
+
+void SimMachine::Inject(const Fault& fault) {
+  absl::MutexLock lock(&mutex_);
+  faults_.push_back(fault);
+}
+
+void SimMachine::ClearFaults() {
+  absl::MutexLock lock(&mutex_);
+  faults_.clear();
+  crash_at_.reset();
+}
+
+bool SimMachine::HasRoom(uint64_t more_bytes) const {
+  return more_bytes == 0 || folders_.ClaimedBytes() + more_bytes <= capacity_bytes_;
+}
+
+void SimMachine::FlipBits(std::string_view name, uint64_t offset, std::byte mask) {
+  absl::MutexLock lock(&mutex_);
+  const std::shared_ptr<SimContent> content = folders_.Find(name);
+  FIRN_CHECK(content != nullptr && offset < content->size_bytes());
+  content->FlipBits(offset, mask);
+}
+
+void SimMachine::WriteBackMappings() {
+  absl::MutexLock lock(&mutex_);
+  for (const auto& [name, content] : folders_.entries()) content->WriteBackMapping(rng_);
+}
+
+uint64_t SimMachine::claimed_bytes() const {
+  absl::ReaderMutexLock lock(&mutex_);
+  return folders_.ClaimedBytes();
+}
+
+std::vector<std::string> SimMachine::FileNames() const {
+  absl::ReaderMutexLock lock(&mutex_);
+  std::vector<std::string> names;
+  for (const auto& [name, content] : folders_.entries()) names.push_back(name);
+  return names;
+}
+
+uint64_t SimMachine::FileSize(std::string_view name) const {
+  absl::ReaderMutexLock lock(&mutex_);
+  const std::shared_ptr<SimContent> content = folders_.Find(name);
+  FIRN_CHECK(content != nullptr);
+  return content->size_bytes();
+}
+
+std::string SimMachine::ReadFile(std::string_view name) const {
+  absl::ReaderMutexLock lock(&mutex_);
+  const std::shared_ptr<SimContent> content = folders_.Find(name);
+  FIRN_CHECK(content != nullptr);
+  std::string bytes(content->size_bytes(), '\0');
+  content->Read(0, std::as_writable_bytes(std::span(bytes.data(), bytes.size())));
+  return bytes;
+}
+
+int64_t SimClock::WallTimeMs() {
+  return wall_offset_ms_ + static_cast<int64_t>(MonotonicNanos() / 1'000'000);
+}
+
+uint64_t SimClock::MonotonicNanos() {
+  if (base::Scheduler* scheduler = base::Scheduler::Current()) return scheduler->NowNanos();
+  return own_nanos_ += 1'000;
+}
+
+}  // namespace firn::test

@@ -1,0 +1,293 @@
+#include "support/sim_storage.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/check.h"
+
+namespace firn::test {
+namespace {
+
+const Page kZeros{};
+
+const Page& Content(const PageRef& page) { return page ? *page : kZeros; }
+
+PageRef CopyPage(const std::byte* from) {
+  if (std::memcmp(from, kZeros.data(), kPageBytes) == 0) return nullptr;
+  auto page = std::make_shared<Page>();
+  std::memcpy(page->data(), from, kPageBytes);
+  return page;
+}
+
+// `later` written over `earlier`, of which only some sectors arrived.
+PageRef Tear(const PageRef& earlier, const PageRef& later, Rng& rng) {
+  Page torn = Content(earlier);
+  for (uint64_t at = 0; at < kPageBytes; at += kSectorBytes) {
+    if (rng.OneIn(2)) std::memcpy(torn.data() + at, Content(later).data() + at, kSectorBytes);
+  }
+  return CopyPage(torn.data());
+}
+
+PageRef Survivor(const PageRef& earlier, const PageRef& later, Survival survival, Rng& rng) {
+  switch (survival) {
+    case Survival::kNothing:
+      return earlier;
+    case Survival::kEverything:
+      return later;
+    case Survival::kPages:
+      return rng.OneIn(2) ? earlier : later;
+    case Survival::kSectors:
+      return rng.OneIn(3) ? Tear(earlier, later, rng) : (rng.OneIn(2) ? earlier : later);
+  }
+  return earlier;
+}
+
+// Journals keep the order of metadata changes: a prefix of them survives.
+size_t SurvivingPrefix(size_t count, Survival survival, Rng& rng) {
+  if (survival == Survival::kNothing) return 0;
+  if (survival == Survival::kEverything) return count;
+  return rng.Between(0, count);
+}
+
+}  // namespace
+
+PageRef SimContent::Find(const Pages& pages, uint64_t page) {
+  const auto found = pages.find(page);
+  return found == pages.end() ? nullptr : found->second;
+}
+
+PageRef SimContent::Current(uint64_t page) const {
+  if (mapping_ && (page + 1) * kPageBytes <= mapping_->size()) return CopyPage(mapping_->data() + page * kPageBytes);
+  return Find(current_, page);
+}
+
+void SimContent::Read(uint64_t offset, base::MutableBytes out) const {
+  if (mapping_) {
+    FIRN_CHECK(offset + out.size() <= mapping_->size());
+    std::memcpy(out.data(), mapping_->data() + offset, out.size());
+    return;
+  }
+  for (uint64_t done = 0; done < out.size(); done += kPageBytes) {
+    const PageRef page = Find(current_, (offset + done) / kPageBytes);
+    std::memcpy(out.data() + done, Content(page).data(), std::min<uint64_t>(kPageBytes, out.size() - done));
+  }
+}
+
+void SimContent::Write(uint64_t offset, base::Bytes data) {
+  if (offset + data.size() > size_bytes_) Resize(offset + data.size());
+  for (uint64_t done = 0; done < data.size(); done += kPageBytes) {
+    const uint64_t page = (offset + done) / kPageBytes;
+    if (mapping_) {
+      std::memcpy(mapping_->data() + page * kPageBytes, data.data() + done, kPageBytes);
+      continue;
+    }
+    PageRef content = CopyPage(data.data() + done);
+    current_[page] = content;
+    unsynced_.push_back({next_change_++, false, page, std::move(content)});
+  }
+}
+
+void SimContent::Cut(Pages& pages, uint64_t size_bytes) {
+  const uint64_t whole = size_bytes / kPageBytes, rest = size_bytes % kPageBytes;
+  pages.erase(pages.lower_bound(whole + (rest != 0)), pages.end());
+  if (const auto last = pages.find(whole); rest != 0 && last != pages.end() && last->second) {
+    Page page = *last->second;
+    std::fill(page.begin() + static_cast<std::ptrdiff_t>(rest), page.end(), std::byte{0});
+    last->second = CopyPage(page.data());
+  }
+}
+
+void SimContent::Resize(uint64_t size_bytes) {
+  FIRN_CHECK(!mapping_);
+  if (size_bytes < size_bytes_) Cut(current_, size_bytes);
+  size_bytes_ = size_bytes;
+  unsynced_.push_back({next_change_++, true, size_bytes, nullptr});
+}
+
+void SimContent::MakeDurable(uint64_t changes_before) {
+  auto change = unsynced_.begin();
+  for (; change != unsynced_.end() && change->number < changes_before; ++change) {
+    if (change->resize) {
+      if (change->page_or_size < durable_size_bytes_) Cut(durable_, change->page_or_size);
+      durable_size_bytes_ = change->page_or_size;
+    } else {
+      durable_[change->page_or_size] = std::move(change->content);
+    }
+  }
+  unsynced_.erase(unsynced_.begin(), change);
+  if (!mapping_) return;
+  for (uint64_t page = 0; page < mapping_->size() / kPageBytes; ++page) {
+    if (PageRef content = Current(page)) durable_[page] = std::move(content);
+    else durable_.erase(page);
+  }
+}
+
+void SimContent::ForgetUnsynced(Rng& rng) {
+  std::erase_if(unsynced_, [&rng](const Change& change) { return !change.resize && !rng.OneIn(4); });
+}
+
+void SimContent::UnmapIntoUnsynced() {
+  for (uint64_t page = 0; page < mapping_->size() / kPageBytes; ++page) {
+    PageRef content = Current(page);
+    current_.erase(page);
+    if (std::memcmp(Content(content).data(), Content(Find(durable_, page)).data(), kPageBytes) == 0) continue;
+    unsynced_.push_back({next_change_++, false, page, std::move(content)});
+  }
+  mapping_ = nullptr;
+}
+
+void SimContent::PowerCut(Survival survival, Rng& rng) {
+  if (mapping_) UnmapIntoUnsynced();
+  const auto resizes =
+      static_cast<size_t>(std::count_if(unsynced_.begin(), unsynced_.end(), [](const Change& c) { return c.resize; }));
+  size_t resizes_left = SurvivingPrefix(resizes, survival, rng);
+  for (const Change& change : unsynced_) {
+    if (change.resize) {
+      if (resizes_left == 0) continue;
+      --resizes_left;
+      if (change.page_or_size < durable_size_bytes_) Cut(durable_, change.page_or_size);
+      durable_size_bytes_ = change.page_or_size;
+    } else if (change.page_or_size * kPageBytes < durable_size_bytes_) {
+      PageRef& page = durable_[change.page_or_size];
+      page = Survivor(page, change.content, survival, rng);
+    }
+  }
+  unsynced_.clear();
+  current_ = durable_;
+  size_bytes_ = durable_size_bytes_;
+}
+
+void SimContent::WriteBackMapping(Rng& rng) {
+  if (!mapping_) return;
+  for (uint64_t page = 0; page < mapping_->size() / kPageBytes; ++page) {
+    const std::byte* now = mapping_->data() + page * kPageBytes;
+    PageRef& durable = durable_[page];
+    if (std::memcmp(now, Content(durable).data(), kPageBytes) == 0) continue;
+    if (rng.OneIn(2)) durable = CopyPage(now);
+  }
+}
+
+std::shared_ptr<base::AlignedBuffer> SimContent::Map() {
+  if (!mapping_) {
+    auto memory = std::make_shared<base::AlignedBuffer>(size_bytes_);
+    Read(0, memory->bytes());
+    mapping_ = std::move(memory);
+  }
+  return mapping_;
+}
+
+void SimContent::DetachMapping() {
+  if (!mapping_) return;
+  auto copy = std::make_shared<base::AlignedBuffer>(mapping_->size());
+  std::memcpy(copy->data(), mapping_->data(), mapping_->size());
+  mapping_ = std::move(copy);
+}
+
+void SimContent::FlipBits(uint64_t offset, std::byte mask) {
+  const uint64_t page = offset / kPageBytes;
+  for (Pages* pages : {&current_, &durable_}) {
+    Page content = Content(Find(*pages, page));
+    content[offset % kPageBytes] ^= mask;
+    (*pages)[page] = CopyPage(content.data());
+  }
+  if (mapping_) mapping_->data()[offset] ^= mask;
+}
+
+std::string_view SimFolders::FolderOf(std::string_view name) {
+  const size_t slash = name.rfind('/');
+  return slash == std::string_view::npos ? std::string_view() : name.substr(0, slash);
+}
+
+std::shared_ptr<SimContent> SimFolders::Find(std::string_view name) const {
+  const auto found = current_.find(name);
+  return found == current_.end() ? nullptr : found->second;
+}
+
+std::vector<std::string> SimFolders::List(std::string_view folder) const {
+  std::vector<std::string> names;
+  for (const auto& [name, content] : current_) {
+    if (FolderOf(name) == folder) names.push_back(folder.empty() ? name : name.substr(folder.size() + 1));
+  }
+  return names;
+}
+
+uint64_t SimFolders::Links(const SimContent* content) const {
+  return static_cast<uint64_t>(std::count_if(current_.begin(), current_.end(),
+                                             [content](const auto& entry) { return entry.second.get() == content; }));
+}
+
+uint64_t SimFolders::ClaimedBytes() const {
+  uint64_t bytes = 0;
+  for (const auto& [name, content] : current_) bytes += content->claimed_bytes();
+  return bytes;
+}
+
+void SimFolders::Apply(const Change& change, Entries& entries, std::set<std::string, std::less<>>& folders) {
+  switch (change.kind) {
+    case Change::kAdd:
+      entries[change.name] = change.content;
+      break;
+    case Change::kRemove:
+      entries.erase(change.name);
+      break;
+    case Change::kRename:
+      entries.erase(change.from);
+      entries[change.name] = change.content;
+      break;
+    case Change::kAddFolder:
+      folders.insert(change.name);
+      break;
+  }
+}
+
+void SimFolders::Make(Change change) {
+  Apply(change, current_, current_folders_);
+  unsynced_.push_back(std::move(change));
+}
+
+void SimFolders::Add(std::string_view name, std::shared_ptr<SimContent> content) {
+  Make({Change::kAdd, std::string(name), "", std::move(content)});
+}
+
+void SimFolders::Remove(std::string_view name) { Make({Change::kRemove, std::string(name), "", nullptr}); }
+
+void SimFolders::Rename(std::string_view from, std::string_view to) {
+  if (from == to) return;
+  Make({Change::kRename, std::string(to), std::string(from), Find(from)});
+}
+
+void SimFolders::AddFolder(std::string_view name) {
+  if (!HasFolder(name)) Make({Change::kAddFolder, std::string(name), "", nullptr});
+}
+
+void SimFolders::MakeDurable(std::string_view folder) {
+  std::erase_if(unsynced_, [this, folder](const Change& change) {
+    if (FolderOf(change.name) != folder) return false;
+    Apply(change, durable_, durable_folders_);
+    return true;
+  });
+}
+
+void SimFolders::PowerCut(Survival survival, Rng& rng) {
+  // ext4 keeps a prefix; other file systems may keep any of them.
+  const bool any_of_them = survival == Survival::kSectors && rng.OneIn(2);
+  size_t left = any_of_them ? unsynced_.size() : SurvivingPrefix(unsynced_.size(), survival, rng);
+  for (const Change& change : unsynced_) {
+    if (left-- == 0) break;
+    if (any_of_them && rng.OneIn(2)) continue;
+    Apply(change, durable_, durable_folders_);
+  }
+  unsynced_.clear();
+  std::erase_if(durable_, [this](const auto& entry) {
+    const std::string_view folder = FolderOf(entry.first);
+    return !folder.empty() && !durable_folders_.contains(folder);
+  });
+  current_ = durable_;
+  current_folders_ = durable_folders_;
+  std::set<SimContent*> cut;
+  for (const auto& [name, content] : current_) {
+    if (cut.insert(content.get()).second) content->PowerCut(survival, rng);
+  }
+}
+
+}  // namespace firn::test

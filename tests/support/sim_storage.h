@@ -1,0 +1,122 @@
+// What a simulated disk holds: files and folders, each as programs see it now and as it would be found after a power
+// cut. Plain state, no locks and no scheduling; sim_disk.h adds those.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/aligned_buffer.h"
+#include "base/coding.h"
+#include "support/rng.h"
+
+namespace firn::test {
+
+inline constexpr uint64_t kPageBytes = 4096;
+inline constexpr uint64_t kSectorBytes = 512;  // what a device writes whole
+
+using Page = std::array<std::byte, kPageBytes>;
+using PageRef = std::shared_ptr<const Page>;  // null: zeros
+using Pages = std::map<uint64_t, PageRef>;    // by page number; absent: zeros
+
+// What a power cut leaves of that which was never synced.
+enum class Survival {
+  kNothing,
+  kEverything,
+  kPages,    // each page by itself
+  kSectors,  // each 512-byte sector by itself: pages are torn
+};
+inline constexpr Survival kSurvivals[] = {Survival::kNothing, Survival::kEverything, Survival::kPages,
+                                          Survival::kSectors};
+
+class SimContent {
+ public:
+  uint64_t size_bytes() const { return size_bytes_; }
+  uint64_t claimed_bytes() const { return base::RoundUp(size_bytes_, kPageBytes); }
+
+  void Read(uint64_t offset, base::MutableBytes out) const;
+  // Extends the file when `data` reaches past its end. Offset and size are multiples of a page.
+  void Write(uint64_t offset, base::Bytes data);
+  void Resize(uint64_t size_bytes);
+
+  // A sync covers what was changed before it began.
+  uint64_t ChangesSoFar() const { return next_change_; }
+  void MakeDurable(uint64_t changes_before);
+  // What a failed fsync does on Linux: the pages count as clean, so no later sync writes them, while reads still see them.
+  void ForgetUnsynced(Rng& rng);
+
+  void PowerCut(Survival survival, Rng& rng);
+  // The kernel writes a mapping's dirty pages back when it likes.
+  void WriteBackMapping(Rng& rng);
+
+  // From now on the content is this memory, shared by all who map the file.
+  std::shared_ptr<base::AlignedBuffer> Map();
+  // A killed process keeps writing into memory that nobody sees; the file keeps a copy as of now.
+  void DetachMapping();
+
+  void FlipBits(uint64_t offset, std::byte mask);
+
+ private:
+  struct Change {
+    uint64_t number;
+    bool resize;
+    uint64_t page_or_size;
+    PageRef content;
+  };
+
+  static PageRef Find(const Pages& pages, uint64_t page);
+  PageRef Current(uint64_t page) const;
+  static void Cut(Pages& pages, uint64_t size_bytes);
+  // What the mapping holds becomes ordinary unsynced writes.
+  void UnmapIntoUnsynced();
+
+  Pages current_, durable_;
+  uint64_t size_bytes_ = 0, durable_size_bytes_ = 0;
+  std::vector<Change> unsynced_;  // in the order they were made
+  uint64_t next_change_ = 0;
+  std::shared_ptr<base::AlignedBuffer> mapping_;  // instead of current_
+};
+
+// Names and what they stand for. Folders are one level deep: "" and those made in it.
+class SimFolders {
+ public:
+  using Entries = std::map<std::string, std::shared_ptr<SimContent>, std::less<>>;
+
+  std::shared_ptr<SimContent> Find(std::string_view name) const;
+  bool HasFolder(std::string_view folder) const { return folder.empty() || current_folders_.contains(folder); }
+  std::vector<std::string> List(std::string_view folder) const;
+  uint64_t Links(const SimContent* content) const;
+  uint64_t ClaimedBytes() const;
+  const Entries& entries() const { return current_; }
+
+  void Add(std::string_view name, std::shared_ptr<SimContent> content);
+  void Remove(std::string_view name);
+  void Rename(std::string_view from, std::string_view to);
+  void AddFolder(std::string_view name);
+
+  void MakeDurable(std::string_view folder);
+  // Names first, then the content of every file that is left.
+  void PowerCut(Survival survival, Rng& rng);
+
+  static std::string_view FolderOf(std::string_view name);
+
+ private:
+  struct Change {
+    enum Kind { kAdd, kRemove, kRename, kAddFolder } kind;
+    std::string name, from;
+    std::shared_ptr<SimContent> content;
+  };
+  static void Apply(const Change& change, Entries& entries, std::set<std::string, std::less<>>& folders);
+  void Make(Change change);
+
+  Entries current_, durable_;
+  std::set<std::string, std::less<>> current_folders_, durable_folders_;
+  std::vector<Change> unsynced_;
+};
+
+}  // namespace firn::test

@@ -1,0 +1,18 @@
+# bench: runs, prints figures, leaves nothing behind. The figures themselves are no test's business.
+. "$(dirname "$0")/lib.sh"
+
+it "every part gives its figures, as JSON too"
+expect 0 "$FIRN" bench "$work/bench" --runs 1 --seconds 0.05 --threads 1,4 --keys 2000 --value-bytes 100 --json
+for pointer in /synced/ratio_1_thread_to_raw_loop /synced/ratio_4_threads_to_1_thread /buffered/puts_per_second_1_thread \
+               /get/in_memory_gets_per_second /open/read_share_of_store /index/stats_bytes_per_key_inserted; do
+  printf '%s\n' "$out" | "$JSON_GET" $pointer >/dev/null || fail "no $pointer"
+done
+[ ! -e "$work/bench" ] || fail "something is left behind"
+
+it "parts can be chosen, and a directory with content is refused"
+expect 0 "$FIRN" bench "$work/bench" --runs 1 --seconds 0.05 --only buffered
+[[ $out == *"buffered puts per second"* && $out != *synced* ]] || fail "printed '$out'"
+mkdir "$work/full" && touch "$work/full/file"
+expect 2 "$FIRN" bench "$work/full"
+one_line_error
+finish

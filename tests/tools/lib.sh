@@ -1,0 +1,42 @@
+# Shared by the tests of this folder. FIRN, FIRN_DEMO, FIRN_QUICKSTART and JSON_GET come from CTest.
+set -u
+export LC_ALL=C
+work=$(mktemp -d)
+trap 'chmod -R u+rwx "$work" 2>/dev/null; rm -rf "$work"' EXIT
+cd "$work" || exit 1
+store=$work/store
+failures=0
+
+fail() {
+  echo "FAILED: $case_name: $*" >&2
+  failures=$((failures + 1))
+}
+
+# it "names a sentence of the contract": what follows is about it.
+it() {
+  case_name=$1
+  echo "- $case_name"
+}
+
+# expect CODE COMMAND...: runs the command, keeps its output in $out and $err, and compares the exit code.
+expect() {
+  local want=$1 got
+  shift
+  "$@" >"$work/.out" 2>"$work/.err" </dev/null
+  got=$?
+  out=$(tr -d '\0' <"$work/.out")
+  err=$(tr -d '\0' <"$work/.err")
+  [ "$got" -eq "$want" ] || fail "'$*' exits with $got, not $want: $err"
+}
+
+same() { [ "$1" = "$2" ] || fail "'$1' is not '$2'"; }
+
+# one_line_error: the last command said one line, starting with "firn".
+one_line_error() {
+  [ "$(printf '%s\n' "$err" | wc -l)" -eq 1 ] && [[ $err == firn* ]] || fail "not one line of error: '$err'"
+}
+
+finish() {
+  [ "$failures" -eq 0 ] || exit 1
+  exit 0
+}

@@ -1,0 +1,376 @@
+#include "support/sim_disk.h"
+
+#include <catch2/catch.hpp>
+#include <cstring>
+#include <set>
+#include <string>
+
+#include "base/aligned_buffer.h"
+#include "support/crash_points.h"
+#include "support/scheduler.h"
+
+namespace firn::test {
+namespace {
+
+constexpr uint64_t kBlock = 4096;
+
+base::AlignedBuffer Filled(char letter, size_t blocks = 1) {
+  base::AlignedBuffer buffer(blocks * kBlock);
+  std::memset(buffer.data(), letter, buffer.size());
+  return buffer;
+}
+
+absl::Status Write(io::File& file, uint64_t block, char letter, io::Flush flush = io::Flush::kNone,
+                   size_t blocks = 1) {
+  return file.Write(block * kBlock, Filled(letter, blocks).bytes(), flush);
+}
+
+// A file "f" of `blocks` durable blocks full of 'o'.
+std::unique_ptr<io::File> MakeFile(io::Disk& disk, uint64_t blocks) {
+  std::unique_ptr<io::File> file = *disk.Open("f", io::OpenMode::kCreate);
+  REQUIRE(file->Allocate(blocks * kBlock).ok());
+  for (uint64_t block = 0; block < blocks; ++block) REQUIRE(Write(*file, block, 'o').ok());
+  REQUIRE(file->Sync().ok());
+  REQUIRE(disk.SyncFolder("").ok());
+  return file;
+}
+
+std::set<char> LettersOfBlock(const SimMachine& machine, uint64_t block, std::string_view name = "f") {
+  const std::string bytes = machine.ReadFile(name).substr(block * kBlock, kBlock);
+  return {bytes.begin(), bytes.end()};
+}
+
+}  // namespace
+
+TEST_CASE("the simulated disk reads what was written, and zeros where only space was claimed") {
+  SimMachine machine(1);
+  const auto disk = machine.Attach();
+  const auto file = *disk->Open("f", io::OpenMode::kCreate);
+  REQUIRE(file->Allocate(3 * kBlock).ok());
+  REQUIRE(Write(*file, 1, 'x').ok());
+  base::AlignedBuffer all(3 * kBlock);
+  REQUIRE(file->Read(0, all.bytes()).ok());
+  CHECK(all.data()[0] == std::byte{0});
+  CHECK(all.data()[kBlock] == std::byte{'x'});
+  CHECK(file->Read(kBlock, all.bytes()).code() == absl::StatusCode::kOutOfRange);
+  CHECK(file->size_bytes() == 3 * kBlock);
+}
+
+TEST_CASE("names behave as on a file system") {
+  SimMachine machine(1);
+  const auto disk = machine.Attach();
+  CHECK(disk->Open("f", io::OpenMode::kReadWrite).status().code() == absl::StatusCode::kNotFound);
+  CHECK(disk->Open("log/1", io::OpenMode::kCreate).status().code() == absl::StatusCode::kNotFound);
+  REQUIRE(disk->MakeFolder("log").ok());
+  REQUIRE(disk->MakeFolder("log").ok());
+  REQUIRE(disk->Open("log/1", io::OpenMode::kCreate).ok());
+  CHECK(disk->Open("log/1", io::OpenMode::kCreate).status().code() == absl::StatusCode::kAlreadyExists);
+  REQUIRE(disk->Rename("log/1", "log/2").ok());
+  CHECK(*disk->List("log") == std::vector<std::string>{"2"});
+  CHECK(disk->List("").value().empty());
+  REQUIRE(disk->Remove("log/2").ok());
+  CHECK(disk->Remove("log/2").code() == absl::StatusCode::kNotFound);
+}
+
+TEST_CASE("synced blocks survive every power cut, unsynced ones are lost, kept or torn by the sector") {
+  bool lost = false, kept = false, torn = false;
+  for (uint64_t seed = 0; seed < 60; ++seed) {
+    SimMachine machine(seed);
+    const auto disk = machine.Attach();
+    const auto file = MakeFile(*disk, 4);
+    REQUIRE(Write(*file, 0, 's', io::Flush::kData).ok());
+    REQUIRE(Write(*file, 1, 'u').ok());
+    machine.Crash({CrashKind::kPowerCut, Survival::kSectors});
+    CHECK(LettersOfBlock(machine, 0) == std::set{'s'});
+    const std::set<char> unsynced = LettersOfBlock(machine, 1);
+    lost |= unsynced == std::set{'o'};
+    kept |= unsynced == std::set{'u'};
+    torn |= unsynced == std::set{'o', 'u'};
+  }
+  CHECK(lost);
+  CHECK(kept);
+  CHECK(torn);
+}
+
+TEST_CASE("a power cut that keeps nothing takes every unsynced write, one that keeps everything none") {
+  for (const Survival survival : {Survival::kNothing, Survival::kEverything}) {
+    SimMachine machine(1);
+    const auto disk = machine.Attach();
+    const auto file = MakeFile(*disk, 2);
+    REQUIRE(Write(*file, 1, 'u').ok());
+    REQUIRE(Write(*file, 1, 'v').ok());
+    machine.Crash({CrashKind::kPowerCut, survival});
+    CHECK(LettersOfBlock(machine, 1) == std::set{survival == Survival::kNothing ? 'o' : 'v'});
+  }
+}
+
+TEST_CASE("a file whose folder was not synced may vanish, and renames and removals may be undone") {
+  SimMachine machine(1);
+  auto disk = machine.Attach();
+  MakeFile(*disk, 1);
+  REQUIRE(disk->Open("new", io::OpenMode::kCreate).value()->Sync().ok());
+  REQUIRE(disk->Rename("f", "g").ok());
+  machine.Crash({CrashKind::kPowerCut, Survival::kNothing});
+  CHECK(machine.FileNames() == std::vector<std::string>{"f"});
+
+  disk = machine.Attach();
+  REQUIRE(disk->Rename("f", "g").ok());
+  REQUIRE(disk->SyncFolder("").ok());
+  machine.Crash({CrashKind::kPowerCut, Survival::kNothing});
+  CHECK(machine.FileNames() == std::vector<std::string>{"g"});
+
+  disk = machine.Attach();
+  REQUIRE(disk->Remove("g").ok());
+  machine.Crash({CrashKind::kPowerCut, Survival::kNothing});
+  CHECK(machine.FileNames() == std::vector<std::string>{"g"});
+  CHECK(LettersOfBlock(machine, 0, "g") == std::set{'o'});
+}
+
+TEST_CASE("a file's size is durable with its sync") {
+  SimMachine machine(1);
+  auto disk = machine.Attach();
+  auto file = MakeFile(*disk, 2);
+  REQUIRE(file->Allocate(8 * kBlock).ok());
+  machine.Crash({CrashKind::kPowerCut, Survival::kNothing});
+  CHECK(machine.FileSize("f") == 2 * kBlock);
+
+  disk = machine.Attach();
+  file = *disk->Open("f", io::OpenMode::kReadWrite);
+  REQUIRE(file->Truncate(kBlock).ok());
+  machine.Crash({CrashKind::kPowerCut, Survival::kNothing});
+  CHECK(machine.FileSize("f") == 2 * kBlock);
+  CHECK(LettersOfBlock(machine, 1) == std::set{'o'});
+
+  disk = machine.Attach();
+  file = *disk->Open("f", io::OpenMode::kReadWrite);
+  REQUIRE(file->Truncate(kBlock).ok());
+  REQUIRE(file->Allocate(3 * kBlock).ok());
+  REQUIRE(file->Sync().ok());
+  machine.Crash({CrashKind::kPowerCut, Survival::kNothing});
+  CHECK(machine.FileSize("f") == 3 * kBlock);
+  CHECK(LettersOfBlock(machine, 1) == std::set{'\0'});
+}
+
+TEST_CASE("a killed process keeps all finished writes and its shared memory") {
+  SimMachine machine(1);
+  auto disk = machine.Attach();
+  const auto file = MakeFile(*disk, 1);
+  REQUIRE(Write(*file, 0, 'k').ok());
+  const auto memory = *disk->MapShared("TAIL", 2 * kBlock);
+  memory->bytes()[5] = std::byte{'m'};
+  machine.Crash({CrashKind::kKill, Survival::kSectors});
+  memory->bytes()[5] = std::byte{'n'};  // the old process lingers
+  CHECK(LettersOfBlock(machine, 0) == std::set{'k'});
+  CHECK(machine.ReadFile("TAIL")[5] == 'm');
+
+  disk = machine.Attach();
+  const auto again = *disk->MapShared("TAIL", 2 * kBlock);
+  CHECK(again->bytes()[5] == std::byte{'m'});
+  CHECK(disk->MapShared("TAIL", kBlock).status().code() == absl::StatusCode::kFailedPrecondition);
+}
+
+TEST_CASE("after a power cut each page of shared memory is old or new") {
+  bool old = false, fresh = false, mixed = false;
+  for (uint64_t seed = 0; seed < 60; ++seed) {
+    SimMachine machine(seed);
+    const auto disk = machine.Attach();
+    const auto memory = *disk->MapShared("TAIL", 2 * kBlock);
+    REQUIRE(disk->SyncFolder("").ok());
+    REQUIRE(disk->Open("TAIL", io::OpenMode::kReadWrite).value()->Sync().ok());
+    memory->bytes()[0] = memory->bytes()[kBlock] = std::byte{'1'};
+    machine.WriteBackMappings();
+    memory->bytes()[0] = memory->bytes()[kBlock] = std::byte{'2'};
+    machine.Crash({CrashKind::kPowerCut, Survival::kPages});
+    const std::string left = machine.ReadFile("TAIL");
+    old |= left[0] != '2' && left[kBlock] != '2';
+    fresh |= left[0] == '2' && left[kBlock] == '2';
+    mixed |= left[0] != left[kBlock];
+  }
+  CHECK(old);
+  CHECK(fresh);
+  CHECK(mixed);
+}
+
+TEST_CASE("a process that has crashed can do nothing any more") {
+  SimMachine machine(1);
+  const auto disk = machine.Attach();
+  const auto file = MakeFile(*disk, 1);
+  machine.Crash({CrashKind::kKill, Survival::kEverything});
+  const uint64_t operations = machine.operations();
+  CHECK(Write(*file, 0, 'z').code() == absl::StatusCode::kUnavailable);
+  CHECK(file->Sync().code() == absl::StatusCode::kUnavailable);
+  CHECK(disk->Open("f", io::OpenMode::kRead).status().code() == absl::StatusCode::kUnavailable);
+  CHECK(disk->Remove("f").code() == absl::StatusCode::kUnavailable);
+  CHECK(LettersOfBlock(machine, 0) == std::set{'o'});
+  CHECK(machine.operations() == operations);
+}
+
+TEST_CASE("a failed fsync loses what it should have written, and the next one does not bring it back") {
+  bool lost = false;
+  for (uint64_t seed = 0; seed < 20; ++seed) {
+    SimMachine machine(seed);
+    const auto disk = machine.Attach();
+    const auto file = MakeFile(*disk, 1);
+    machine.Inject({.operations = kSyncOperation});
+    CHECK(Write(*file, 0, 'x', io::Flush::kData).code() == absl::StatusCode::kDataLoss);
+    CHECK(LettersOfBlock(machine, 0) == std::set{'x'});  // reads still see it
+    CHECK(file->Sync().ok());
+    machine.Crash({CrashKind::kPowerCut, Survival::kEverything});
+    lost |= LettersOfBlock(machine, 0) == std::set{'o'};
+  }
+  CHECK(lost);
+}
+
+TEST_CASE("writes can fail, be lost or land elsewhere while they report success") {
+  SimMachine machine(2);
+  const auto disk = machine.Attach();
+  const auto file = MakeFile(*disk, 8);
+  machine.Inject({.operations = kWriteOperation, .after = 1});
+  CHECK(Write(*file, 0, 'a').ok());
+  CHECK(Write(*file, 0, 'b').code() == absl::StatusCode::kDataLoss);
+  CHECK(Write(*file, 0, 'c').ok());
+  machine.Inject({.kind = Fault::Kind::kLoseWrite, .operations = kWriteOperation});
+  CHECK(Write(*file, 1, 'd').ok());
+  CHECK(LettersOfBlock(machine, 1) == std::set{'o'});
+  machine.Inject({.kind = Fault::Kind::kMisdirect, .operations = kWriteOperation});
+  CHECK(Write(*file, 1, 'e').ok());
+  CHECK(machine.ReadFile("f").find('e') != std::string::npos);
+  CHECK(machine.faults_hit() == 3);
+}
+
+TEST_CASE("a lasting fault fails every operation until it is cleared") {
+  SimMachine machine(2);
+  const auto disk = machine.Attach();
+  const auto file = MakeFile(*disk, 1);
+  machine.Inject({.operations = kReadOperation, .lasting = true});
+  base::AlignedBuffer out(kBlock);
+  CHECK(file->Read(0, out.bytes()).code() == absl::StatusCode::kDataLoss);
+  CHECK(file->Read(0, out.bytes()).code() == absl::StatusCode::kDataLoss);
+  machine.ClearFaults();
+  CHECK(file->Read(0, out.bytes()).ok());
+}
+
+TEST_CASE("a full disk refuses space and gives it again once something is removed") {
+  SimMachine machine(1);
+  machine.set_capacity_bytes(10 * kBlock);
+  const auto disk = machine.Attach();
+  auto file = MakeFile(*disk, 8);
+  CHECK(*disk->FreeBytes() == 2 * kBlock);
+  const auto other = *disk->Open("other", io::OpenMode::kCreate);
+  CHECK(other->Allocate(3 * kBlock).code() == absl::StatusCode::kResourceExhausted);
+  CHECK(other->size_bytes() == 0);
+  CHECK(Write(*other, 0, 'x', io::Flush::kNone, 3).code() == absl::StatusCode::kResourceExhausted);
+  REQUIRE(file->Truncate(kBlock).ok());
+  CHECK(other->Allocate(3 * kBlock).ok());
+}
+
+TEST_CASE("open files are limited") {
+  SimMachine machine(1);
+  machine.set_open_files_max(1);
+  const auto disk = machine.Attach();
+  auto file = *disk->Open("a", io::OpenMode::kCreate);
+  CHECK(disk->Open("b", io::OpenMode::kCreate).status().code() == absl::StatusCode::kResourceExhausted);
+  file.reset();
+  CHECK(disk->Open("b", io::OpenMode::kCreate).ok());
+}
+
+TEST_CASE("flipped bits stay flipped for every later reader") {
+  SimMachine machine(1);
+  const auto disk = machine.Attach();
+  const auto file = MakeFile(*disk, 1);
+  machine.FlipBits("f", 77, std::byte{1});
+  CHECK(machine.ReadFile("f")[77] == ('o' ^ 1));
+  machine.Crash({CrashKind::kPowerCut, Survival::kNothing});
+  CHECK(machine.ReadFile("f")[77] == ('o' ^ 1));
+}
+
+TEST_CASE("one writer or several readers hold a simulated lock, and a crash frees it") {
+  SimMachine machine(1);
+  const auto first = machine.Attach(), second = machine.Attach();
+  CHECK(first->Lock("LOCK", false).status().code() == absl::StatusCode::kNotFound);
+  auto lock = *first->Lock("LOCK", true);
+  CHECK(first->Lock("LOCK", true).status().code() == absl::StatusCode::kUnavailable);
+  CHECK(second->Lock("LOCK", false).status().code() == absl::StatusCode::kUnavailable);
+  lock.reset();
+  const auto reader = *first->Lock("LOCK", false), another = *second->Lock("LOCK", false);
+  CHECK(second->Lock("LOCK", true).status().code() == absl::StatusCode::kUnavailable);
+  machine.Crash({CrashKind::kKill, Survival::kEverything});
+  CHECK(machine.Attach()->Lock("LOCK", true).ok());
+}
+
+TEST_CASE("a write under way at a kill arrives in part") {
+  bool none = false, part = false, whole = false;
+  for (uint64_t seed = 0; seed < 60; ++seed) {
+    SimMachine machine(seed);
+    SimScheduler scheduler({.seed = seed});
+    scheduler.Run([&machine] {
+      const auto disk = machine.Attach();
+      const auto file = MakeFile(*disk, 2);
+      machine.CrashAfter(0, {CrashKind::kKill, Survival::kPages});
+      CHECK(Write(*file, 0, 'w', io::Flush::kNone, 2).code() == absl::StatusCode::kUnavailable);
+    });
+    const bool first = LettersOfBlock(machine, 0) == std::set{'w'};
+    const bool second = LettersOfBlock(machine, 1) == std::set{'w'};
+    none |= !first && !second;
+    part |= first != second;
+    whole |= first && second;
+  }
+  CHECK(none);
+  CHECK(part);
+  CHECK(whole);
+}
+
+TEST_CASE("a sync covers what was written before it began") {
+  for (uint64_t seed = 0; seed < 30; ++seed) {
+    SimMachine machine(seed);
+    machine.set_latency_nanos_max(1'000'000);
+    SimScheduler scheduler({.seed = seed});
+    scheduler.Run([&machine] {
+      const auto disk = machine.Attach();
+      const auto file = MakeFile(*disk, 2);
+      REQUIRE(Write(*file, 0, 'b').ok());
+      base::Thread writer("writer", [&file] { Write(*file, 1, 'd').IgnoreError(); });
+      REQUIRE(file->Sync().ok());
+      machine.Crash({CrashKind::kPowerCut, Survival::kNothing});
+      writer.Join();
+    });
+    CHECK(LettersOfBlock(machine, 0) == std::set{'b'});
+  }
+}
+
+TEST_CASE("enumerated crashes meet every operation and find the write and rename idiom safe") {
+  const auto letter = [](SimWorld& world) { return *LettersOfBlock(world.machine, 0).begin(); };
+  bool acknowledged = false;
+  CrashTest test;
+  test.prepare = [](SimWorld& world) { MakeFile(*world.machine.Attach(), 1); };
+  test.run = [&acknowledged](SimWorld& world) {
+    acknowledged = false;
+    const auto disk = world.machine.Attach();
+    auto file = disk->Open("f.new", io::OpenMode::kCreate);
+    acknowledged = file.ok() && Write(**file, 0, 'n', io::Flush::kData).ok() &&
+                   disk->Rename("f.new", "f").ok() && disk->SyncFolder("").ok();
+  };
+  test.check = [&](SimWorld& world) {
+    const char found = letter(world);
+    REQUIRE(LettersOfBlock(world.machine, 0).size() == 1);
+    if (acknowledged) REQUIRE(found == 'n');
+    REQUIRE((found == 'n' || found == 'o'));
+  };
+  const PointCount count = ForEachCrash(test, {CrashKind::kPowerCut, CrashKind::kKill}, 11);
+  CHECK(count.points == 5);
+  CHECK(count.runs == 8 * 6);
+  CHECK(ForEachFault(test, kAnyOperation, false, 11).points == 5);
+}
+
+TEST_CASE("the simulated wall clock jumps either way and the monotonic one never back") {
+  SimClock clock;
+  const int64_t before = clock.WallTimeMs();
+  const uint64_t monotonic = clock.MonotonicNanos();
+  clock.JumpWall(-5'000);
+  CHECK(clock.WallTimeMs() < before);
+  CHECK(clock.MonotonicNanos() > monotonic);
+  clock.JumpWall(60'000);
+  CHECK(clock.WallTimeMs() > before);
+}
+
+}  // namespace firn::test

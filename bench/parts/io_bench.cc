@@ -5,10 +5,13 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <memory>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -62,38 +65,53 @@ struct Bench {
   uint64_t place = 0;
 };
 
-void SyncedWriteRaw(benchmark::State& state) {
+double MicrosOf(const auto& call) {
+  const auto start = std::chrono::steady_clock::now();
+  call();
+  return std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - start).count();
+}
+
+double Median(std::vector<double>& values) {
+  std::nth_element(values.begin(), values.begin() + static_cast<ptrdiff_t>(values.size() / 2), values.end());
+  return values[values.size() / 2];
+}
+
+// One iteration is one raw write + fdatasync and one of ours, in turns, so that both meet the same disk.
+void SyncedWriteAgainstRaw(benchmark::State& state, File& file) {
   Bench& bench = Bench::Get();
   const auto size = static_cast<size_t>(state.range(0));
-  for (auto _ : state) {
+  std::vector<double> raw_us;
+  std::vector<double> firn_us;
+  const auto raw = [&] {
     const auto at = static_cast<off_t>(bench.NextOffset(size));
     FIRN_CHECK(::pwrite(bench.raw, bench.buffer.data(), size, at) == state.range(0));
     FIRN_CHECK(::fdatasync(bench.raw) == 0);
-  }
-}
-
-void SyncedWriteOf(benchmark::State& state, File& file) {
-  const auto size = static_cast<size_t>(state.range(0));
+  };
+  const auto firn = [&] {
+    FIRN_CHECK(file.Write(bench.NextOffset(size), bench.buffer.bytes().first(size), Flush::kData).ok());
+  };
   for (auto _ : state) {
-    const auto data = Bench::Get().buffer.bytes().first(size);
-    FIRN_CHECK(file.Write(Bench::Get().NextOffset(size), data, Flush::kData).ok());
+    // Each goes first as often as the other.
+    const bool firn_first = firn_us.size() % 2 == 0;
+    if (firn_first) firn_us.push_back(MicrosOf(firn));
+    raw_us.push_back(MicrosOf(raw));
+    if (!firn_first) firn_us.push_back(MicrosOf(firn));
   }
+  state.counters["raw_p50_us"] = Median(raw_us);
+  state.counters["firn_p50_us"] = Median(firn_us);
+  state.counters["firn_to_raw_p50"] = state.counters["firn_p50_us"] / state.counters["raw_p50_us"];
+  const double raw_sum = std::accumulate(raw_us.begin(), raw_us.end(), 0.0);
+  state.counters["firn_to_raw_mean"] = std::accumulate(firn_us.begin(), firn_us.end(), 0.0) / raw_sum;
 }
-void SyncedWriteCalls(benchmark::State& state) {
-  SyncedWriteOf(state, *Bench::Get().calls_file);
-}
-void SyncedWriteLinked(benchmark::State& state) {
-  SyncedWriteOf(state, *Bench::Get().linked_file);
-}
-BENCHMARK(SyncedWriteRaw)->Arg(4096)->Arg(262144)->UseRealTime()->Unit(benchmark::kMicrosecond);
+void SyncedWriteCalls(benchmark::State& state) { SyncedWriteAgainstRaw(state, *Bench::Get().calls_file); }
+void SyncedWriteLinked(benchmark::State& state) { SyncedWriteAgainstRaw(state, *Bench::Get().linked_file); }
 BENCHMARK(SyncedWriteCalls)->Arg(4096)->Arg(262144)->UseRealTime()->Unit(benchmark::kMicrosecond);
 BENCHMARK(SyncedWriteLinked)->Arg(4096)->Arg(262144)->UseRealTime()->Unit(benchmark::kMicrosecond);
 
 void ReadRaw(benchmark::State& state) {
   Bench& bench = Bench::Get();
   for (auto _ : state) {
-    FIRN_CHECK(::pread(bench.raw, bench.buffer.data(), 4096, static_cast<off_t>(bench.NextOffset(4096))) ==
-               4096);
+    FIRN_CHECK(::pread(bench.raw, bench.buffer.data(), 4096, static_cast<off_t>(bench.NextOffset(4096))) == 4096);
   }
 }
 void ReadOne(benchmark::State& state) {
@@ -119,14 +137,7 @@ void ReadManyBlocks(benchmark::State& state) {
   }
   state.SetItemsProcessed(state.iterations() * state.range(0));
 }
-BENCHMARK(ReadManyBlocks)
-    ->Arg(1)
-    ->Arg(2)
-    ->Arg(8)
-    ->Arg(32)
-    ->Arg(128)
-    ->UseRealTime()
-    ->Unit(benchmark::kMicrosecond);
+BENCHMARK(ReadManyBlocks)->Arg(1)->Arg(2)->Arg(8)->Arg(32)->Arg(128)->UseRealTime()->Unit(benchmark::kMicrosecond);
 
 }  // namespace
 }  // namespace firn::io

@@ -45,17 +45,17 @@ void StayOn(uint64_t processor) {
   sched_setaffinity(0, sizeof(set), &set);
 }
 
-[[noreturn]] void Work(int pipe_end, const Range& range, uint64_t worker, uint64_t from, bool verbose) {
+[[noreturn]] void Work(int pipe_end, const Range& range, uint64_t worker, SeedOptions options) {
   constexpr unsigned kHangSeconds = 600;
   constexpr uint64_t kReplayEvery = 500;
   StayOn(worker);
-  for (uint64_t seed = from; seed < range.first + range.count; seed += range.workers) {
+  for (uint64_t& seed = options.seed; seed < range.first + range.count; seed += range.workers) {
     Message message{Message::kBegins, worker, {}};
     message.report.seed = seed;
     Send(pipe_end, message);
     alarm(kHangSeconds);
-    message.report = RunSeed({seed, verbose});
-    if (seed % kReplayEvery == 1 && RunSeed({seed, false}).trace_hash != message.report.trace_hash) {
+    message.report = RunSeed(options);
+    if (seed % kReplayEvery == 1 && RunSeed(options).trace_hash != message.report.trace_hash) {
       std::fprintf(stderr, "the seed does not replay: its second run differs\n");
       std::_Exit(1);
     }
@@ -67,7 +67,7 @@ void StayOn(uint64_t processor) {
 
 class Run {
  public:
-  Run(const Range& range, bool verbose) : range_(range), verbose_(verbose) {}
+  Run(const Range& range, const SeedOptions& options) : range_(range), options_(options) {}
 
   int Execute() {
     if (pipe(pipe_) != 0) return 2;
@@ -88,7 +88,11 @@ class Run {
     if (from >= range_.first + range_.count) return;
     std::fflush(nullptr);
     const pid_t child = fork();
-    if (child == 0) Work(pipe_[1], range_, worker, from, verbose_);
+    if (child == 0) {
+      SeedOptions options = options_;
+      options.seed = from;
+      Work(pipe_[1], range_, worker, options);
+    }
     children_[child] = worker;
     running_[worker] = from;
   }
@@ -165,7 +169,7 @@ class Run {
   }
 
   const Range range_;
-  const bool verbose_;
+  const SeedOptions options_;
   int pipe_[2] = {-1, -1};
   std::map<pid_t, uint64_t> children_;
   std::map<uint64_t, uint64_t> running_;
@@ -179,14 +183,15 @@ class Run {
 int main(int argc, char** argv) {
   firn::test::Range range{1, 2'000, std::max(1u, std::thread::hardware_concurrency())};
   uint64_t seed = 0;
-  bool verbose = false;
+  firn::test::SeedOptions options;
   CLI::App app{"Checks the engine against a model, on a simulated machine and under simulated scheduling"};
   app.add_option("--seeds", range.count, "how many seeds")->capture_default_str();
   app.add_option("--first", range.first, "the first seed")->capture_default_str();
   CLI::Option* one = app.add_option("--seed", seed, "replays this one");
   app.add_option("--jobs", range.workers, "processes at a time")->capture_default_str()->check(CLI::PositiveNumber);
-  app.add_flag("--verbose", verbose, "says what happens");
+  app.add_flag("--verbose", options.verbose, "says what happens");
+  app.add_flag("--trace-disk", options.trace_disk, "shows every disk operation");
   CLI11_PARSE(app, argc, argv);
   if (one->count() > 0) range = {seed, 1, 1};
-  return firn::test::Run(range, verbose).Execute();
+  return firn::test::Run(range, options).Execute();
 }

@@ -182,7 +182,7 @@ void Client::Scan() {
   const bool gone = absl::IsNotFound(iterator->status());
   scan.ended = session_.NextTick();
   session_.WallMs();
-  scan.ended_wall_ms_max = session_.wall_ms_max_;
+  scan.ended_wall_ms_max = session_.lasting_.wall_ms_max;
   if (gone && session_.history_.spaces[scan.space].drop_invoked == kNever) {
     throw Violation("an iterator says NotFound though nobody dropped its namespace");
   }

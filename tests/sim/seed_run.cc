@@ -46,12 +46,19 @@ class SeedRun {
       : options_(options), scheduler_(scheduler), rng_(rng), settings_(settings), world_(rng_.Next()), listener_(*this) {
     report_.seed = options.seed;
     world_.machine.set_latency_nanos_max(settings_.latency_nanos_max);
+    if (options.trace_disk) {
+      world_.machine.set_trace([](const std::string& line) { std::fprintf(stderr, "    disk: %s\n", line.c_str()); });
+    }
     history_.spaces.emplace_back();
     history_.spaces[0].id = Batch::kDefaultNamespaceId;
   }
 
   void Run();
-  SeedReport report() const { return report_; }
+  SeedReport report() const {
+    SeedReport report = report_;
+    report.disk_operations = world_.machine.operations();
+    return report;
+  }
   void OnStep();
 
  private:
@@ -93,9 +100,9 @@ class SeedRun {
   const Settings settings_;
   SimWorld world_;
   Listener listener_;
-  SeedReport report_;
+  Session::Lasting lasting_;
+  SeedReport& report_ = lasting_.report;
   History history_;
-  uint64_t next_mark_ = 0;
 
   Promise promise_ = Promise::kEverything;
   bool io_errors_ = false;       // in the life that is being judged
@@ -292,9 +299,8 @@ Found SeedRun::Look(DB& db) {
   }
   const int64_t now = world_.clock.WallTimeMs();
   found.window.wall_ms_min = std::min(found.window.wall_ms_min, now);
-  // Whoever set the clock back before cannot make expired entries come back for sure, nor stay away.
-  constexpr int64_t kFarthestJumpsMs = 1'000'000;
-  found.window.wall_ms_max = settings_.clock_jumps_back ? now + kFarthestJumpsMs : now;
+  lasting_.wall_ms_max = std::max(lasting_.wall_ms_max, now);
+  found.window.wall_ms_max = lasting_.wall_ms_max;
   return found;
 }
 
@@ -504,7 +510,7 @@ void SeedRun::Life(bool finale) {
 
   Ending ending = static_cast<Ending>(rng_.Below(4));
   if (report_.cuts < kCutsMin && report_.operations > kOperationsMin) ending = Ending::kPowerCut;
-  Session session(world_, settings_, history_, report_, next_mark_);
+  Session session(world_, settings_, history_, lasting_);
   session.Attach(db.get());
   PlanFault(session, finale);
   Say("life %llu from revision %llu, ending %d", static_cast<unsigned long long>(report_.lives),
@@ -521,23 +527,23 @@ void SeedRun::Life(bool finale) {
 SeedReport RunSeed(const SeedOptions& options) {
   Rng rng(options.seed * 0x9E3779B97F4A7C15u + 1);
   const Settings settings = Draw(rng);
-  std::string stuck;
   SimScheduler scheduler({.seed = rng.Next(),
                           .switch_probability = settings.switch_probability,
                           .nanos_per_step = settings.nanos_per_step,
                           .steps_max = 20'000'000,
-                          .on_stuck = [](const std::string& report) {
-                            std::fprintf(stderr, "stuck: %s\n", report.c_str());
+                          .on_stuck = [seed = options.seed](const std::string& report) {
+                            std::fprintf(stderr, "seed %llu: stuck: %s\n", static_cast<unsigned long long>(seed),
+                                         report.c_str());
                             std::_Exit(1);
                           }});
   SeedRun run(options, scheduler, rng.Fork(), settings);
   scheduler.SetStepHook([&run] { run.OnStep(); });
-  scheduler.Run([&run] {
+  scheduler.Run([&run, seed = options.seed] {
     try {
       run.Run();
     } catch (const Violation& violation) {
       // Other threads may be waiting for good: there is no way back.
-      std::fprintf(stderr, "%s\n", violation.what());
+      std::fprintf(stderr, "seed %llu: %s\n", static_cast<unsigned long long>(seed), violation.what());
       std::_Exit(1);
     }
   });

@@ -21,7 +21,7 @@ void Session::Attach(DB* db) {
 
 int64_t Session::WallMs() {
   const int64_t now = world_.clock.WallTimeMs();
-  wall_ms_max_ = std::max(wall_ms_max_, now);
+  lasting_.wall_ms_max = std::max(lasting_.wall_ms_max, now);
   return now;
 }
 
@@ -37,8 +37,8 @@ bool Session::End(Window& window) {
   if (crashed()) return false;
   window.replied = NextTick();
   window.wall_ms_min = std::min(window.wall_ms_min, WallMs());
-  window.wall_ms_max = wall_ms_max_;
-  ++report_.operations;
+  window.wall_ms_max = lasting_.wall_ms_max;
+  ++lasting_.report.operations;
   return true;
 }
 

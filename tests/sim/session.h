@@ -40,8 +40,15 @@ class Session {
     bool no_room = false;       // ResourceExhausted
   };
 
-  Session(SimWorld& world, const Settings& settings, History& history, SeedReport& report, uint64_t& next_mark)
-      : world_(world), settings_(settings), history_(history), report_(report), next_mark_(next_mark),
+  // What outlasts a life.
+  struct Lasting {
+    SeedReport report;
+    uint64_t next_mark = 0;    // makes every value and expiry of a seed different from all others
+    int64_t wall_ms_max = 0;   // the latest time the wall clock has shown
+  };
+
+  Session(SimWorld& world, const Settings& settings, History& history, Lasting& lasting)
+      : world_(world), settings_(settings), history_(history), lasting_(lasting),
         crashes_before_(world.machine.crashes()) {}
 
   void Attach(DB* db);
@@ -67,8 +74,7 @@ class Session {
   SimWorld& world_;
   const Settings& settings_;
   History& history_;
-  SeedReport& report_;
-  uint64_t& next_mark_;  // makes every value and expiry of a seed different from all others
+  Lasting& lasting_;
   const uint64_t crashes_before_;
 
   DB* db_ = nullptr;
@@ -76,7 +82,6 @@ class Session {
   std::set<std::string> busy_names_;  // being created or dropped, or nobody knows whether that worked
   Tolerance tolerance_;
   Tick tick_ = 0;
-  int64_t wall_ms_max_ = 0;
   Revision acknowledged_max_ = 0;
   uint64_t calls_ = 0;
   uint64_t calls_max_ = UINT64_MAX;
@@ -135,7 +140,7 @@ class Client {
   std::string RandomKeyText();
   std::string RandomName();
   std::optional<size_t> LiveSpace(const std::string& name) const;
-  void Count(Feature feature) { session_.report_.Count(feature); }
+  void Count(Feature feature) { session_.lasting_.report.Count(feature); }
 
   Session& session_;
   Rng rng_;

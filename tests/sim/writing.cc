@@ -7,7 +7,7 @@ namespace firn::test {
 
 std::string Client::RandomValue() {
   constexpr uint64_t kLargeOneIn = 300, kMiddlingOneIn = 12;
-  const std::string mark = "v" + std::to_string(session_.next_mark_++) + ".";
+  const std::string mark = "v" + std::to_string(session_.lasting_.next_mark++) + ".";
   size_t size_bytes = rng_.Below(session_.settings_.value_bytes_max);
   if (rng_.OneIn(kMiddlingOneIn)) size_bytes = rng_.Between(2'000, 20'000);
   if (rng_.OneIn(kLargeOneIn)) {
@@ -15,13 +15,13 @@ std::string Client::RandomValue() {
     Count(Feature::kLargeValue);
   }
   std::string value = mark;
-  value.resize(std::max(mark.size(), size_bytes), static_cast<char>('a' + session_.next_mark_ % 26));
+  value.resize(std::max(mark.size(), size_bytes), static_cast<char>('a' + session_.lasting_.next_mark % 26));
   return value;
 }
 
 int64_t Client::RandomExpiry() {
   // Different for every call, so that an expiry change tells who made it.
-  const auto mark = static_cast<int64_t>(session_.next_mark_++);
+  const auto mark = static_cast<int64_t>(session_.lasting_.next_mark++);
   constexpr int64_t kSpreadMs = 20'000, kPastMs = 3'000;
   const auto offset_ms = static_cast<int64_t>(rng_.Below(kSpreadMs)) - kPastMs;
   const int64_t base_ms = rng_.OneIn(3) ? 4'000'000'000'000 : session_.WallMs() + offset_ms;
@@ -56,9 +56,9 @@ WriteStep Client::RandomStep(WriteStep::Kind kind) {
   step.condition = RandomCondition(step.key);
   if (kind == WriteStep::Kind::kPut) {
     step.value = RandomValue();
-    if (rng_.OneIn(4)) step.metadata = "m" + std::to_string(session_.next_mark_++);
+    if (rng_.OneIn(4)) step.metadata = "m" + std::to_string(session_.lasting_.next_mark++);
     if (rng_.OneIn(20)) {
-      step.metadata = "empty " + std::to_string(session_.next_mark_++);
+      step.metadata = "empty " + std::to_string(session_.lasting_.next_mark++);
       step.value.clear();
       Count(Feature::kEmptyValue);
     }

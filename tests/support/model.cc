@@ -1,13 +1,26 @@
 #include "support/model.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <set>
 
 namespace firn::test {
 namespace {
 
 std::string Shorten(const std::string& text) {
-  return text.size() <= 40 ? text : text.substr(0, 40) + "...(" + std::to_string(text.size()) + " bytes)";
+  constexpr size_t kShownMax = 40;
+  std::string shown;
+  for (const char letter : text.substr(0, kShownMax)) {
+    if (letter >= ' ' && letter <= '~') {
+      shown += letter;
+    } else {
+      char escaped[8];
+      std::snprintf(escaped, sizeof(escaped), "\\x%02x", static_cast<unsigned>(static_cast<unsigned char>(letter)));
+      shown += escaped;
+    }
+  }
+  if (text.size() > kShownMax) shown += "...(" + std::to_string(text.size()) + " bytes)";
+  return shown;
 }
 
 std::string Describe(const WriteCall& call) {
@@ -156,7 +169,10 @@ std::vector<Model::Version>& Model::VersionsOf(const KeyId& key) {
 bool Model::WroteNothing(const WriteCall& call) {
   const bool must = call.revision <= history_.base_revision ||
                     (!committed_.empty() && committed_.back()->revision == call.revision);
-  const auto absent = [this](const WriteStep& step) { return !VersionsOf(step.key).back().entry; };
+  // What has expired, or may have, counts as absent: then it makes no difference whether a tombstone was written.
+  const auto absent = [this, &call](const WriteStep& step) {
+    return AnyPresence(VersionsOf(step.key).back().entry, call, [](bool present) { return !present; });
+  };
   if (!must && !std::all_of(call.steps.begin(), call.steps.end(), absent)) return false;
   for (const WriteStep& step : call.steps) {
     if (Unsure(step.key, call.replied)) continue;
@@ -469,6 +485,22 @@ std::string Model::WhyScanDiffers(const ScanCall& scan, Revision revision) const
     at = now;
   }
   return "";
+}
+
+std::string Model::StoryOf(const KeyId& key) const {
+  std::string story;
+  if (const auto found = versions_.find(key); found != versions_.end()) {
+    for (const Version& version : found->second) {
+      story += "\n  revision " + std::to_string(version.revision) + " ticks " + std::to_string(version.invoked) + ".." +
+               std::to_string(version.effective) + ": " + test::Describe(version.entry);
+    }
+  }
+  for (const WriteCall* call : in_doubt_) {
+    for (const WriteStep& step : call->steps) {
+      if (step.key == key) story += "\n  unanswered: " + Describe(*call);
+    }
+  }
+  return story;
 }
 
 Revision Model::DurableFloor(std::string* why) const {

@@ -52,6 +52,8 @@ class Model {
   const std::map<KeyId, std::vector<Version>>& versions() const { return versions_; }
   // Null when the key never existed up to `revision`.
   const Version* StateAt(const KeyId& key, Revision revision) const;
+  // For messages: all that happened to a key.
+  std::string StoryOf(const KeyId& key) const;
   // Everything acknowledged up to here must survive a power cut.
   Revision DurableFloor(std::string* why) const;
 

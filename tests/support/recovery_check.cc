@@ -6,6 +6,8 @@
 namespace firn::test {
 namespace {
 
+std::string TickText(Tick tick) { return tick == kNever ? "never" : std::to_string(tick); }
+
 class RecoveryCheck {
  public:
   RecoveryCheck(const Model& model, const Found& found, Promise promise)
@@ -222,7 +224,8 @@ std::string RecoveryCheck::WhyNot(Revision cut) const {
     Seen seen;
     if (entry != nullptr) seen = {true, entry->value, entry->metadata, entry->expires_at_ms, entry->revision};
     if (Matches(expected, seen, found_.window) || Explained(key)) continue;
-    return Describe(key) + " should be " + Describe(expected) + " but is " + Describe(seen);
+    return Describe(key) + " should be " + Describe(expected) + " but is " + Describe(seen) +
+           model_.StoryOf(key);
   }
   for (const WriteCall* call : model_.in_doubt()) {
     if (std::string why = WhyUnansweredTorn(*call, cut); !why.empty()) return why;
@@ -251,6 +254,13 @@ void RecoveryCheck::FindCut() {
       return;
     }
     if (first_why.empty()) first_why = std::move(why);
+  }
+  for (size_t i = 0; i < history_.spaces.size(); ++i) {
+    const Space& space = history_.spaces[i];
+    first_why += "\n  namespace " + std::to_string(i) + " '" + space.name + "' id " + std::to_string(space.id) +
+                 (space_there_[i] ? " is there" : " is not there") + ", created " + std::to_string(space.create_invoked) +
+                 ".." + TickText(space.create_replied) + ", dropped " + TickText(space.drop_invoked) + ".." +
+                 TickText(space.drop_replied);
   }
   throw Violation("what was recovered is no prefix of what was written. Everything up to revision " +
                   std::to_string(lowest) + " must be there (" + why_floor + "); then " + first_why);

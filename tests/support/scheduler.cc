@@ -153,7 +153,7 @@ void SimScheduler::ParkForGood(Task& self) {
 }
 
 SimScheduler::Task* SimScheduler::PickNext() {
-  constexpr uint64_t kReweighOneIn = 512;
+  constexpr uint64_t kReweighOneIn = 512, kStepsBeforeTimeMoves = 5'000;
   if (steps_ >= options_.steps_max) {
     ReportStuck("the step limit is reached");
     return nullptr;
@@ -169,12 +169,15 @@ SimScheduler::Task* SimScheduler::PickNext() {
         next_deadline = std::min(next_deadline, task->deadline_nanos);
       }
     }
-    if (weights == 0) {
-      if (next_deadline == kNoDeadline) {
-        ReportStuck("deadlock");
-        return nullptr;
-      }
+    if (weights == 0 && next_deadline == kNoDeadline) {
+      ReportStuck("deadlock");
+      return nullptr;
+    }
+    // A spinning thread may wait for one that sleeps: time moves on under it as well.
+    const bool spinning = steps_ - time_moved_at_step_ > kStepsBeforeTimeMoves && next_deadline != kNoDeadline;
+    if (weights == 0 || spinning) {
       now_nanos_ = std::max(now_nanos_, next_deadline);
+      time_moved_at_step_ = steps_;
     }
   }
   uint64_t ticket = rng_.Below(weights);

@@ -4,7 +4,8 @@
 // points (locks, waits, disk operations, SchedulePoint()). Because the baton is handed over under a mutex, everything one
 // thread did happens before what the next one does: no data race can come from the scheduler itself.
 //
-// Time is virtual. It moves on to the next deadline when nobody can run, and by `nanos_per_step` at each point.
+// Time is virtual. It moves on to the next deadline when nobody can run (or those who can only spin), and by
+// `nanos_per_step` at each point.
 //
 //   SimScheduler scheduler({.seed = 7});
 //   scheduler.Run([] { base::Thread worker("worker", [] { ... }); worker.Join(); });
@@ -100,6 +101,7 @@ class SimScheduler final : public base::Scheduler {
   uint64_t next_id_ = 1;
   uint64_t now_nanos_ = 1'000'000'000;
   uint64_t steps_ = 0;
+  uint64_t time_moved_at_step_ = 0;
   uint64_t switches_ = 0;
   uint64_t trace_hash_ = 0xCBF29CE484222325u;
   std::function<void()> step_hook_;

@@ -69,7 +69,7 @@ class SimFile final : public io::File {
 absl::Status SimFile::DoRead(uint64_t offset, base::MutableBytes out) {
   machine_.TakeTime();
   absl::MutexLock lock(&machine_.mutex_);
-  const SimMachine::Outcome outcome = machine_.Begin(*process_, kReadOperation);
+  const SimMachine::Outcome outcome = machine_.Begin(*process_, kReadOperation, "read", name(), offset, out.size());
   if (outcome.dead) return Dead();
   if (outcome.error_number != 0) return Error(outcome.error_number, "read", offset);
   if (offset + out.size() > base::RoundUp(content_->size_bytes(), kAlignmentBytes)) {
@@ -89,7 +89,7 @@ absl::Status SimFile::WriteAlone(uint64_t offset, base::Bytes data) {
   }
   machine_.TakeTime();
   absl::MutexLock lock(&machine_.mutex_);
-  const SimMachine::Outcome outcome = machine_.Begin(*process_, kWriteOperation);
+  const SimMachine::Outcome outcome = machine_.Begin(*process_, kWriteOperation, "write", name(), offset, data.size());
   std::erase(machine_.writes_under_way_, &under_way);
   if (outcome.dead) return Dead();
   const uint64_t more_bytes =
@@ -118,7 +118,7 @@ absl::Status SimFile::SyncAlone() {
   }
   machine_.TakeTime();
   absl::MutexLock lock(&machine_.mutex_);
-  const SimMachine::Outcome outcome = machine_.Begin(*process_, kSyncOperation);
+  const SimMachine::Outcome outcome = machine_.Begin(*process_, kSyncOperation, "sync", name());
   if (outcome.dead) return Dead();
   if (outcome.error_number != 0) {
     content_->ForgetUnsynced(machine_.rng_);
@@ -142,7 +142,7 @@ absl::Status SimFile::DoAllocate(uint64_t size_bytes) {
   if (!writable_) return Error(EBADF, "fallocate", size_bytes);
   base::SchedulePoint();
   absl::MutexLock lock(&machine_.mutex_);
-  const SimMachine::Outcome outcome = machine_.Begin(*process_, kAllocateOperation);
+  const SimMachine::Outcome outcome = machine_.Begin(*process_, kAllocateOperation, "allocate", name(), 0, size_bytes);
   if (outcome.dead) return Dead();
   if (outcome.error_number != 0) return Error(outcome.error_number, "fallocate", size_bytes);
   const uint64_t claim = base::RoundUp(size_bytes, kPageBytes);
@@ -157,7 +157,7 @@ absl::Status SimFile::DoTruncate(uint64_t size_bytes) {
   if (!writable_) return Error(EBADF, "truncate", size_bytes);
   base::SchedulePoint();
   absl::MutexLock lock(&machine_.mutex_);
-  const SimMachine::Outcome outcome = machine_.Begin(*process_, kWriteOperation);
+  const SimMachine::Outcome outcome = machine_.Begin(*process_, kWriteOperation, "truncate", name(), size_bytes);
   if (outcome.dead) return Dead();
   if (outcome.error_number != 0) return Error(outcome.error_number, "truncate", size_bytes);
   content_->Resize(std::min(size_bytes, content_->size_bytes()));
@@ -208,7 +208,7 @@ class SimDisk final : public io::Disk {
 };
 
 absl::Status SimDisk::Begin(Operation operation, std::string_view what, std::string_view name) {
-  const SimMachine::Outcome outcome = machine_.Begin(*process_, operation);
+  const SimMachine::Outcome outcome = machine_.Begin(*process_, operation, what, name);
   if (outcome.dead) return Dead();
   if (outcome.error_number == 0) return absl::OkStatus();
   return base::ErrnoStatus(outcome.error_number, std::string(what) + " " + std::string(name));
@@ -322,6 +322,9 @@ absl::StatusOr<std::unique_ptr<io::SharedMemory>> SimDisk::MapShared(std::string
     content = std::make_shared<SimContent>();
     content->Resize(size_bytes);
     machine_.folders_.Add(name, content);
+    // The real disks make it under another name, sync and rename it: it is whole and durable, or not there.
+    content->MakeDurable(content->ChangesSoFar());
+    machine_.folders_.MakeDurable(SimFolders::FolderOf(name));
   }
   if (content->size_bytes() != size_bytes) {
     return base::FailedPrecondition("map " + std::string(name) + ": the file has " +
@@ -363,14 +366,27 @@ void SimMachine::TakeTime() {
   }
 }
 
-SimMachine::Outcome SimMachine::Begin(const Process& process, Operation operation) {
+SimMachine::Outcome SimMachine::Begin(const Process& process, Operation operation, std::string_view what,
+                                      std::string_view name, uint64_t offset, uint64_t size_bytes) {
   Outcome outcome;
-  if (!process.alive) {
-    outcome.dead = true;
-    return outcome;
-  }
+  outcome.dead = !process.alive;
+  if (outcome.dead) return outcome;
   const uint64_t number = operations_++;
   if (operation & (kWriteOperation | kAllocateOperation)) ++writes_;
+  outcome = Decide(operation, number);
+  if (trace_) {
+    std::string line = std::to_string(number) + " " + std::string(what) + " " + std::string(name) + " at " +
+                       std::to_string(offset) + ", " + std::to_string(size_bytes) + " bytes";
+    if (outcome.dead) line += ": crash";
+    if (outcome.error_number != 0) line += ": fails with " + std::to_string(outcome.error_number);
+    if (outcome.silent) line += ": goes wrong in silence";
+    trace_(line);
+  }
+  return outcome;
+}
+
+SimMachine::Outcome SimMachine::Decide(Operation operation, uint64_t number) {
+  Outcome outcome;
   if (crash_at_ == number) {
     crash_at_.reset();
     CrashLocked(planned_crash_);

@@ -89,6 +89,9 @@ class SimMachine {
   // With a scheduler, each transfer and sync takes up to this much virtual time.
   void set_latency_nanos_max(uint64_t nanos) { latency_nanos_max_ = nanos; }
 
+  // Called with one line for each operation, when it takes effect. It must not use the machine.
+  void set_trace(std::function<void(const std::string&)> trace) { trace_ = std::move(trace); }
+
   // Bit rot: flips bits of one byte, on the medium and in every cache. The file must exist and be that long.
   void FlipBits(std::string_view name, uint64_t offset, std::byte mask);
   void WriteBackMappings();
@@ -122,7 +125,9 @@ class SimMachine {
     std::optional<Fault::Kind> silent;
   };
 
-  Outcome Begin(const Process& process, Operation operation) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Outcome Begin(const Process& process, Operation operation, std::string_view what, std::string_view name,
+                uint64_t offset = 0, uint64_t size_bytes = 0) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Outcome Decide(Operation operation, uint64_t number) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void CrashLocked(const test::Crash& crash) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool HasRoom(uint64_t more_bytes) const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
   void TakeTime();
@@ -136,6 +141,7 @@ class SimMachine {
   std::vector<Fault> faults_ ABSL_GUARDED_BY(mutex_);
   std::optional<uint64_t> crash_at_ ABSL_GUARDED_BY(mutex_);
   test::Crash planned_crash_ ABSL_GUARDED_BY(mutex_);
+  std::function<void(const std::string&)> trace_;
   std::atomic<uint64_t> crashes_{0}, crashed_at_nanos_{0}, faults_hit_{0}, operations_{0}, writes_{0};
   std::atomic<uint64_t> capacity_bytes_{UINT64_MAX}, open_files_max_{UINT64_MAX}, latency_nanos_max_{0};
 };

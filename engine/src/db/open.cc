@@ -166,13 +166,10 @@ absl::Status Store::OpenFiles() {
                                         {.read_only = options_.read_only, .salvage = options_.salvage,
                                          .on_event = on_event}));
   clock_.Advance(recovered.time_ms);
-  FIRN_RETURN_IF_ERROR(BuildIndex(recovered.segments));
-  for (const NamespaceEntry& entry : namespaces_.All()) {
-    recovered.next_namespace_id = std::max(recovered.next_namespace_id, entry.id + 1);
-  }
+  FIRN_RETURN_IF_ERROR(BuildIndex(recovered.segments, recovered.next_namespace_id));
   log::LogOptions log_options{.segment_bytes_min = segment_bytes_min_,
                               .flush_interval_ms = options_.flush_interval_ms,
-                              .clock = &clock_, .random = &random_, .on_event = on_event};
+                              .clock = &clock_, .monotonic_clock = &raw_clock_, .random = &random_, .on_event = on_event};
   if (options_.read_only) {
     log_ = log::Log::StartReadOnly(*disk_, superblock_, epochs_, std::move(log_options), std::move(recovered));
   } else {
@@ -252,7 +249,7 @@ absl::Status Store::WriteSuperblock() {
 
 // Merges the directories by key and loads the index with what is newest. The system namespace sorts first, so which
 // namespaces exist is known before their keys come.
-absl::Status Store::BuildIndex(std::vector<log::RecoveredSegment>& segments) {
+absl::Status Store::BuildIndex(std::vector<log::RecoveredSegment>& segments, uint32_t& next_namespace_id) {
   index::Tree::BulkLoader entries(*tree_), expiries(*expiries_);
   const int64_t now_ms = clock_.NowMs();
   std::string index_key;
@@ -268,12 +265,15 @@ absl::Status Store::BuildIndex(std::vector<log::RecoveredSegment>& segments) {
     };
     KeyState state;
     for (; same_key(); merge.Next()) state.Apply(merge.entry(), merge.segment());
-    if (state.put_segment == nullptr) continue;
+    next_namespace_id = std::max(next_namespace_id, namespace_id + 1);
     if (namespace_id == format::kSystemNamespace) {
-      if (auto entry = ParseNamespaceRecordKey(std::string_view(index_key).substr(kNamespacePrefixBytes))) {
-        namespaces_.Add(*std::move(entry));
-      }
-    } else if (!IsAlive(namespace_id)) {
+      const auto entry = ParseNamespaceRecordKey(std::string_view(index_key).substr(kNamespacePrefixBytes));
+      if (!entry) continue;
+      next_namespace_id = std::max(next_namespace_id, entry->id + 1);  // dropped ones too: an id is never used again
+      if (state.put_segment != nullptr) namespaces_.Add(*entry);
+    }
+    if (state.put_segment == nullptr) continue;
+    if (namespace_id != format::kSystemNamespace && !IsAlive(namespace_id)) {
       continue;
     }
     const int64_t expires_at_ms = state.version.expiry.at_ms;

@@ -112,7 +112,7 @@ class Store {
   absl::StatusOr<bool> LoadSuperblock();
   absl::Status PrepareFreshDirectory();
   absl::Status WriteSuperblock();
-  absl::Status BuildIndex(std::vector<log::RecoveredSegment>& segments);
+  absl::Status BuildIndex(std::vector<log::RecoveredSegment>& segments, uint32_t& next_namespace_id);
   void Emit(EventKind kind, std::string message) const;
 
   // Writing (write.cc).
@@ -151,7 +151,7 @@ class Store {
   const uint64_t fork_generation_ = base::ForkGeneration();
   format::Superblock superblock_;
 
-  base::EpochDomain epochs_;
+  mutable base::EpochDomain epochs_;
   std::unique_ptr<index::Tree> tree_;
   std::unique_ptr<index::Tree> expiries_;  // Expiry::Pack(), for entries with kHasExpiry
   Namespaces namespaces_{epochs_};
@@ -169,6 +169,7 @@ class Store {
   bool upkeep_stop_ ABSL_GUARDED_BY(upkeep_mutex_) = false;
   bool upkeep_kicked_ ABSL_GUARDED_BY(upkeep_mutex_) = false;
   std::vector<uint32_t> dropped_namespaces_ ABSL_GUARDED_BY(upkeep_mutex_);  // whose entries are still in memory
+  uint64_t next_sweep_nanos_ = 0;  // upkeep thread only
   base::Thread upkeep_;
 
   OperationStats puts_, deletes_, batches_, gets_, multi_gets_, syncs_;

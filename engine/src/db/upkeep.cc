@@ -5,6 +5,8 @@ namespace firn {
 namespace {
 
 constexpr uint64_t kTurnNanos = 250'000'000;
+// Looking for expired entries walks the whole expiry table: it may take this part of one core's time.
+constexpr uint64_t kSweepPauseFactor = 20;
 
 }  // namespace
 
@@ -40,6 +42,8 @@ void Store::UpkeepTurn() {
 // may just be reading one.
 void Store::SweepExpired() {
   if (expiries_->entries() == 0 || versions_->AnyView()) return;
+  const uint64_t began_nanos = raw_clock_.MonotonicNanos();
+  if (began_nanos < next_sweep_nanos_) return;
   const int64_t now_ms = clock_.NowMs();
   index::Tree::Page page;
   std::string from(1, '\0');
@@ -55,6 +59,8 @@ void Store::SweepExpired() {
     more = page.has_high();
     from = page.high();
   }
+  const uint64_t ended_nanos = raw_clock_.MonotonicNanos();
+  next_sweep_nanos_ = ended_nanos + kSweepPauseFactor * (ended_nanos - began_nanos);
 }
 
 // Frees the memory of dropped namespaces, leaf by leaf.

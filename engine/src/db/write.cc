@@ -162,7 +162,7 @@ absl::Status Store::Plan(Planned& planned) const {
   if (!IsAlive(operation.namespace_id)) {
     return base::NotFound("namespace " + std::to_string(operation.namespace_id) + " does not exist (any more)");
   }
-  base::EpochGuard guard(const_cast<Store*>(this)->epochs_);
+  base::EpochGuard guard(epochs_);
   planned.current = Locate(planned.key.view(), kNewest);
   const bool present = planned.current.has_value();
   switch (operation.condition.kind()) {

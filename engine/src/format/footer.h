@@ -57,8 +57,8 @@ class FooterBuilder {
  public:
   void Add(const DirectoryEntry& entry);
   // The whole footer, from the block after the last unit to the end of the file: a multiple of kBlockBytes,
-  // trailer at its very end. Sorts, in 16 more bytes per entry, and leaves the builder empty. Every entry
-  // lies below summary.units_end and within the summary's revisions.
+  // trailer at its very end. Sorts, in 16 more bytes per entry, and leaves the builder empty. Every entry was
+  // added once, lies below summary.units_end and within the summary's revisions.
   std::string Finish(const FooterSummary& summary, const ChecksumSeed& seed);
 
   // What the builder holds, room for growth included.

@@ -24,8 +24,7 @@ DirectoryEntry LoadEntry(const std::string& arena, uint32_t position) {
   entry.offset = static_cast<uint32_t>(reader.Varint());
   entry.size = static_cast<uint32_t>(reader.Varint());
   entry.revision = reader.Varint();
-  if ((entry.flags & record_flags::kHasExpiry) != 0)
-    entry.expires_at_ms = static_cast<int64_t>(reader.Varint());
+  if ((entry.flags & record_flags::kHasExpiry) != 0) entry.expires_at_ms = static_cast<int64_t>(reader.Varint());
   if ((entry.flags & record_flags::kValuePointer) != 0) {
     entry.value_pointer = base::AsText(reader.Take(reader.Varint()));
   }
@@ -65,8 +64,8 @@ bool SortsBefore(const std::string& arena, const SortItem& a, const SortItem& b)
 
 size_t SharedPrefix(std::string_view a, std::string_view b) {
   const size_t limit = std::min(a.size(), b.size());
-  return static_cast<size_t>(
-      std::mismatch(a.begin(), a.begin() + static_cast<ptrdiff_t>(limit), b.begin()).first - a.begin());
+  return static_cast<size_t>(std::mismatch(a.begin(), a.begin() + static_cast<ptrdiff_t>(limit), b.begin()).first -
+                             a.begin());
 }
 
 void AppendEntry(std::string& to, const DirectoryEntry& entry, const DirectoryEntry& previous,
@@ -104,8 +103,7 @@ void StoreHead(const FooterSummary& summary, std::byte* at) {
 // Appends a part and notes its length in the head.
 void AppendPart(std::string& footer, std::string_view part, size_t length_at) {
   footer.append(part);
-  base::StoreLe(std::as_writable_bytes(std::span(footer)).data() + length_at,
-                static_cast<uint32_t>(part.size()));
+  base::StoreLe(std::as_writable_bytes(std::span(footer)).data() + length_at, static_cast<uint32_t>(part.size()));
 }
 
 void StoreTrailer(const FooterSummary& summary, const ChecksumSeed& seed, base::MutableBytes footer) {

@@ -39,12 +39,11 @@ bool IsPlausible(const EntryHead& head, const FooterSummary& summary) {
   if (head.shared > kKeyBytesMax || head.suffix > kKeyBytesMax - head.shared) return false;
   if (head.shared + head.suffix < kKeyBytesMin) return false;
   if (head.size > summary.units_end || head.offset > summary.units_end - head.size) return false;
-  return head.revision_step <= summary.last_revision - summary.first_revision;
+  return summary.first_revision <= summary.last_revision &&
+         head.revision_step <= summary.last_revision - summary.first_revision;
 }
 
-base::Bytes Covered(base::Bytes trailer) {
-  return trailer.subspan(kVersionAt);
-}
+base::Bytes Covered(base::Bytes trailer) { return trailer.subspan(kVersionAt); }
 
 }  // namespace
 
@@ -52,8 +51,7 @@ std::optional<Trailer> DecodeTrailer(base::Bytes end, const ChecksumSeed& seed, 
   if (end.size() != kTrailerBytes || file_bytes < kTrailerBytes) return std::nullopt;
   const std::byte* const at = end.data();
   if (base::LoadLe<uint64_t>(at + kMagicAt) != kTrailerMagic) return std::nullopt;
-  if (base::LoadLe<uint64_t>(at + kChecksumAt) !=
-      base::Hash64(Covered(end), seed.At(file_bytes - kTrailerBytes))) {
+  if (base::LoadLe<uint64_t>(at + kChecksumAt) != base::Hash64(Covered(end), seed.At(file_bytes - kTrailerBytes))) {
     return std::nullopt;
   }
   if (base::LoadLe<uint32_t>(at + kVersionAt) != kFormatVersion) return std::nullopt;
@@ -62,8 +60,7 @@ std::optional<Trailer> DecodeTrailer(base::Bytes end, const ChecksumSeed& seed, 
   trailer.footer_offset = base::LoadLe<uint32_t>(at + trailer::kFooterOffsetAt);
   trailer.footer_bytes = base::LoadLe<uint32_t>(at + trailer::kFooterBytesAt);
   trailer.file_bytes = base::LoadLe<uint64_t>(at + trailer::kFileBytesAt);
-  if (trailer.file_bytes != file_bytes ||
-      uint64_t{trailer.footer_offset} + trailer.footer_bytes != file_bytes ||
+  if (trailer.file_bytes != file_bytes || uint64_t{trailer.footer_offset} + trailer.footer_bytes != file_bytes ||
       trailer.footer_offset % kBlockBytes != 0 || trailer.footer_bytes % kBlockBytes != 0 ||
       trailer.footer_bytes < head::kHeadBytes + kTrailerBytes) {
     return std::nullopt;
@@ -71,11 +68,10 @@ std::optional<Trailer> DecodeTrailer(base::Bytes end, const ChecksumSeed& seed, 
   return trailer;
 }
 
-std::optional<FooterReader> FooterReader::Open(std::string bytes, const Trailer& trailer,
-                                               const ChecksumSeed& seed, SegmentId segment) {
+std::optional<FooterReader> FooterReader::Open(std::string bytes, const Trailer& trailer, const ChecksumSeed& seed,
+                                               SegmentId segment) {
   const base::Bytes all = base::AsBytes(bytes);
-  if (all.size() != trailer.footer_bytes || all.size() < head::kHeadBytes + kTrailerBytes)
-    return std::nullopt;
+  if (all.size() != trailer.footer_bytes || all.size() < head::kHeadBytes + kTrailerBytes) return std::nullopt;
   const base::Bytes body = all.first(all.size() - kTrailerBytes);
   // The caller read the trailer on its own, perhaps at another time: these bytes have to say the same.
   const base::Bytes end = all.last(kTrailerBytes);
@@ -109,10 +105,9 @@ bool FooterReader::ReadHead(const Trailer& trailer, SegmentId segment) {
   summary_.first_revision = base::LoadLe<uint64_t>(at + head::kFirstRevisionAt);
   summary_.last_revision = base::LoadLe<uint64_t>(at + head::kLastRevisionAt);
   summary_.time_ms_max = base::LoadLe<int64_t>(at + head::kTimeMsMaxAt);
-  if (summary_.segment != segment || summary_.units_end != trailer.footer_offset ||
-      summary_.first_revision > summary_.last_revision) {
-    return false;
-  }
+  if (summary_.segment != segment || summary_.units_end != trailer.footer_offset) return false;
+  // A segment of which nothing could be salvaged has no last revision.
+  if (summary_.records > 0 && summary_.first_revision > summary_.last_revision) return false;
 
   base::Reader parts(body.subspan(head::kHeadBytes));
   std::optional<LiveIds> live = DecodeLiveIds(parts.Take(base::LoadLe<uint32_t>(at + head::kLiveIdsBytesAt)));
@@ -149,8 +144,7 @@ bool FooterReader::Next(DirectoryEntry& entry) {
     const bool key_extends = head.shared == key_.size() && !suffix.empty();
     const bool byte_decides = head.shared < key_.size() && !suffix.empty() &&
                               static_cast<uint8_t>(suffix[0]) > static_cast<uint8_t>(key_[head.shared]);
-    const bool same_key_later =
-        same_key && (revision > revision_ || (revision == revision_ && head.offset > offset_));
+    const bool same_key_later = same_key && (revision > revision_ || (revision == revision_ && head.offset > offset_));
     if (!key_extends && !byte_decides && !same_key_later) return false;
   }
 

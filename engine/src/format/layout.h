@@ -11,8 +11,7 @@
 namespace firn::format {
 
 inline constexpr uint32_t kFormatVersion = 1;
-inline constexpr uint64_t kBlockBytes =
-    4096;  // the unit of writing; every file position of a unit is a multiple
+inline constexpr uint64_t kBlockBytes = 4096;  // the unit of writing; every file position of a unit is a multiple
 
 using SegmentId = uint32_t;  // 1.., never reused, ordered by creation
 inline constexpr SegmentId kNoSegment = 0;

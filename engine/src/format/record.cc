@@ -72,9 +72,8 @@ std::byte* StoreBytes(std::byte* to, base::Bytes bytes) {
 }  // namespace
 
 uint64_t RecordSize(const Record& record) {
-  uint64_t size = kRecordFixedBytes + base::VarintSize(record.namespace_id) +
-                  base::VarintSize(record.key.size()) + base::VarintSize(record.metadata.size()) +
-                  base::VarintSize(record.value.size());
+  uint64_t size = kRecordFixedBytes + base::VarintSize(record.namespace_id) + base::VarintSize(record.key.size()) +
+                  base::VarintSize(record.metadata.size()) + base::VarintSize(record.value.size());
   if (record.expires_at_ms != 0) size += base::VarintSize(static_cast<uint64_t>(record.expires_at_ms));
   return size + record.key.size() + record.metadata.size() + record.value.size();
 }
@@ -82,8 +81,8 @@ uint64_t RecordSize(const Record& record) {
 void EncodeRecord(const Record& record, const ChecksumSeed& seed, uint64_t offset, std::byte* to) {
   uint8_t flags = record.flags & static_cast<uint8_t>(~record_flags::kHasExpiry);
   if (record.expires_at_ms != 0) flags |= record_flags::kHasExpiry;
-  FIRN_CHECK(IsWellFormed({record.type, flags, record.key.size(), record.metadata.size(), record.value.size(),
-                           record.expires_at_ms}));
+  FIRN_CHECK(IsWellFormed(
+      {record.type, flags, record.key.size(), record.metadata.size(), record.value.size(), record.expires_at_ms}));
 
   base::StoreLe(to + kRevisionAt, record.revision);
   base::StoreLe(to + kTypeAt, static_cast<uint8_t>(record.type));

@@ -51,9 +51,7 @@ class BodyReader {
   bool in_range_ = true;
 };
 
-uint64_t PieceCount(uint64_t length) {
-  return (length + kPieceBytes - 1) / kPieceBytes;
-}
+uint64_t PieceCount(uint64_t length) { return (length + kPieceBytes - 1) / kPieceBytes; }
 
 }  // namespace
 

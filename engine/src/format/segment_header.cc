@@ -44,8 +44,7 @@ void EncodeSegmentHeader(const SegmentHeader& header, uint64_t store_secret, bas
   SealBlock(kMagic, store_secret, block);
 }
 
-absl::StatusOr<SegmentHeader> DecodeSegmentHeader(base::Bytes block, uint64_t store_secret,
-                                                  const Uuid& store_uuid) {
+absl::StatusOr<SegmentHeader> DecodeSegmentHeader(base::Bytes block, uint64_t store_secret, const Uuid& store_uuid) {
   if (block.size() == kBlockBytes && IsZero(block)) return base::NotFound("segment header: a block of zeros");
   FIRN_RETURN_IF_ERROR(CheckBlock(kMagic, store_secret, block, kName));
   const std::byte* const at = block.data();
@@ -60,8 +59,7 @@ absl::StatusOr<SegmentHeader> DecodeSegmentHeader(base::Bytes block, uint64_t st
 
   if (header.store_uuid != store_uuid) return base::DataLoss("segment header: belongs to another store");
   if (header.segment == kNoSegment) return base::DataLoss("segment header: segment id 0");
-  if (!IsZero(block.subspan(kFieldsEnd)))
-    return base::DataLoss("segment header: reserved bytes are not zero");
+  if (!IsZero(block.subspan(kFieldsEnd))) return base::DataLoss("segment header: reserved bytes are not zero");
   return header;
 }
 

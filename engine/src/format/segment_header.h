@@ -24,7 +24,6 @@ struct SegmentHeader {
 void EncodeSegmentHeader(const SegmentHeader& header, uint64_t store_secret, base::MutableBytes block);
 // NotFound for a block of zeros (a file that never became a segment); DataLoss when it does not verify or
 // belongs to another store; FailedPrecondition for a newer format version.
-absl::StatusOr<SegmentHeader> DecodeSegmentHeader(base::Bytes block, uint64_t store_secret,
-                                                  const Uuid& store_uuid);
+absl::StatusOr<SegmentHeader> DecodeSegmentHeader(base::Bytes block, uint64_t store_secret, const Uuid& store_uuid);
 
 }  // namespace firn::format

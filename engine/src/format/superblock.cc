@@ -66,9 +66,8 @@ absl::StatusOr<Superblock> DecodeSuperblock(base::Bytes block) {
 
   // Before the reserved bytes: a feature that this build does not know may well have put them to use.
   if ((superblock.features & ~kKnownFeatures) != 0) {
-    return base::FailedPrecondition(
-        "superblock: the store uses features that this build does not know (bits " +
-        std::to_string(superblock.features & ~kKnownFeatures) + ")");
+    return base::FailedPrecondition("superblock: the store uses features that this build does not know (bits " +
+                                    std::to_string(superblock.features & ~kKnownFeatures) + ")");
   }
   if (superblock.block_bytes != kBlockBytes) {
     return base::FailedPrecondition("superblock: block size " + std::to_string(superblock.block_bytes) +

@@ -28,14 +28,11 @@ static_assert(kPayloadBytesAt + sizeof(uint32_t) == kDurableSegmentAt);
 static_assert(kDurableSegmentAt + sizeof(SegmentId) == kDurableOffsetAt);
 static_assert(kDurableOffsetAt + sizeof(uint32_t) == kUnitHeaderBytes, "the header has no unused byte");
 
-uint64_t UnitBytes(uint32_t blocks) {
-  return blocks * kBlockBytes;
-}
+uint64_t UnitBytes(uint32_t blocks) { return blocks * kBlockBytes; }
 
 bool LengthsArePlausible(uint32_t blocks, uint32_t payload_bytes, uint64_t offset) {
   return blocks > 0 && offset % kBlockBytes == 0 && offset < kSegmentBytesMax &&
-         UnitBytes(blocks) <= kSegmentBytesMax - offset &&
-         payload_bytes <= UnitBytes(blocks) - kUnitHeaderBytes;
+         UnitBytes(blocks) <= kSegmentBytesMax - offset && payload_bytes <= UnitBytes(blocks) - kUnitHeaderBytes;
 }
 
 // Covers the payload's checksum too, so that header and payload cannot be exchanged for those of another

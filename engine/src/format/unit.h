@@ -13,8 +13,8 @@ namespace firn::format {
 inline constexpr size_t kUnitHeaderBytes = 64;
 
 struct UnitHeader {
-  uint32_t blocks = 0;         // length of the unit, header and padding included
-  uint32_t payload_bytes = 0;  // records, right after the header; zeros follow up to the unit's end
+  uint32_t blocks = 0;                             // length of the unit, header and padding included
+  uint32_t payload_bytes = 0;                      // records, right after the header; zeros follow up to the unit's end
   uint64_t first_revision = 0, last_revision = 0;  // of the records within
   Position durable;     // the watermark: everything before it was known durable when this unit was closed
   int64_t time_ms = 0;  // the store's clock when it was closed; never decreases along the log

@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <memory>
 #include <string>
 #include <utility>
 
@@ -46,8 +47,7 @@ absl::Status MakeDirectory(const std::string& path) {
 // may be made. -EINVAL when the file system refuses O_DIRECT.
 int OpenProbeFile(int directory, bool read_only) {
   const auto open_at = [directory](const char* name, int flags) {
-    const int fd =
-        RetryInterrupted([&] { return ::openat(directory, name, flags | O_DIRECT | O_CLOEXEC, 0600); });
+    const int fd = RetryInterrupted([&] { return ::openat(directory, name, flags | O_DIRECT | O_CLOEXEC, 0600); });
     return fd < 0 ? -errno : fd;
   };
   if (read_only) {

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "base/fork.h"
@@ -61,8 +62,8 @@ PosixDisk::PosixDisk(OpenedDirectory directory)
 
 absl::Status PosixDisk::CheckUse(std::string_view operation, std::string_view name) const {
   if (base::ForkGeneration() != fork_generation_) {
-    return base::FailedPrecondition(std::string(operation) + ' ' + std::string(name) + ": " +
-                                    directory_.path + " was opened by this process's parent before fork()");
+    return base::FailedPrecondition(std::string(operation) + ' ' + std::string(name) + ": " + directory_.path +
+                                    " was opened by this process's parent before fork()");
   }
   if (!StaysInside(name)) {
     return base::InvalidArgument(std::string(operation) + " '" + std::string(name) +
@@ -117,8 +118,8 @@ absl::StatusOr<std::vector<std::string>> PosixDisk::List(std::string_view folder
     bool regular = entry->d_type == DT_REG;
     if (entry->d_type == DT_UNKNOWN) {
       struct stat status;
-      regular = ::fstatat(::dirfd(stream.get()), entry->d_name, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
-                S_ISREG(status.st_mode);
+      regular =
+          ::fstatat(::dirfd(stream.get()), entry->d_name, &status, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(status.st_mode);
     }
     if (regular) names.emplace_back(entry->d_name);
   }
@@ -149,8 +150,7 @@ absl::Status PosixDisk::MakeFolder(std::string_view name) {
   if (::mkdirat(directory_.fd.get(), path.c_str(), kFolderMode) == 0) return absl::OkStatus();
   const int error = errno;
   struct stat status;
-  if (error == EEXIST && ::fstatat(directory_.fd.get(), path.c_str(), &status, 0) == 0 &&
-      S_ISDIR(status.st_mode)) {
+  if (error == EEXIST && ::fstatat(directory_.fd.get(), path.c_str(), &status, 0) == 0 && S_ISDIR(status.st_mode)) {
     return absl::OkStatus();
   }
   return base::ErrnoStatus(error, "make folder " + path);
@@ -170,8 +170,7 @@ absl::StatusOr<std::unique_ptr<FileLock>> PosixDisk::Lock(std::string_view name,
   return LockFile(std::move(fd), exclusive, directory_.path + '/' + file_name);
 }
 
-absl::StatusOr<std::unique_ptr<SharedMemory>> PosixDisk::MapShared(std::string_view name,
-                                                                   uint64_t size_bytes) {
+absl::StatusOr<std::unique_ptr<SharedMemory>> PosixDisk::MapShared(std::string_view name, uint64_t size_bytes) {
   FIRN_RETURN_IF_ERROR(CheckChange("map", name));
   if (size_bytes == 0 || size_bytes % File::kAlignmentBytes != 0) {
     return base::InvalidArgument("map " + std::string(name) + ": " + std::to_string(size_bytes) +

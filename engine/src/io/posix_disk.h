@@ -32,8 +32,7 @@ class PosixDisk : public Disk {
   absl::Status MakeFolder(std::string_view name) override;
   absl::Status SyncFolder(std::string_view folder) override;
   absl::StatusOr<std::unique_ptr<FileLock>> Lock(std::string_view name, bool exclusive) override;
-  absl::StatusOr<std::unique_ptr<SharedMemory>> MapShared(std::string_view name,
-                                                          uint64_t size_bytes) override;
+  absl::StatusOr<std::unique_ptr<SharedMemory>> MapShared(std::string_view name, uint64_t size_bytes) override;
   absl::StatusOr<uint64_t> FreeBytes() override;
 
   std::string_view kind() const override { return "pread"; }

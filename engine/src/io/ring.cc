@@ -5,6 +5,7 @@
 
 #include <cerrno>
 #include <string>
+#include <utility>
 
 #include "base/check.h"
 #include "base/fork.h"
@@ -17,15 +18,13 @@ constexpr int kRefusalsMax = 1'000;
 // Best first. Completions are wanted only where the owner waits for them, so the kernel need not interrupt
 // it.
 constexpr unsigned kSetupFlags[] = {
-    IORING_SETUP_SUBMIT_ALL | IORING_SETUP_COOP_TASKRUN | IORING_SETUP_SINGLE_ISSUER |
-        IORING_SETUP_DEFER_TASKRUN,
+    IORING_SETUP_SUBMIT_ALL | IORING_SETUP_COOP_TASKRUN | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
     IORING_SETUP_SUBMIT_ALL | IORING_SETUP_COOP_TASKRUN,
     0,
 };
 
 absl::Status CheckOperations() {
-  const std::unique_ptr<io_uring_probe, void (*)(io_uring_probe*)> probe(io_uring_get_probe(),
-                                                                         io_uring_free_probe);
+  const std::unique_ptr<io_uring_probe, void (*)(io_uring_probe*)> probe(io_uring_get_probe(), io_uring_free_probe);
   if (probe == nullptr) return base::Unimplemented("io_uring: the kernel does not list its operations");
   for (const auto& [code, name] :
        {std::pair{IORING_OP_READ, "READ"}, {IORING_OP_WRITE, "WRITE"}, {IORING_OP_FSYNC, "FSYNC"}}) {
@@ -38,10 +37,10 @@ absl::Status CheckOperations() {
 
 }  // namespace
 
-Ring::Ring() : fork_generation_(base::ForkGeneration()) {}
+Ring::Ring() : fork_generation_(base::ForkGeneration()) { ring_.ring_fd = -1; }
 
 Ring::~Ring() {
-  if (ring_.ring_fd <= 0) return;
+  if (ring_.ring_fd < 0) return;
   if (base::ForkGeneration() == fork_generation_) {
     io_uring_queue_exit(&ring_);
   } else {
@@ -117,8 +116,8 @@ bool Ring::Submit(unsigned completions_min) {
     const unsigned wanted = refused ? in_flight_ : completions_min;
     if (io_uring_cq_ready(&ring_) >= wanted && (queued == 0 || refused)) return !refused;
     io_uring_cqe* completion = nullptr;
-    const int result = refused ? io_uring_wait_cqe_nr(&ring_, &completion, wanted)
-                               : io_uring_submit_and_wait(&ring_, wanted);
+    const int result =
+        refused ? io_uring_wait_cqe_nr(&ring_, &completion, wanted) : io_uring_submit_and_wait(&ring_, wanted);
     if (!refused && result >= 0) {
       in_flight_ += static_cast<unsigned>(result);
       if (static_cast<unsigned>(result) < queued) submitted_as_one_ = false;

@@ -135,8 +135,7 @@ class BatchRead {
       const ReadRequest& request = requests_[index];
       const Transfer& transfer = transfers_[index];
       const size_t piece_bytes = PieceBytes(TransferKind::kRead, transfer.rest_bytes());
-      ring_.QueueRead(FdOf(request), transfer.offset(),
-                      request.out.subspan(transfer.done_bytes(), piece_bytes), index);
+      ring_.QueueRead(FdOf(request), transfer.offset(), request.out.subspan(transfer.done_bytes(), piece_bytes), index);
       ++in_flight_;
     }
   }
@@ -159,13 +158,10 @@ class BatchRead {
 }  // namespace
 
 UringDisk::UringDisk(OpenedDirectory directory, const RingFeatures& features, SyncedWrite synced_write)
-    : PosixDisk(std::move(directory)),
-      rings_(std::make_shared<RingPool>(features)),
-      synced_write_(synced_write) {}
+    : PosixDisk(std::move(directory)), rings_(std::make_shared<RingPool>(features)), synced_write_(synced_write) {}
 
 std::unique_ptr<File> UringDisk::MakeFile(std::string name, FileDescriptor fd, uint64_t size_bytes) {
-  if (synced_write_ == SyncedWrite::kCalls)
-    return PosixDisk::MakeFile(std::move(name), std::move(fd), size_bytes);
+  if (synced_write_ == SyncedWrite::kCalls) return PosixDisk::MakeFile(std::move(name), std::move(fd), size_bytes);
   return std::make_unique<LinkedFile>(std::move(name), counters_, std::move(fd), size_bytes, rings_);
 }
 

@@ -1,10 +1,10 @@
 // A directory whose batches of reads go through io_uring: all in flight at once, from the calling thread's
 // own ring.
 //
-// A single transfer, which its caller waits for, uses pread, pwrite and fdatasync: one completion gains
-// nothing from a queue of one. bench/io_bench.cc compares both ways on the disk at hand. The linked write ->
-// fdatasync hands the fdatasync to a kernel worker thread; where that hop costs less than it saves,
-// SyncedWrite::kLinked takes that way.
+// A single transfer, which its caller waits for, uses pread, pwrite and fdatasync: one completion gains nothing from a
+// queue of one. A linked write -> fdatasync hands the fdatasync to a kernel worker thread, one more switch than the
+// calls take, and a whole time slice more where the processors are busy. bench/parts/io_bench.cc compares both on the
+// disk at hand; where the switch costs less than it saves, SyncedWrite::kLinked takes the ring.
 //
 // Registered files and buffers are not used. A table entry of a ring would keep an unlinked segment's space
 // claimed until that ring's thread comes by again, and neither gains more than the noise of a direct read.

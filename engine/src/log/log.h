@@ -43,6 +43,7 @@ struct LogOptions {
   uint64_t segment_bytes_min = kSegmentBytesMin;
   uint32_t flush_interval_ms = 1'000;
   base::ForwardClock* clock = nullptr;
+  base::Clock* monotonic_clock = nullptr;
   base::Random* random = nullptr;
   std::function<void(EventKind, std::string)> on_event;
 };
@@ -174,7 +175,7 @@ class Log {
   // Segments (segments.cc).
   void RunBackground();
   void Kick();
-  void BackgroundTurn(bool interval_passed);
+  void BackgroundTurn();
   uint64_t TargetSegmentBytes() const;
   absl::StatusOr<std::shared_ptr<Segment>> PrepareSegment(uint64_t capacity_bytes);
   absl::StatusOr<std::unique_ptr<io::File>> ClaimFile(SegmentId id, uint64_t capacity_bytes, uint64_t* incarnation);

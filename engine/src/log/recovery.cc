@@ -155,7 +155,8 @@ absl::Status Recovery::LoadTail() {
 absl::Status Recovery::FindNewest(bool fresh) {
   for (auto at = candidates_.rbegin(); at != candidates_.rend(); ++at) {
     Segment& segment = **at;
-    if (auto unit = SegmentScanner(segment).UnitAt(kFirstUnitOffset)) {
+    SegmentScanner scanner(segment);  // owns the bytes of the unit
+    if (auto unit = scanner.UnitAt(kFirstUnitOffset)) {
       const auto first = format::ParseRecord(unit->payload);
       if (!first || first->record.type != format::RecordType::kLiveIds) continue;
       newest_ = *at;

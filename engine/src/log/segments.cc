@@ -32,19 +32,29 @@ void Log::Kick() {
 
 void Log::RunBackground() {
   const uint64_t interval_nanos = uint64_t{options_.flush_interval_ms} * 1'000'000;
+  uint64_t next_sync_nanos = options_.monotonic_clock->MonotonicNanos() + interval_nanos;
   for (;;) {
-    bool in_time = true;
+    bool interval_passed = false;
     {
       base::MutexLock lock(background_mutex_);
-      while (!kicked_ && !stop_ && in_time) in_time = background_wake_.WaitFor(background_mutex_, interval_nanos);
+      while (!kicked_ && !stop_ && !interval_passed) {
+        const uint64_t now_nanos = options_.monotonic_clock->MonotonicNanos();
+        interval_passed = now_nanos >= next_sync_nanos;
+        if (!interval_passed) background_wake_.WaitFor(background_mutex_, next_sync_nanos - now_nanos);
+      }
       if (stop_) return;
       kicked_ = false;
     }
-    BackgroundTurn(!in_time);
+    BackgroundTurn();
+    // Being kicked all the time must not keep buffered writes from becoming durable.
+    const uint64_t now_nanos = options_.monotonic_clock->MonotonicNanos();
+    if (now_nanos < next_sync_nanos) continue;
+    static_cast<void>(WaitDurable(LastReserved()));  // a failure is kept in health()
+    next_sync_nanos = now_nanos + interval_nanos;
   }
 }
 
-void Log::BackgroundTurn(bool interval_passed) {
+void Log::BackgroundTurn() {
   uint64_t capacity = 0;
   bool full_buffers = false;
   {
@@ -77,7 +87,6 @@ void Log::BackgroundTurn(bool interval_passed) {
     if (!flushing_ && poison_.ok()) LeadFlush(Extent::kFullBuffers);
   }
   SealLeft();
-  if (interval_passed) static_cast<void>(WaitDurable(LastReserved()));  // a failure is kept in health()
 }
 
 uint64_t Log::TargetSegmentBytes() const {

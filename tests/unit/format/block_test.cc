@@ -60,9 +60,8 @@ TEST_CASE("a superblock is read back as it was written") {
 TEST_CASE("every single flipped bit of a superblock is DataLoss") {
   Random random;
   INFO(random.ReplayLine());
-  CHECK(AcceptedFlips(Encode(RandomSuperblock(random)), [](base::Bytes block) {
-          return !absl::IsDataLoss(DecodeSuperblock(block).status());
-        }) == kNone);
+  CHECK(AcceptedFlips(Encode(RandomSuperblock(random)),
+                      [](base::Bytes block) { return !absl::IsDataLoss(DecodeSuperblock(block).status()); }) == kNone);
 }
 
 TEST_CASE("a truncated superblock is DataLoss") {
@@ -97,8 +96,7 @@ TEST_CASE("a newer superblock that uses reserved bytes is refused as newer, not 
   CHECK(absl::IsFailedPrecondition(DecodeSuperblock(block).status()));
 }
 
-TEST_CASE(
-    "reserved bytes of a superblock and of a segment header are checked even where the checksum is right") {
+TEST_CASE("reserved bytes of a superblock and of a segment header are checked even where the checksum is right") {
   Superblock superblock;
   Buffer block = Encode(superblock);
   block.back() = std::byte{1};
@@ -135,8 +133,7 @@ TEST_CASE("every single flipped bit and every truncation of a segment header is 
   CHECK(AcceptedTruncations(Encode(header), accepts) == kNone);
 }
 
-TEST_CASE(
-    "a segment header block of zeros is NotFound, a block of anything else that is no header DataLoss") {
+TEST_CASE("a segment header block of zeros is NotFound, a block of anything else that is no header DataLoss") {
   Random random;
   INFO(random.ReplayLine());
   const Uuid uuid = SaltFrom(1);

@@ -49,6 +49,16 @@ TEST_CASE("a footer gives back its summary") {
   CHECK(read.cuts == summary.cuts);
 }
 
+TEST_CASE("a footer of a segment with no records has no last revision and opens all the same") {
+  FooterSummary summary = SummaryFor(kUnitsEnd);
+  summary.last_revision = 0;
+  const std::string footer = BuildFooter({}, summary, kSeed);
+  auto reader = OpenFooter(footer, kSeed, summary.segment, kUnitsEnd + footer.size());
+  REQUIRE(reader);
+  CHECK(reader->summary().first_revision == summary.first_revision);
+  CHECK(ReadAll(*reader).empty());
+}
+
 TEST_CASE("a key written twice by one batch keeps both entries, the later one last") {
   const FooterSummary summary = SummaryFor(kUnitsEnd);
   const OwnedEntry later{.namespace_id = 1, .key = "k", .offset = 9000, .size = 40, .revision = 1001};
@@ -65,10 +75,8 @@ TEST_CASE("a footer holds keys of 65,535 bytes and keys that are prefixes of one
   std::vector<OwnedEntry> entries;
   const std::string longest(kKeyBytesMax, '\xFF');
   for (const size_t size : {size_t{1}, size_t{7}, size_t{8}, size_t{9}, kKeyBytesMax - 1, kKeyBytesMax}) {
-    entries.push_back(
-        {.namespace_id = 1, .key = longest.substr(0, size), .offset = 64, .size = 9, .revision = 1001});
-    entries.push_back(
-        {.namespace_id = 1, .key = std::string(size, '\0'), .offset = 64, .size = 9, .revision = 1001});
+    entries.push_back({.namespace_id = 1, .key = longest.substr(0, size), .offset = 64, .size = 9, .revision = 1001});
+    entries.push_back({.namespace_id = 1, .key = std::string(size, '\0'), .offset = 64, .size = 9, .revision = 1001});
   }
   const std::string footer = BuildFooter(entries, summary, kSeed);
   auto reader = OpenFooter(footer, kSeed, summary.segment, kUnitsEnd + footer.size());
@@ -94,8 +102,7 @@ TEST_CASE("a footer that changes between reading its trailer and reading the res
   INFO(random.ReplayLine());
   const FooterSummary summary = SummaryFor(kUnitsEnd);
   const std::string footer = BuildFooter(RandomEntries(random, 10, summary), summary, kSeed);
-  const auto trailer =
-      DecodeTrailer(base::AsBytes(footer).last(kTrailerBytes), kSeed, kUnitsEnd + footer.size());
+  const auto trailer = DecodeTrailer(base::AsBytes(footer).last(kTrailerBytes), kSeed, kUnitsEnd + footer.size());
   REQUIRE(trailer);
   const auto opens = [&](base::Bytes bytes) {
     return FooterReader::Open(std::string(base::AsText(bytes)), *trailer, kSeed, summary.segment).has_value();
@@ -112,10 +119,8 @@ TEST_CASE("a footer is not one at another place, in another segment, under anoth
   const uint64_t file_bytes = kUnitsEnd + footer.size();
   REQUIRE(OpenFooter(footer, kSeed, summary.segment, file_bytes));
   CHECK_FALSE(OpenFooter(footer, kSeed, summary.segment + 1, file_bytes));
-  CHECK_FALSE(
-      OpenFooter(footer, ChecksumSeed(0x1122334455667788, SaltFrom(0xB1)), summary.segment, file_bytes));
-  CHECK_FALSE(
-      OpenFooter(footer, ChecksumSeed(0x1122334455667789, SaltFrom(0xB0)), summary.segment, file_bytes));
+  CHECK_FALSE(OpenFooter(footer, ChecksumSeed(0x1122334455667788, SaltFrom(0xB1)), summary.segment, file_bytes));
+  CHECK_FALSE(OpenFooter(footer, ChecksumSeed(0x1122334455667789, SaltFrom(0xB0)), summary.segment, file_bytes));
   for (uint64_t blocks = 1; blocks < 10'000; ++blocks) {
     if (blocks * kBlockBytes == file_bytes) continue;
     REQUIRE_FALSE(OpenFooter(footer, kSeed, summary.segment, blocks * kBlockBytes));
@@ -133,8 +138,7 @@ TEST_CASE("a value that is a copy of a real trailer, or of a whole footer, is ne
     CHECK_FALSE(OpenFooter(value, victim, summary.segment, file_bytes));
   }
   // Within the very segment that was sealed, at any other place.
-  for (const uint64_t file_bytes :
-       {sealed_bytes - kBlockBytes, sealed_bytes + kBlockBytes, uint64_t{64} << 20}) {
+  for (const uint64_t file_bytes : {sealed_bytes - kBlockBytes, sealed_bytes + kBlockBytes, uint64_t{64} << 20}) {
     CHECK_FALSE(OpenFooter(value, kSeed, summary.segment, file_bytes));
   }
   // A forger who knows the layout but not the secret checksums it as well as can be done.
@@ -149,9 +153,8 @@ TEST_CASE("a trailer cut at any byte is not one") {
   const uint64_t file_bytes = kUnitsEnd + footer.size();
   const Buffer end = ToBuffer(std::string_view(footer).substr(footer.size() - kTrailerBytes));
   CHECK(DecodeTrailer(end, kSeed, file_bytes));
-  CHECK(AcceptedTruncations(end, [&](base::Bytes cut) {
-          return DecodeTrailer(cut, kSeed, file_bytes).has_value();
-        }) == kNone);
+  CHECK(AcceptedTruncations(end, [&](base::Bytes cut) { return DecodeTrailer(cut, kSeed, file_bytes).has_value(); }) ==
+        kNone);
 }
 
 TEST_CASE("a builder takes 500,000 entries in any order, says what memory it holds and is empty afterwards") {

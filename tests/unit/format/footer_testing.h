@@ -71,8 +71,7 @@ inline std::vector<OwnedEntry> RandomEntries(Random& random, size_t count, const
     entry.flags = random.Below(2) ? record_flags::kInBatch : record_flags::kRelocated;
     entry.size = static_cast<uint32_t>(1 + random.Below(500));
     entry.offset = static_cast<uint32_t>(random.Below(summary.units_end - entry.size + 1));
-    entry.revision =
-        summary.first_revision + random.Below(summary.last_revision - summary.first_revision + 1);
+    entry.revision = summary.first_revision + random.Below(summary.last_revision - summary.first_revision + 1);
     if (random.Below(3) == 0) {
       entry.expires_at_ms = static_cast<int64_t>(1 + random.Below(uint64_t{1} << 40));
       entry.flags |= record_flags::kHasExpiry;
@@ -94,8 +93,8 @@ inline std::string BuildFooter(const std::vector<OwnedEntry>& entries, const Foo
 }
 
 // What recovery does: the trailer from the end of the file, then the footer.
-inline std::optional<FooterReader> OpenFooter(std::string_view footer, const ChecksumSeed& seed,
-                                              SegmentId segment, uint64_t file_bytes) {
+inline std::optional<FooterReader> OpenFooter(std::string_view footer, const ChecksumSeed& seed, SegmentId segment,
+                                              uint64_t file_bytes) {
   if (footer.size() < kTrailerBytes) return std::nullopt;
   const auto trailer = DecodeTrailer(base::AsBytes(footer).last(kTrailerBytes), seed, file_bytes);
   if (!trailer) return std::nullopt;

@@ -54,8 +54,7 @@ void CheckParsed(const Buffer& bytes) {
   }
   Buffer again(parsed->size_bytes);
   EncodeRecord(parsed->record, kSeed, 4096, again.data());
-  if (std::memcmp(again.data() + 8, bytes.data() + 8, again.size() - 8) != 0)
-    FAIL("a record has two encodings");
+  if (std::memcmp(again.data() + 8, bytes.data() + 8, again.size() - 8) != 0) FAIL("a record has two encodings");
 }
 
 TEST_CASE("random bytes are nothing to any decoder") {
@@ -107,12 +106,8 @@ TEST_CASE("mutated control bodies decode to nothing, or to what encodes to exact
       EncodeLiveIds({.segments = {{3, 8192}, {500, 4096}, {70000, 12288}}, .next_namespace_id = 900});
   const std::string retired = EncodeRetireList({1, 300, 70000});
   const std::string cuts = EncodeCutList({{1, 4096}, {2, 1 << 20}});
-  const std::string pointer = EncodeValuePointer({.hash_low = 1,
-                                                  .hash_high = 2,
-                                                  .length = 100'000,
-                                                  .file = 300,
-                                                  .offset = 1 << 30,
-                                                  .piece_checksums = {3, 4}});
+  const std::string pointer = EncodeValuePointer(
+      {.hash_low = 1, .hash_high = 2, .length = 100'000, .file = 300, .offset = 1 << 30, .piece_checksums = {3, 4}});
   const auto check = [&](const std::string& good, const auto& decode, const auto& encode) {
     Buffer bytes = ToBuffer(good);
     Mutate(bytes, random);
@@ -155,8 +150,7 @@ TEST_CASE("a mutated footer with right checksums opens as a sorted directory wit
     std::fill(bytes.begin(), bytes.end() - kTrailerBytes, std::byte{0});
     std::copy(front.begin(), front.end(), bytes.begin());
     if (random.Below(8) == 0) {
-      bytes[bytes.size() - kTrailerBytes + kVersionAt + random.Below(kTrailerBytes - kVersionAt)] ^=
-          std::byte{1};
+      bytes[bytes.size() - kTrailerBytes + kVersionAt + random.Below(kTrailerBytes - kVersionAt)] ^= std::byte{1};
     }
     Reseal(bytes, summary.units_end);
     auto reader = OpenFooter(base::AsText(bytes), kSeed, summary.segment, summary.units_end + bytes.size());

@@ -41,8 +41,7 @@ std::string HexText(const std::vector<Part>& parts) {
     text += "# " + part.title + "\n";
     bool skipping = false;
     for (size_t at = 0; at < part.bytes.size(); at += 16) {
-      const base::Bytes row =
-          base::Bytes(part.bytes).subspan(at, std::min<size_t>(16, part.bytes.size() - at));
+      const base::Bytes row = base::Bytes(part.bytes).subspan(at, std::min<size_t>(16, part.bytes.size() - at));
       const bool skip = row.size() == 16 && IsZero(row);
       if (!skip) text += HexLine(at, row) + "\n";
       if (skip && !skipping) text += "*\n";
@@ -148,29 +147,26 @@ struct Example {
 
 // The worked example of docs/format.md: a put, a put with metadata and expiry, a delete; then a batch of two.
 std::vector<std::vector<Example>> ExampleUnits() {
-  return {{{.title = "live ids",
-            .value = EncodeLiveIds({}),
-            .revision = 1,
-            .type = RecordType::kLiveIds,
-            .namespace_id = kSystemNamespace},
-           {.title = "put", .key = "apple", .value = "red", .revision = 2},
-           {.title = "put with metadata and expiry",
-            .key = "apricot",
-            .metadata = "m",
-            .value = "orange",
-            .revision = 3,
-            .expires_at_ms = kTimeMs + 1},
-           {.title = "delete", .key = "banana", .revision = 4, .type = RecordType::kDelete}},
-          {{.title = "put in a batch",
-            .key = "apple",
-            .value = "green",
-            .revision = 5,
-            .flags = record_flags::kInBatch},
-           {.title = "delete in a batch",
-            .key = "apricot",
-            .revision = 5,
-            .type = RecordType::kDelete,
-            .flags = record_flags::kInBatch}}};
+  return {
+      {{.title = "live ids",
+        .value = EncodeLiveIds({}),
+        .revision = 1,
+        .type = RecordType::kLiveIds,
+        .namespace_id = kSystemNamespace},
+       {.title = "put", .key = "apple", .value = "red", .revision = 2},
+       {.title = "put with metadata and expiry",
+        .key = "apricot",
+        .metadata = "m",
+        .value = "orange",
+        .revision = 3,
+        .expires_at_ms = kTimeMs + 1},
+       {.title = "delete", .key = "banana", .revision = 4, .type = RecordType::kDelete}},
+      {{.title = "put in a batch", .key = "apple", .value = "green", .revision = 5, .flags = record_flags::kInBatch},
+       {.title = "delete in a batch",
+        .key = "apricot",
+        .revision = 5,
+        .type = RecordType::kDelete,
+        .flags = record_flags::kInBatch}}};
 }
 
 // The whole file: header, two units, footer.
@@ -227,9 +223,8 @@ TEST_CASE("the bytes of a superblock are those of its golden file, which today's
   CHECK(*decoded == ExampleSuperblock());
 }
 
-TEST_CASE("the bytes of a whole segment file are those of its golden file, which today's reader reads",
-          "[golden]") {
-  const auto golden = CheckGolden("segment", {{"log/1.seg", ExampleSegment()}});
+TEST_CASE("the bytes of a whole segment file are those of its golden file, which today's reader reads", "[golden]") {
+  const auto golden = CheckGolden("segment", {{"log/0000000001.seg", ExampleSegment()}});
   const Buffer& file = golden.at(0).bytes;
   const base::Bytes bytes = file;
   const auto header = DecodeSegmentHeader(bytes.first(kBlockBytes), kSecret, kUuid);
@@ -259,18 +254,15 @@ TEST_CASE("the bytes of a whole segment file are those of its golden file, which
   CHECK(keys == std::vector<std::string>{"apple", "apple", "apricot", "apricot", "banana"});
 }
 
-TEST_CASE("the worked example of docs/format.md is the golden segment and its golden superblock",
-          "[golden]") {
+TEST_CASE("the worked example of docs/format.md is the golden segment and its golden superblock", "[golden]") {
   const std::string page = ReadSourceFile("docs/format.md");
   for (const std::string name : {"superblock", "segment"}) {
     INFO(name << ".hex stands in docs/format.md between ```text and ```");
-    CHECK(page.find("```text\n" + ReadSourceFile("tests/golden/" + name + ".hex") + "```\n") !=
-          std::string::npos);
+    CHECK(page.find("```text\n" + ReadSourceFile("tests/golden/" + name + ".hex") + "```\n") != std::string::npos);
   }
 }
 
-TEST_CASE("the bytes of every type of record are those of their golden file, which today's reader reads",
-          "[golden]") {
+TEST_CASE("the bytes of every type of record are those of their golden file, which today's reader reads", "[golden]") {
   constexpr uint64_t kOffset = 4160;
   const ValuePointer pointer{.hash_low = 0x0102030405060708,
                              .hash_high = 0x1112131415161718,
@@ -298,11 +290,7 @@ TEST_CASE("the bytes of every type of record are those of their golden file, whi
        .revision = 8,
        .type = RecordType::kNamespaceCreate,
        .namespace_id = 2},
-      {.title = "namespace drop",
-       .key = "users",
-       .revision = 9,
-       .type = RecordType::kNamespaceDrop,
-       .namespace_id = 2},
+      {.title = "namespace drop", .key = "users", .revision = 9, .type = RecordType::kNamespaceDrop, .namespace_id = 2},
       {.title = "live ids of two segments",
        .value = EncodeLiveIds({.segments = {{3, 8192}, {300, 4096}}, .next_namespace_id = 5}),
        .revision = 10,
@@ -352,12 +340,7 @@ TEST_CASE("the bytes of a footer with every kind of entry are those of its golde
   summary.cuts = {{7, 4096}};
   std::vector<OwnedEntry> entries = {
       {.namespace_id = 1, .key = "apple", .offset = 4160, .size = 40, .revision = 100},
-      {.namespace_id = 1,
-       .key = "apple",
-       .type = RecordType::kDelete,
-       .offset = 4200,
-       .size = 30,
-       .revision = 101},
+      {.namespace_id = 1, .key = "apple", .type = RecordType::kDelete, .offset = 4200, .size = 30, .revision = 101},
       {.namespace_id = 1,
        .key = "apple pie",
        .type = RecordType::kExpiryChange,

@@ -34,8 +34,7 @@ ValuePointer RandomPointer(Random& random, uint64_t length) {
 template <typename Decode>
 void CheckExact(const std::string& body, const Decode& decode) {
   REQUIRE(decode(base::AsBytes(body)).has_value());
-  CHECK(AcceptedTruncations(ToBuffer(body), [&](base::Bytes cut) { return decode(cut).has_value(); }) ==
-        kNone);
+  CHECK(AcceptedTruncations(ToBuffer(body), [&](base::Bytes cut) { return decode(cut).has_value(); }) == kNone);
   const std::string longer = body + '\0';
   CHECK_FALSE(decode(base::AsBytes(longer)).has_value());
 }

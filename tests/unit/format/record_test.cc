@@ -61,17 +61,15 @@ struct Forged {
 bool Same(const Record& a, const Record& b) {
   return a.revision == b.revision && a.type == b.type && a.namespace_id == b.namespace_id &&
          a.expires_at_ms == b.expires_at_ms && base::AsText(a.key) == base::AsText(b.key) &&
-         base::AsText(a.metadata) == base::AsText(b.metadata) &&
-         base::AsText(a.value) == base::AsText(b.value);
+         base::AsText(a.metadata) == base::AsText(b.metadata) && base::AsText(a.value) == base::AsText(b.value);
 }
 
 TEST_CASE("a record of any type is read back as it was written, whatever bytes follow it") {
   Random random;
   INFO(random.ReplayLine());
-  const RecordType types[] = {RecordType::kPut,           RecordType::kDelete,
-                              RecordType::kExpiryChange,  RecordType::kNamespaceCreate,
-                              RecordType::kNamespaceDrop, RecordType::kLiveIds,
-                              RecordType::kRetire,        RecordType::kCut};
+  const RecordType types[] = {
+      RecordType::kPut,           RecordType::kDelete,  RecordType::kExpiryChange, RecordType::kNamespaceCreate,
+      RecordType::kNamespaceDrop, RecordType::kLiveIds, RecordType::kRetire,       RecordType::kCut};
   for (int i = 0; i < 5000; ++i) {
     const RecordType type = types[random.Below(std::size(types))];
     const bool is_put = type == RecordType::kPut;
@@ -122,9 +120,8 @@ TEST_CASE("every single flipped bit of a record is detected") {
   record.metadata = base::AsBytes("metadata");
   record.expires_at_ms = 1'700'000'000'000;
   record.revision = 77;
-  CHECK(AcceptedFlips(Encode(record), [](base::Bytes bytes) {
-          return DecodeRecord(bytes, kSeed, kOffset).has_value();
-        }) == kNone);
+  CHECK(AcceptedFlips(Encode(record),
+                      [](base::Bytes bytes) { return DecodeRecord(bytes, kSeed, kOffset).has_value(); }) == kNone);
 }
 
 TEST_CASE("a record cut at any byte is nothing") {
@@ -133,8 +130,8 @@ TEST_CASE("a record cut at any byte is nothing") {
   record.metadata = base::AsBytes("metadata");
   record.expires_at_ms = 1'700'000'000'000;
   const Buffer bytes = Encode(record);
-  CHECK(AcceptedTruncations(
-            bytes, [](base::Bytes cut) { return DecodeRecord(cut, kSeed, kOffset).has_value(); }) == kNone);
+  CHECK(AcceptedTruncations(bytes, [](base::Bytes cut) { return DecodeRecord(cut, kSeed, kOffset).has_value(); }) ==
+        kNone);
   CHECK(AcceptedTruncations(bytes, [](base::Bytes cut) { return ParseRecord(cut).has_value(); }) == kNone);
 }
 
@@ -224,8 +221,7 @@ TEST_CASE("a type or flag that this version does not write is refused") {
   }
 }
 
-TEST_CASE(
-    "an expiry is encoded exactly where its flag is set, 1 to kExpiryMsMax, on puts and expiry changes") {
+TEST_CASE("an expiry is encoded exactly where its flag is set, 1 to kExpiryMsMax, on puts and expiry changes") {
   const uint8_t has_expiry = record_flags::kHasExpiry;
   const auto max = uint64_t{kExpiryMsMax};
   for (const uint8_t type : {1, 4}) {

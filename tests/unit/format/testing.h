@@ -51,12 +51,8 @@ class Random {
   std::mt19937_64 engine_;
 };
 
-inline Buffer ToBuffer(base::Bytes bytes) {
-  return {bytes.begin(), bytes.end()};
-}
-inline Buffer ToBuffer(std::string_view text) {
-  return ToBuffer(base::AsBytes(text));
-}
+inline Buffer ToBuffer(base::Bytes bytes) { return {bytes.begin(), bytes.end()}; }
+inline Buffer ToBuffer(std::string_view text) { return ToBuffer(base::AsBytes(text)); }
 
 inline Salt SaltFrom(uint8_t first) {
   Salt salt;

@@ -36,8 +36,7 @@ TEST_CASE("a unit is read back as it was sealed, from its head alone and whole")
   for (int i = 0; i < 300; ++i) {
     UnitHeader header;
     header.blocks = static_cast<uint32_t>(1 + random.Below(4));
-    header.payload_bytes =
-        static_cast<uint32_t>(random.Below(header.blocks * kBlockBytes - kUnitHeaderBytes + 1));
+    header.payload_bytes = static_cast<uint32_t>(random.Below(header.blocks * kBlockBytes - kUnitHeaderBytes + 1));
     const uint64_t offset = random.Below(1000) * kBlockBytes;
     const Buffer unit = SealedUnit(header, random, offset);
     const auto peeked = PeekUnit(base::Bytes(unit).first(kUnitHeaderBytes), kSeed, offset);
@@ -52,8 +51,7 @@ TEST_CASE("every single flipped bit of a unit, padding included, fails its verif
   INFO(random.ReplayLine());
   UnitHeader header{.blocks = 2, .payload_bytes = 5000};
   const Buffer unit = SealedUnit(header, random, kOffset);
-  CHECK(AcceptedFlips(
-            unit, [](base::Bytes bytes) { return VerifyUnit(bytes, kSeed, kOffset).has_value(); }) == kNone);
+  CHECK(AcceptedFlips(unit, [](base::Bytes bytes) { return VerifyUnit(bytes, kSeed, kOffset).has_value(); }) == kNone);
 }
 
 TEST_CASE("every single flipped bit of a unit's header fails the peek, and no bit of the payload does") {
@@ -62,8 +60,7 @@ TEST_CASE("every single flipped bit of a unit's header fails the peek, and no bi
   UnitHeader header{.blocks = 1, .payload_bytes = 100};
   Buffer unit = SealedUnit(header, random, kOffset);
   const Buffer head(unit.begin(), unit.begin() + kUnitHeaderBytes);
-  CHECK(AcceptedFlips(head, [](base::Bytes bytes) { return PeekUnit(bytes, kSeed, kOffset).has_value(); }) ==
-        kNone);
+  CHECK(AcceptedFlips(head, [](base::Bytes bytes) { return PeekUnit(bytes, kSeed, kOffset).has_value(); }) == kNone);
   unit[kUnitHeaderBytes] ^= std::byte{1};
   CHECK(PeekUnit(unit, kSeed, kOffset).has_value());
 }
@@ -73,11 +70,11 @@ TEST_CASE("a unit cut at any byte, or followed by more, is not a unit") {
   INFO(random.ReplayLine());
   UnitHeader header{.blocks = 1, .payload_bytes = 4000};
   Buffer unit = SealedUnit(header, random, kOffset);
-  CHECK(AcceptedTruncations(
-            unit, [](base::Bytes bytes) { return VerifyUnit(bytes, kSeed, kOffset).has_value(); }) == kNone);
+  CHECK(AcceptedTruncations(unit, [](base::Bytes bytes) { return VerifyUnit(bytes, kSeed, kOffset).has_value(); }) ==
+        kNone);
   const Buffer head(unit.begin(), unit.begin() + kUnitHeaderBytes);
-  CHECK(AcceptedTruncations(
-            head, [](base::Bytes bytes) { return PeekUnit(bytes, kSeed, kOffset).has_value(); }) == kNone);
+  CHECK(AcceptedTruncations(head, [](base::Bytes bytes) { return PeekUnit(bytes, kSeed, kOffset).has_value(); }) ==
+        kNone);
   unit.resize(2 * kBlockBytes);
   CHECK_FALSE(VerifyUnit(unit, kSeed, kOffset));
 }

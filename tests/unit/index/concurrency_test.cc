@@ -23,9 +23,7 @@ constexpr uint64_t kRounds = 30;
 constexpr uint64_t kKeys = 6000;
 
 // An entry that shows when halves of two writes were mixed.
-bool IsWhole(const Entry& entry) {
-  return entry == EntryOf(entry.revision);
-}
+bool IsWhole(const Entry& entry) { return entry == EntryOf(entry.revision); }
 
 struct Keys {
   std::vector<std::string> stable;   // ascending

@@ -35,8 +35,7 @@ class KeyShapes {
       case 6:
         return std::string(3000, 'p') + std::to_string(Below(300));
       case 7:
-        return std::string(3000, 'p') + std::to_string(Below(10)) + std::string(700, 'q') +
-               std::to_string(Below(10));
+        return std::string(3000, 'p') + std::to_string(Below(10)) + std::string(700, 'q') + std::to_string(Below(10));
       case 8:
       case 9:
       case 10:

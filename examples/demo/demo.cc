@@ -68,8 +68,7 @@ class Demo {
   absl::Status ListFiles() {
     for (const std::string& directory : config_.directories) {
       // Keys of several directories must not meet, so they carry the whole path.
-      const std::string prefix =
-          directory.substr(std::min(directory.find_first_not_of('/'), directory.size()));
+      const std::string prefix = directory.substr(std::min(directory.find_first_not_of('/'), directory.size()));
       absl::StatusOr<std::vector<TreeEntry>> found =
           WalkTree(directory, prefix, [this](const std::string&, const absl::Status&) { ++unlisted_; });
       if (!found.ok()) return found.status();
@@ -79,20 +78,18 @@ class Demo {
     total_bytes_ = TotalBytes(entries_);
     std::string names;
     for (const std::string& directory : config_.directories) names += " " + directory;
-    Say("Found " + CountText(entries_.size()) + " files, directories and links with " +
-        BytesText(total_bytes_) + " in" + names);
-    if (unlisted_ > 0)
-      SayMore("note: " + CountText(unlisted_) + " cannot be listed or are no files; left out");
+    Say("Found " + CountText(entries_.size()) + " files, directories and links with " + BytesText(total_bytes_) +
+        " in" + names);
+    if (unlisted_ > 0) SayMore("note: " + CountText(unlisted_) + " cannot be listed or are no files; left out");
     return absl::OkStatus();
   }
 
   absl::Status ImportAndKill() {
     batch_bytes_ = std::clamp(total_bytes_ / kBatchesAimedAt, kBatchBytesMin, kBatchBytesLargest);
     const uint64_t kill_after_bytes = total_bytes_ * static_cast<uint64_t>(config_.kill_at_percent) / 100;
-    Say("A child process imports them in synced batches of " + BytesText(batch_bytes_) + " into " +
-        config_.store_path);
-    absl::StatusOr<KilledImport> outcome = ImportUntilKilled(config_.store_path, entries_, batch_bytes_,
-                                                             std::max<uint64_t>(kill_after_bytes, 1));
+    Say("A child process imports them in synced batches of " + BytesText(batch_bytes_) + " into " + config_.store_path);
+    absl::StatusOr<KilledImport> outcome =
+        ImportUntilKilled(config_.store_path, entries_, batch_bytes_, std::max<uint64_t>(kill_after_bytes, 1));
     if (!outcome.ok()) return outcome.status();
     killed_ = *std::move(outcome);
     Say("SIGKILL. It had acknowledged " + CountText(killed_.committed_end) + " entries, " +
@@ -119,13 +116,12 @@ class Demo {
     const ProofResult proof = CompareWithFiles(*db_, entries, killed_.left_out);
     for (const std::string& failure : proof.failures) SayMore("FAILED: " + failure);
     if (proof.failed > 0) {
-      return absl::DataLossError(CountText(proof.failed) + " of " + CountText(entries.size()) + " entries " +
-                                 which + " are missing or differ");
+      return absl::DataLossError(CountText(proof.failed) + " of " + CountText(entries.size()) + " entries " + which +
+                                 " are missing or differ");
     }
     Say("Compared with the real files: all " + CountText(proof.same) + " entries " + which + ", " +
         BytesText(proof.same_bytes) + ", are there byte for byte");
-    if (proof.moved_on > 0)
-      SayMore("note: " + CountText(proof.moved_on) + " files changed or vanished meanwhile");
+    if (proof.moved_on > 0) SayMore("note: " + CountText(proof.moved_on) + " files changed or vanished meanwhile");
     return absl::OkStatus();
   }
 
@@ -149,8 +145,7 @@ class Demo {
     import_bytes_per_second_ = static_cast<double>(counts->bytes) / std::max(seconds, 1e-9);
     Say("Finished the import: " + CountText(rest.size()) + " more entries, " +
         BytesText(static_cast<uint64_t>(import_bytes_per_second_)) + "/s");
-    if (!killed_.left_out.empty())
-      SayMore("note: " + CountText(killed_.left_out.size()) + " could not be read");
+    if (!killed_.left_out.empty()) SayMore("note: " + CountText(killed_.left_out.size()) + " could not be read");
     index_bytes_per_key_ = db_->GetStats().index_bytes_per_key;
     return Prove(entries_, "of the import");
   }
@@ -172,8 +167,7 @@ class Demo {
     }
     Say("Scanned the prefix '" + Escaped(root_key) + "': " + CountText(found) + " keys in order in " +
         Fixed(SecondsSince(start) * 1000, 1) + " ms");
-    if (found != expected)
-      return absl::DataLossError("the scan should have found " + CountText(expected) + " keys");
+    if (found != expected) return absl::DataLossError("the scan should have found " + CountText(expected) + " keys");
     return absl::OkStatus();
   }
 
@@ -192,16 +186,14 @@ class Demo {
       if (!revision.ok()) return revision.status();
     }
     const double seconds = SecondsSince(start);
-    commits_per_second_ =
-        static_cast<double>(db_->GetStats().commits - commits_before) / std::max(seconds, 1e-9);
+    commits_per_second_ = static_cast<double>(db_->GetStats().commits - commits_before) / std::max(seconds, 1e-9);
     Say("Updated one key " + CountText(updates) +
         " times, synced, each under the condition that its revision is known");
 
     PutOptions stale;
     stale.condition = Condition::RevisionEquals(first_revision);
     const absl::StatusOr<Revision> refused = db_->Put(kCounterKey, "lost update", stale);
-    if (!absl::IsFailedPrecondition(refused.status()))
-      return absl::DataLossError("a stale update was not refused");
+    if (!absl::IsFailedPrecondition(refused.status())) return absl::DataLossError("a stale update was not refused");
     SayMore("a stale one was refused: " + MessageOf(refused.status()));
     const absl::StatusOr<std::string> value = db_->Get(kCounterKey);
     if (!value.ok()) return value.status();
@@ -242,9 +234,8 @@ class Demo {
     if (!report.ok()) return report.status();
     for (const std::string& damage : report->damages) SayMore("FAILED: " + damage);
     if (!report->damages.empty()) return absl::DataLossError("verify found damage");
-    Say("Closed, opened again in " + Fixed(clean_open_seconds_ * 1000, 1) +
-        " ms, and verified every record: " + CountText(report->records) + " in " +
-        CountText(report->segments) + " segments");
+    Say("Closed, opened again in " + Fixed(clean_open_seconds_ * 1000, 1) + " ms, and verified every record: " +
+        CountText(report->records) + " in " + CountText(report->segments) + " segments");
     return db_->Close();
   }
 
@@ -252,9 +243,8 @@ class Demo {
     const auto row = [](const char* name, const std::string& value, const std::string& remark) {
       std::printf("     %-22s %14s  %s\n", name, value.c_str(), remark.c_str());
     };
-    const auto files = std::count_if(entries_.begin(), entries_.end(), [](const TreeEntry& entry) {
-      return entry.info.kind == FileKind::kRegular;
-    });
+    const auto files = std::count_if(entries_.begin(), entries_.end(),
+                                     [](const TreeEntry& entry) { return entry.info.kind == FileKind::kRegular; });
     std::printf("\n");
     row("files", CountText(static_cast<uint64_t>(files)),
         "and " + CountText(entries_.size() - static_cast<uint64_t>(files)) + " directories and links");
@@ -290,8 +280,6 @@ class Demo {
 
 }  // namespace
 
-absl::Status RunDemo(const DemoConfig& config) {
-  return Demo(config).Run();
-}
+absl::Status RunDemo(const DemoConfig& config) { return Demo(config).Run(); }
 
 }  // namespace firn::tools

@@ -64,9 +64,7 @@ absl::Status ImportAllButLast(const std::string& store_path, const std::vector<T
   ImportOptions options;
   options.batch_bytes = batch_bytes;
   ImportCallbacks callbacks;
-  callbacks.on_left_out = [&](size_t i, const absl::Status&) {
-    Send(report_fd, {Message::Kind::kLeftOut, i, 0});
-  };
+  callbacks.on_left_out = [&](size_t i, const absl::Status&) { Send(report_fd, {Message::Kind::kLeftOut, i, 0}); };
   callbacks.on_changed = [](size_t) {};
   callbacks.on_committed = [&](size_t end, uint64_t bytes) {
     Send(report_fd, {Message::Kind::kCommitted, end, bytes});
@@ -110,9 +108,8 @@ KilledImport Follow(pid_t child, int report_fd, uint64_t kill_after_bytes) {
 
 }  // namespace
 
-absl::StatusOr<KilledImport> ImportUntilKilled(const std::string& store_path,
-                                               const std::vector<TreeEntry>& entries, uint64_t batch_bytes,
-                                               uint64_t kill_after_bytes) {
+absl::StatusOr<KilledImport> ImportUntilKilled(const std::string& store_path, const std::vector<TreeEntry>& entries,
+                                               uint64_t batch_bytes, uint64_t kill_after_bytes) {
   absl::StatusOr<Pipe> report = MakePipe();
   absl::StatusOr<Pipe> leash = MakePipe();
   if (!report.ok()) return report.status();

@@ -24,8 +24,7 @@ struct KilledImport {
 // kills it with SIGKILL once `kill_after_bytes` are acknowledged, and reports what it had acknowledged by
 // then. The process never gets to the last entry: it waits for the kill in front of it. Call it while this
 // process has one thread.
-absl::StatusOr<KilledImport> ImportUntilKilled(const std::string& store_path,
-                                               const std::vector<TreeEntry>& entries, uint64_t batch_bytes,
-                                               uint64_t kill_after_bytes);
+absl::StatusOr<KilledImport> ImportUntilKilled(const std::string& store_path, const std::vector<TreeEntry>& entries,
+                                               uint64_t batch_bytes, uint64_t kill_after_bytes);
 
 }  // namespace firn::tools

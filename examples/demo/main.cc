@@ -59,13 +59,11 @@ void PrintWhereToGoNext(const DemoConfig& config, bool kept) {
   const std::string tool = ToolPath();
   const std::string store = kept ? config.store_path : "/tmp/my-store";
   std::printf("\nEvery check held. Where to go next:\n");
-  if (!kept)
-    std::printf("  %s import %s %s\n", tool.c_str(), store.c_str(), config.directories.front().c_str());
+  if (!kept) std::printf("  %s import %s %s\n", tool.c_str(), store.c_str(), config.directories.front().c_str());
   std::printf("  %s scan %s --keys-only --limit 5\n", tool.c_str(), store.c_str());
   std::printf("  %s stats %s\n", tool.c_str(), store.c_str());
   std::printf("  %s --help\n", tool.c_str());
-  std::printf(
-      "  examples/quickstart.cc shows the C++ API; docs/ starts with architecture.md and durability.md\n");
+  std::printf("  examples/quickstart.cc shows the C++ API; docs/ starts with architecture.md and durability.md\n");
 }
 
 int Run(int argc, char** argv) {
@@ -76,11 +74,9 @@ int Run(int argc, char** argv) {
   DemoConfig config;
   bool keep = false;
   app.add_option("DIRS", config.directories, "What to import (default: /usr/include and /usr/share/doc)");
-  app.add_option("--store", config.store_path,
-                 "Make the store here, and keep it (default: a temporary directory)");
+  app.add_option("--store", config.store_path, "Make the store here, and keep it (default: a temporary directory)");
   app.add_flag("--keep", keep, "Keep the temporary store");
-  app.add_option("--kill-at", config.kill_at_percent,
-                 "Kill when this much is acknowledged, percent (default 40)")
+  app.add_option("--kill-at", config.kill_at_percent, "Kill when this much is acknowledged, percent (default 40)")
       ->check(CLI::Range(1, 99));
   try {
     app.parse(argc, argv);
@@ -95,8 +91,7 @@ int Run(int argc, char** argv) {
       if (fs::is_directory(directory, error)) config.directories.push_back(directory);
     }
   }
-  if (config.directories.empty())
-    return Fail("neither default directory exists here; name some directories to import");
+  if (config.directories.empty()) return Fail("neither default directory exists here; name some directories to import");
   if (!config.store_path.empty() && fs::exists(config.store_path, error)) {
     return Fail(config.store_path + " exists already; name a new directory for the demo's store");
   }
@@ -118,6 +113,4 @@ int Run(int argc, char** argv) {
 }  // namespace
 }  // namespace firn::tools
 
-int main(int argc, char** argv) {
-  return firn::tools::Run(argc, argv);
-}
+int main(int argc, char** argv) { return firn::tools::Run(argc, argv); }

@@ -24,17 +24,14 @@ Verdict CompareFile(const TreeEntry& entry, const std::string& value, const File
   const absl::StatusOr<FileContent> file = ReadRegularFile(entry.path, kValueBytesMax);
   if (!file.ok() || file->changed) return Verdict::kMovedOn;
   if (file->bytes == value) return Verdict::kSame;
-  const bool touched =
-      file->info.mtime_seconds != stored.mtime_seconds || file->info.mtime_nanos != stored.mtime_nanos;
+  const bool touched = file->info.mtime_seconds != stored.mtime_seconds || file->info.mtime_nanos != stored.mtime_nanos;
   return touched ? Verdict::kMovedOn : Verdict::kDifferent;
 }
 
 // Empty when all is well.
-std::string CheckEntry(const DB& db, const TreeEntry& entry, std::string* value, ValueInfo* info,
-                       ProofResult* result) {
+std::string CheckEntry(const DB& db, const TreeEntry& entry, std::string* value, ValueInfo* info, ProofResult* result) {
   const std::string name = Escaped(entry.key);
-  if (absl::Status status = db.GetInto(entry.key, value, info); !status.ok())
-    return name + ": " + MessageOf(status);
+  if (absl::Status status = db.GetInto(entry.key, value, info); !status.ok()) return name + ": " + MessageOf(status);
   const std::optional<FileInfo> stored = ParseTreeMetadata(info->metadata);
   if (!stored) return name + ": its metadata is '" + Escaped(info->metadata) + "'";
   const Verdict verdict = stored->kind != entry.info.kind           ? Verdict::kDifferent
@@ -53,8 +50,7 @@ std::string CheckEntry(const DB& db, const TreeEntry& entry, std::string* value,
 
 }  // namespace
 
-ProofResult CompareWithFiles(const DB& db, std::span<const TreeEntry> entries,
-                             std::span<const size_t> left_out) {
+ProofResult CompareWithFiles(const DB& db, std::span<const TreeEntry> entries, std::span<const size_t> left_out) {
   ProofResult result;
   std::string value;
   ValueInfo info;

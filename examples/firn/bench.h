@@ -30,9 +30,7 @@ struct Figure {
 
 class BenchReport {
  public:
-  void Add(const std::string& part, const std::string& name, double value) {
-    figures_.push_back({part, name, value});
-  }
+  void Add(const std::string& part, const std::string& name, double value) { figures_.push_back({part, name, value}); }
   const std::vector<Figure>& figures() const { return figures_; }
 
  private:

@@ -1,5 +1,7 @@
 // bench: runs the parts of the whole-store benchmark and prints their figures.
 #include <algorithm>
+#include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <memory>
 #include <thread>
@@ -33,6 +35,17 @@ constexpr Part kParts[] = {{"index", BenchIndex},
                            {"get", BenchGet},
                            {"open", BenchOpen}};
 
+// Others' work shows in every figure, most of all where one thread waits for the disk alone.
+void WarnIfBusy() {
+  double load = 0;
+  const unsigned cores = std::thread::hardware_concurrency();
+  if (getloadavg(&load, 1) != 1 || load < 0.5 * cores) return;
+  char text[128];
+  std::snprintf(text, sizeof(text), "bench: this machine is busy: load %.1f on %u cores; the figures will suffer", load,
+                cores);
+  Note(text);
+}
+
 std::string FigureText(double value) {
   char text[48];
   if (value >= 1'000) return CountText(static_cast<uint64_t>(value + 0.5));
@@ -58,8 +71,7 @@ void Print(const BenchArgs& args, const BenchReport& report) {
 int RunParts(const BenchArgs& args) {
   BenchReport report;
   for (const Part& part : kParts) {
-    if (!args.only.empty() && std::find(args.only.begin(), args.only.end(), part.name) == args.only.end())
-      continue;
+    if (!args.only.empty() && std::find(args.only.begin(), args.only.end(), part.name) == args.only.end()) continue;
     if (!args.json) std::fprintf(stderr, "firn: bench: %s ...\n", part.name);
     const absl::Status status = part.run(args.config, &report);
     const std::string store = args.config.directory + "/" + part.name;
@@ -84,6 +96,7 @@ int Bench(BenchArgs args) {
     return FailUsage("bench: " + config.directory +
                      " is not empty; name a directory that is, or that does not exist yet");
   }
+  WarnIfBusy();
   const int exit_code = RunParts(args);
   if (!args.keep) {
     std::filesystem::remove(config.directory + "/raw_loop", error);
@@ -99,9 +112,7 @@ void AddBenchCommand(CLI::App* app, int* exit_code) {
   const auto args = std::make_shared<BenchArgs>();
   BenchConfig& config = args->config;
   CLI::App* bench = app->add_subcommand("bench", "Measure whole stores on the disk that holds a directory");
-  bench
-      ->add_option("STORE", config.directory,
-                   "An empty or new directory on that disk; emptied again afterwards")
+  bench->add_option("STORE", config.directory, "An empty or new directory on that disk; emptied again afterwards")
       ->required();
   std::vector<std::string> names;
   for (const Part& part : kParts) names.push_back(part.name);
@@ -111,8 +122,7 @@ void AddBenchCommand(CLI::App* app, int* exit_code) {
   bench->add_option("--threads", config.threads, "synced: numbers of threads (default 1,64)")
       ->delimiter(',')
       ->check(CLI::Range(1, 1'024));
-  bench->add_option("--runs", config.runs, "Measure this often, give medians (default 5)")
-      ->check(CLI::Range(1, 1'000));
+  bench->add_option("--runs", config.runs, "Measure this often, give medians (default 5)")->check(CLI::Range(1, 1'000));
   bench->add_option("--seconds", config.seconds, "Length of one measurement (default 1)")
       ->check(CLI::Range(0.01, 3'600.0));
   bench->add_option("--keys", config.keys, "open, index: number of keys (default 1,000,000)")
@@ -121,14 +131,12 @@ void AddBenchCommand(CLI::App* app, int* exit_code) {
       ->check(CLI::Range(uint64_t{0}, uint64_t{1} << 24));
   bench->add_option("--memory-mib", args->memory_mib, "What a store may hold in memory, MiB (default 2048)")
       ->check(CLI::Range(kMemoryBudgetBytesMin >> 20, uint64_t{1} << 24));
-  bench->add_flag("--no-io-uring", args->no_io_uring,
-                  "Use pread and pwrite even where io_uring is available");
+  bench->add_flag("--no-io-uring", args->no_io_uring, "Use pread and pwrite even where io_uring is available");
   bench->add_flag("--keep", args->keep, "Leave the stores there");
   bench->add_flag("--json", args->json, "Print the figures as one JSON object");
   bench->footer(
-      std::string(
-          "Figures of different runs or machines do not compare; the ratios within one run do.\n"
-          "synced: 100-byte puts against a raw loop of 4 KiB direct write and fdatasync, taking turns.\n") +
+      std::string("Figures of different runs or machines do not compare; the ratios within one run do.\n"
+                  "synced: 100-byte puts against a raw loop of 4 KiB direct write and fdatasync, taking turns.\n") +
       kExitCodesText);
   bench->callback([args, exit_code] { *exit_code = Bench(*args); });
 }

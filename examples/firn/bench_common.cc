@@ -11,8 +11,7 @@
 namespace firn::tools {
 namespace {
 
-constexpr uint64_t kPutKeys = uint64_t{1}
-                              << 20;  // shared out among the threads, then overwritten again and again
+constexpr uint64_t kPutKeys = uint64_t{1} << 20;  // shared out among the threads, then overwritten again and again
 constexpr size_t kPutValueBytes = 100;
 constexpr uint64_t kFillBatchBytes = uint64_t{1} << 20;
 
@@ -78,8 +77,7 @@ absl::StatusOr<Rate> RunPuts(DB& db, int threads, double seconds, Durability dur
       uint64_t done = 0;
       while (!failure.failed() && SecondsNow() < deadline) {
         const std::string key = KeyOfNumber(first_key + done % keys_per_thread);
-        if (absl::Status status = db.Put(key, value, options).status(); !status.ok())
-          return failure.Set(status);
+        if (absl::Status status = db.Put(key, value, options).status(); !status.ok()) return failure.Set(status);
         ++done;
       }
       operations += done;

@@ -1,4 +1,5 @@
 // Synced and buffered puts.
+#include <algorithm>
 #include <map>
 
 #include "firn/bench.h"
@@ -41,9 +42,7 @@ void AddRatios(const std::vector<RunRates>& runs, int numerator, int denominator
   report->Add("synced", name, Median(ratios));
 }
 
-std::string ThreadsText(int threads) {
-  return std::to_string(threads) + (threads == 1 ? "_thread" : "_threads");
-}
+std::string ThreadsText(int threads) { return std::to_string(threads) + (threads == 1 ? "_thread" : "_threads"); }
 
 }  // namespace
 
@@ -53,8 +52,7 @@ absl::Status BenchSynced(const BenchConfig& config, BenchReport* report) {
   absl::StatusOr<RawLoop> raw = RawLoop::Create(config.directory + "/raw_loop");
   if (!raw.ok()) return raw.status();
   // A young store has small segments; the figures are about one that has grown.
-  const absl::StatusOr<Rate> warm_up =
-      RunPuts(**db, config.threads.back(), kWarmUpSeconds, Durability::kSynced);
+  const absl::StatusOr<Rate> warm_up = RunPuts(**db, config.threads.back(), kWarmUpSeconds, Durability::kSynced);
   if (!warm_up.ok()) return warm_up.status();
 
   std::vector<RunRates> runs;
@@ -77,6 +75,8 @@ absl::Status BenchSynced(const BenchConfig& config, BenchReport* report) {
     if (threads != 1) AddRatios(runs, threads, 1, "ratio_" + ThreadsText(threads) + "_to_1_thread", report);
   }
   const Stats stats = (*db)->GetStats();
+  report->Add("synced", "device_syncs_per_commit",
+              static_cast<double>(stats.device_syncs) / static_cast<double>(std::max<uint64_t>(stats.commits, 1)));
   report->Add("synced", "group_size_p50", static_cast<double>(stats.group_size_p50));
   report->Add("synced", "group_size_max", static_cast<double>(stats.group_size_max));
   return (*db)->Close();

@@ -48,8 +48,7 @@ absl::StatusOr<RawLoop> RawLoop::Create(const std::string& path) {
   const auto memory = AlignedMemory(kFillBytes);
   if (!memory) return absl::ResourceExhaustedError("no memory for the raw loop");
   for (uint64_t offset = 0; offset < kFileBytes; offset += kFillBytes) {
-    if (absl::Status status = WriteAt(file.get(), memory.get(), kFillBytes, offset, path); !status.ok())
-      return status;
+    if (absl::Status status = WriteAt(file.get(), memory.get(), kFillBytes, offset, path); !status.ok()) return status;
   }
   if (fsync(file.get()) != 0) return absl::ErrnoToStatus(errno, "flush " + path);
   return RawLoop(path, std::move(file), direct);

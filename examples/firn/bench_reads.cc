@@ -28,9 +28,7 @@ ProcessMemory MeasureMemory() {
           static_cast<double>((resident_pages - shared_pages) * kPageBytes)};
 }
 
-absl::Status GetKey(DB& db, uint64_t number, std::string* value) {
-  return db.GetInto(KeyOfNumber(number), value);
-}
+absl::Status GetKey(DB& db, uint64_t number, std::string* value) { return db.GetInto(KeyOfNumber(number), value); }
 
 // Values that were put a moment ago are still in the tail buffers; each round puts them anew, unmeasured.
 absl::StatusOr<Rate> RunHotGets(DB& db, double seconds) {
@@ -40,8 +38,7 @@ absl::StatusOr<Rate> RunHotGets(DB& db, double seconds) {
   Rate rate;
   while (rate.seconds < seconds) {
     for (uint64_t key = 0; key < kHotKeys; ++key) {
-      if (absl::Status status = db.Put(KeyOfNumber(key), value, buffered).status(); !status.ok())
-        return status;
+      if (absl::Status status = db.Put(KeyOfNumber(key), value, buffered).status(); !status.ok()) return status;
     }
     const double start = SecondsNow();
     for (int round = 0; round < kGetsPerHotKey; ++round) {
@@ -68,9 +65,7 @@ absl::StatusOr<Rate> RunRandomGets(DB& db, double seconds, std::mt19937_64& rand
 
 double ReadsPerGet(const Stats& before, const Stats& after) {
   const uint64_t gets = after.gets.count - before.gets.count;
-  return gets == 0
-             ? 0
-             : static_cast<double>(after.device_reads - before.device_reads) / static_cast<double>(gets);
+  return gets == 0 ? 0 : static_cast<double>(after.device_reads - before.device_reads) / static_cast<double>(gets);
 }
 
 }  // namespace
@@ -126,8 +121,7 @@ absl::Status BenchOpen(const BenchConfig& config, BenchReport* report) {
   report->Add("open", "read_bytes", static_cast<double>(stats.open_read_bytes));
   report->Add("open", "store_bytes", static_cast<double>(stats.log_bytes));
   report->Add("open", "read_share_of_store",
-              static_cast<double>(stats.open_read_bytes) /
-                  static_cast<double>(std::max<uint64_t>(stats.log_bytes, 1)));
+              static_cast<double>(stats.open_read_bytes) / static_cast<double>(std::max<uint64_t>(stats.log_bytes, 1)));
   return (*db)->Close();
 }
 
@@ -137,8 +131,7 @@ absl::Status BenchIndex(const BenchConfig& config, BenchReport* report) {
     const ProcessMemory after = MeasureMemory();
     report->Add("index", "stats_bytes_per_key_" + when, db.GetStats().index_bytes_per_key);
     report->Add("index", "rss_bytes_per_key_" + when, (after.resident_bytes - before.resident_bytes) / keys);
-    report->Add("index", "anonymous_bytes_per_key_" + when,
-                (after.anonymous_bytes - before.anonymous_bytes) / keys);
+    report->Add("index", "anonymous_bytes_per_key_" + when, (after.anonymous_bytes - before.anonymous_bytes) / keys);
   };
   report->Add("index", "keys", keys);
 

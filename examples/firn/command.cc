@@ -63,18 +63,13 @@ const char* const kExitCodesText =
 void AddStoreArgs(CLI::App* command, StoreArgs* args, bool with_namespace) {
   command->add_option("STORE", args->path, "The store's directory")->required();
   if (with_namespace) {
-    command->add_option("-n,--namespace", args->namespace_name,
-                        "Work in this namespace instead of the default one");
+    command->add_option("-n,--namespace", args->namespace_name, "Work in this namespace instead of the default one");
   }
-  command
-      ->add_option("--memory-mib", args->memory_mib, "What the store may hold in memory, MiB (default 1024)")
+  command->add_option("--memory-mib", args->memory_mib, "What the store may hold in memory, MiB (default 1024)")
       ->check(CLI::Range(kMemoryBudgetBytesMin >> 20, uint64_t{1} << 24));
-  command->add_flag("--salvage", args->salvage,
-                    "Open a damaged store: serve what still verifies, drop the rest");
-  command->add_flag("--no-io-uring", args->no_io_uring,
-                    "Use pread and pwrite even where io_uring is available");
-  command->add_flag("-v,--verbose", args->verbose,
-                    "Print what the store reports (recovery, fallbacks, sealing)");
+  command->add_flag("--salvage", args->salvage, "Open a damaged store: serve what still verifies, drop the rest");
+  command->add_flag("--no-io-uring", args->no_io_uring, "Use pread and pwrite even where io_uring is available");
+  command->add_flag("-v,--verbose", args->verbose, "Print what the store reports (recovery, fallbacks, sealing)");
   command->footer(kExitCodesText);
 }
 
@@ -89,8 +84,7 @@ absl::StatusOr<std::unique_ptr<DB>> OpenStore(const StoreArgs& args, Access acce
   return DB::Open(options, args.path);
 }
 
-int WithStore(const StoreArgs& args, Access access,
-              const std::function<int(DB& db, Namespace& space)>& body) {
+int WithStore(const StoreArgs& args, Access access, const std::function<int(DB& db, Namespace& space)>& body) {
   absl::StatusOr<std::unique_ptr<DB>> db = OpenStore(args, access);
   if (!db.ok()) {
     const int exit_code = Fail("open " + args.path, db.status(), AdviceForOpen(args, db.status()));
@@ -99,10 +93,9 @@ int WithStore(const StoreArgs& args, Access access,
   int exit_code;
   {
     absl::StatusOr<Namespace> space = OpenNamespaceOf(**db, args, access);
-    exit_code = space.ok()
-                    ? body(**db, *space)
-                    : Fail("open namespace " + args.namespace_name + " in " + args.path, space.status(),
-                           "'firn namespaces list' shows them, 'firn namespaces create' makes one");
+    exit_code = space.ok() ? body(**db, *space)
+                           : Fail("open namespace " + args.namespace_name + " in " + args.path, space.status(),
+                                  "'firn namespaces list' shows them, 'firn namespaces create' makes one");
   }
   if (absl::Status status = (*db)->Close(); !status.ok()) {
     const int close_code = Fail("close " + args.path, status);
@@ -139,15 +132,12 @@ int FailUsage(const std::string& what) {
   return kExitUsage;
 }
 
-void Note(const std::string& text) {
-  std::fprintf(stderr, "firn: note: %s\n", text.c_str());
-}
+void Note(const std::string& text) { std::fprintf(stderr, "firn: note: %s\n", text.c_str()); }
 
 absl::StatusOr<std::string> ArgumentBytes(const std::string& text, bool hex) {
   if (!hex) return text;
   std::optional<std::string> bytes = BytesOfHex(text);
-  if (!bytes)
-    return absl::InvalidArgumentError("'" + text + "' is not hexadecimal, two digits a byte, as --hex asks");
+  if (!bytes) return absl::InvalidArgumentError("'" + text + "' is not hexadecimal, two digits a byte, as --hex asks");
   return *std::move(bytes);
 }
 

@@ -96,10 +96,9 @@ void AddExportCommand(CLI::App* app, int* exit_code) {
                     "Restore set-user-id and set-group-id bits too; for stores you trust");
   command->add_flag("--json", args->json, "Print the counts as one JSON object");
   command->footer(
-      std::string(
-          "Modes, modification times and links come back as they were. Nothing is ever written outside\n"
-          "DIR: keys that are absolute or hold '..' are refused, links are never followed. Keys that\n"
-          "'import' did not write become plain files.\n") +
+      std::string("Modes, modification times and links come back as they were. Nothing is ever written outside\n"
+                  "DIR: keys that are absolute or hold '..' are refused, links are never followed. Keys that\n"
+                  "'import' did not write become plain files.\n") +
       kExitCodesText);
   command->callback([args, exit_code] { *exit_code = Export(*args); });
 }

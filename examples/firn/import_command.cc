@@ -48,8 +48,7 @@ class Problems {
   uint64_t special_ = 0, unreadable_ = 0, changed_ = 0;
 };
 
-void PrintSummary(const ImportArgs& args, const ImportCounts& counts, const Problems& problems,
-                  double seconds) {
+void PrintSummary(const ImportArgs& args, const ImportCounts& counts, const Problems& problems, double seconds) {
   if (args.json) {
     return PrintJson({{"files", counts.files},
                       {"directories", counts.directories},
@@ -62,23 +61,19 @@ void PrintSummary(const ImportArgs& args, const ImportCounts& counts, const Prob
                       {"seconds", seconds}});
   }
   const double rate = seconds > 0 ? static_cast<double>(counts.bytes) / seconds : 0;
-  PrintLine("imported " + CountText(counts.files) + " files, " + CountText(counts.directories) +
-            " directories, " + CountText(counts.symlinks) + " links, " + BytesText(counts.bytes) + " in " +
-            CountText(counts.commits) + (args.buffered ? " buffered" : " synced") + " commits, " +
-            BytesText(static_cast<uint64_t>(rate)) + "/s");
-  if (problems.unreadable() > 0)
-    PrintLine("left out " + CountText(problems.unreadable()) + " that could not be read");
-  if (problems.special() > 0)
-    PrintLine("left out " + CountText(problems.special()) + " devices, sockets and pipes");
+  PrintLine("imported " + CountText(counts.files) + " files, " + CountText(counts.directories) + " directories, " +
+            CountText(counts.symlinks) + " links, " + BytesText(counts.bytes) + " in " + CountText(counts.commits) +
+            (args.buffered ? " buffered" : " synced") + " commits, " + BytesText(static_cast<uint64_t>(rate)) + "/s");
+  if (problems.unreadable() > 0) PrintLine("left out " + CountText(problems.unreadable()) + " that could not be read");
+  if (problems.special() > 0) PrintLine("left out " + CountText(problems.special()) + " devices, sockets and pipes");
 }
 
 int Import(const ImportArgs& args) {
   ProgressBar bar("import");
   Problems problems(&bar);
   const auto start = std::chrono::steady_clock::now();
-  const absl::StatusOr<std::vector<TreeEntry>> entries =
-      WalkTree(args.directory, "",
-               [&](const std::string& path, const absl::Status& why) { problems.LeftOut(path, why); });
+  const absl::StatusOr<std::vector<TreeEntry>> entries = WalkTree(
+      args.directory, "", [&](const std::string& path, const absl::Status& why) { problems.LeftOut(path, why); });
   if (!entries.ok()) {
     Fail("import " + args.directory, entries.status(), "DIR is an existing directory that you may read");
     return kExitFailed;
@@ -89,9 +84,7 @@ int Import(const ImportArgs& args) {
   options.batch_bytes = args.batch_bytes;
   if (args.buffered) options.durability = Durability::kBuffered;
   ImportCallbacks callbacks;
-  callbacks.on_left_out = [&](size_t i, const absl::Status& why) {
-    problems.LeftOut((*entries)[i].path, why);
-  };
+  callbacks.on_left_out = [&](size_t i, const absl::Status& why) { problems.LeftOut((*entries)[i].path, why); };
   callbacks.on_changed = [&](size_t i) { problems.Changed((*entries)[i].path); };
   callbacks.on_committed = [&](size_t, uint64_t bytes) { bar.Update(bytes, total_bytes); };
 
@@ -112,22 +105,17 @@ int Import(const ImportArgs& args) {
 
 void AddImportCommand(CLI::App* app, int* exit_code) {
   const auto args = std::make_shared<ImportArgs>();
-  CLI::App* import =
-      app->add_subcommand("import", "Store a directory tree: files, directories, symbolic links");
+  CLI::App* import = app->add_subcommand("import", "Store a directory tree: files, directories, symbolic links");
   AddStoreArgs(import, &args->store);
   import->add_option("DIR", args->directory, "The directory")->required();
-  import
-      ->add_option("--batch-bytes", args->batch_bytes,
-                   "Commit whenever this much has come together (default 4 MiB)")
+  import->add_option("--batch-bytes", args->batch_bytes, "Commit whenever this much has come together (default 4 MiB)")
       ->check(CLI::Range(uint64_t{1}, kBatchBytesMax));
-  import->add_flag("--buffered", args->buffered,
-                   "Do not wait for the disk; closing the store makes it durable");
+  import->add_flag("--buffered", args->buffered, "Do not wait for the disk; closing the store makes it durable");
   import->add_flag("--json", args->json, "Print the counts as one JSON object");
   import->footer(
-      std::string(
-          "The key is the path relative to DIR, the value the file's bytes; mode and modification time\n"
-          "are kept as metadata. Devices, sockets and pipes are left out with a note. Files that\n"
-          "cannot be read, or exceed 1 GiB, are reported, and the exit code is 5.\n") +
+      std::string("The key is the path relative to DIR, the value the file's bytes; mode and modification time\n"
+                  "are kept as metadata. Devices, sockets and pipes are left out with a note. Files that\n"
+                  "cannot be read, or exceed 1 GiB, are reported, and the exit code is 5.\n") +
       kExitCodesText);
   import->callback([args, exit_code] { *exit_code = Import(*args);
 });

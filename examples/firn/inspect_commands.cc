@@ -55,13 +55,10 @@ Json StatsJson(const Stats& s) {
                {"commit_bytes", s.commit_bytes},
                {"group_size_p50", s.group_size_p50},
                {"group_size_max", s.group_size_max}});
-  json["operations"] = {{"puts", LatencyJson(s.puts)},
-                        {"deletes", LatencyJson(s.deletes)},
-                        {"batches", LatencyJson(s.batches)},
-                        {"gets", LatencyJson(s.gets)},
-                        {"multi_gets", LatencyJson(s.multi_gets)},
-                        {"multi_get_keys", s.multi_get_keys},
-                        {"syncs", LatencyJson(s.syncs)}};
+  json["operations"] = {
+      {"puts", LatencyJson(s.puts)},  {"deletes", LatencyJson(s.deletes)},       {"batches", LatencyJson(s.batches)},
+      {"gets", LatencyJson(s.gets)},  {"multi_gets", LatencyJson(s.multi_gets)}, {"multi_get_keys", s.multi_get_keys},
+      {"syncs", LatencyJson(s.syncs)}};
   return json;
 }
 
@@ -85,8 +82,8 @@ int PrintReport(const InspectArgs& args, const VerifyReport& report) {
                {"damages", report.damages}});
   } else {
     for (const std::string& damage : report.damages) PrintLine("damage: " + damage);
-    PrintLine("checked " + CountText(report.records) + " records in " + CountText(report.segments) +
-              " segments, " + BytesText(report.bytes) + ": " +
+    PrintLine("checked " + CountText(report.records) + " records in " + CountText(report.segments) + " segments, " +
+              BytesText(report.bytes) + ": " +
               (report.damages.empty() ? "all is well" : CountText(report.damages.size()) + " damaged"));
   }
   return report.damages.empty() ? kExitOk : kExitDataLoss;
@@ -128,9 +125,8 @@ int Dump(const InspectArgs& args) {
   const std::string store = args.store.path.empty() ? StoreOfFile(args.file) : args.store.path;
   const absl::Status status = DumpFile(store, args.file, PrintLine);
   if (status.ok()) return kExitOk;
-  const int exit_code =
-      Fail("dump " + args.file, status,
-           args.store.path.empty() ? "took " + store + " for its store; --store names another" : "");
+  const int exit_code = Fail("dump " + args.file, status,
+                             args.store.path.empty() ? "took " + store + " for its store; --store names another" : "");
   return exit_code == kExitNotFound ? kExitFailed : exit_code;
 }
 

@@ -13,8 +13,7 @@ namespace {
 // The parser would take a positional "[a,b]" for a list of two. Rather than split a key in silence, refuse
 // it.
 bool HasBracketedKey(int argc, char** argv) {
-  return argc > 1 && std::string_view(argv[1]) == "multiget" &&
-         std::any_of(argv + 2, argv + argc, [](const char* arg) {
+  return argc > 1 && std::string_view(argv[1]) == "multiget" && std::any_of(argv + 2, argv + argc, [](const char* arg) {
            const std::string_view text(arg);
            return text.starts_with('[') && text.ends_with(']');
          });
@@ -56,6 +55,4 @@ int Run(int argc, char** argv) {
 }  // namespace
 }  // namespace firn::tools
 
-int main(int argc, char** argv) {
-  return firn::tools::Run(argc, argv);
-}
+int main(int argc, char** argv) { return firn::tools::Run(argc, argv); }

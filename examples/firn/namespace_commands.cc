@@ -55,20 +55,17 @@ void AddNamespaceCommands(CLI::App* app, int* exit_code) {
   namespaces->require_subcommand(1);
   namespaces->footer(kExitCodesText);
 
-  CLI::App* list =
-      namespaces->add_subcommand("list", "Print the names, sorted, without the default namespace");
+  CLI::App* list = namespaces->add_subcommand("list", "Print the names, sorted, without the default namespace");
   AddStoreArgs(list, &args->store, false);
   list->add_flag("--json", args->json, "Print {\"namespaces\": [...]}");
   list->callback([args, exit_code] { *exit_code = List(*args); });
 
-  CLI::App* create =
-      namespaces->add_subcommand("create", "Make a namespace; exit code 1 if there is one of that name");
+  CLI::App* create = namespaces->add_subcommand("create", "Make a namespace; exit code 1 if there is one of that name");
   AddStoreArgs(create, &args->store, false);
   create->add_option("NAME", args->name, "1..64 of A-Z a-z 0-9 _ -")->required();
   create->callback([args, exit_code] { *exit_code = Create(*args); });
 
-  CLI::App* drop =
-      namespaces->add_subcommand("drop", "Drop a namespace with all that is in it, at once and for good");
+  CLI::App* drop = namespaces->add_subcommand("drop", "Drop a namespace with all that is in it, at once and for good");
   AddStoreArgs(drop, &args->store, false);
   drop->add_option("NAME", args->name, "The name")->required();
   drop->callback([args, exit_code] { *exit_code = Drop(*args); });

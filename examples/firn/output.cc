@@ -7,9 +7,7 @@
 
 namespace firn::tools {
 
-std::string Shown(std::string_view bytes, bool hex) {
-  return hex ? HexOf(bytes) : Escaped(bytes);
-}
+std::string Shown(std::string_view bytes, bool hex) { return hex ? HexOf(bytes) : Escaped(bytes); }
 
 void SetBytes(Json* object, const std::string& name, std::string_view bytes, bool hex) {
   if (hex || !IsUtf8(bytes)) {
@@ -30,9 +28,7 @@ Json EntryJson(std::string_view key, std::string_view value, const ValueInfo& in
   return object;
 }
 
-void PrintJson(const Json& json) {
-  PrintLine(json.dump());
-}
+void PrintJson(const Json& json) { PrintLine(json.dump()); }
 
 void PrintRaw(std::string_view bytes) {
   std::fwrite(bytes.data(), 1, bytes.size(), stdout);
@@ -44,8 +40,6 @@ void PrintLine(std::string_view line) {
   std::fputc('\n', stdout);
 }
 
-bool FlushOutput() {
-  return std::fflush(stdout) == 0 && std::ferror(stdout) == 0;
-}
+bool FlushOutput() { return std::fflush(stdout) == 0 && std::ferror(stdout) == 0; }
 
 }  // namespace firn::tools

@@ -138,12 +138,10 @@ void AddReadCommands(CLI::App* app, int* exit_code) {
   exists->add_flag("--json", args->json, "Print {\"exists\": ...}");
   exists->callback([args, exit_code] { *exit_code = Exists(*args); });
 
-  CLI::App* multiget =
-      app->add_subcommand("multiget", "Print several keys with their values, seen at one revision");
+  CLI::App* multiget = app->add_subcommand("multiget", "Print several keys with their values, seen at one revision");
   AddStoreArgs(multiget, &args->store);
   multiget->add_option("KEYS", args->keys, "The keys; write -- before them when one starts with a dash");
-  multiget->add_option("--from", args->from,
-                       "Read more keys from this file, one a line; - is the standard input");
+  multiget->add_option("--from", args->from, "Read more keys from this file, one a line; - is the standard input");
   multiget->add_flag("--hex", args->hex, "Keys are given, keys and values are printed, in hexadecimal");
   multiget->add_flag("--json", args->json, "Print one JSON object a line: key, found, value");
   multiget->callback([args, exit_code] { *exit_code = MultiGet(*args); });

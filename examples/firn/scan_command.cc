@@ -90,11 +90,9 @@ void AddScanCommand(CLI::App* app, int* exit_code) {
   scan->add_flag("--reverse", args->reverse, "From the last to the first");
   scan->add_flag("--keys-only", args->keys_only, "Print keys alone; reads no value");
   scan->add_flag("--hex", args->hex, "Bounds are given, keys and values are printed, in hexadecimal");
-  scan->add_flag("--json", args->json,
-                 "Print one JSON object a line: key, value, revision, expires_at_ms, metadata");
+  scan->add_flag("--json", args->json, "Print one JSON object a line: key, value, revision, expires_at_ms, metadata");
   scan->footer(
-      std::string(
-          "Without --hex or --json, control and stray bytes are printed as \\t, \\n, \\xNN and so on.\n") +
+      std::string("Without --hex or --json, control and stray bytes are printed as \\t, \\n, \\xNN and so on.\n") +
       kExitCodesText);
   scan->callback([args, exit_code] { *exit_code = Scan(*args); });
 }

@@ -89,11 +89,10 @@ int Delete(const WriteArgs& args) {
 
 void AddWriteArgs(CLI::App* command, WriteArgs* args) {
   CLI::Option* present = command->add_flag("--if-present", args->if_present, "Only if the key is there");
-  CLI::Option* revision = command->add_option("--if-revision", args->if_revision,
-                                              "Only if the key's last change has this revision");
+  CLI::Option* revision =
+      command->add_option("--if-revision", args->if_revision, "Only if the key's last change has this revision");
   present->excludes(revision);
-  command->add_flag("--buffered", args->buffered,
-                    "Do not wait for the disk; closing the store makes it durable");
+  command->add_flag("--buffered", args->buffered, "Do not wait for the disk; closing the store makes it durable");
   command->add_flag("--json", args->json, "Print {\"revision\": ...}");
 }
 
@@ -113,8 +112,7 @@ void AddWriteCommands(CLI::App* app, int* exit_code) {
   absent->excludes(put->get_option("--if-present"))->excludes(put->get_option("--if-revision"));
   CLI::Option* ttl = put->add_option("--ttl-ms", args->ttl_ms, "Expire this many milliseconds from now");
   ttl->check(CLI::Range(int64_t{1}, kExpiryMsMax / 2));
-  put->add_option("--expires-at", args->expires_at_ms,
-                  "Expire at this time, milliseconds since 1970-01-01 UTC")
+  put->add_option("--expires-at", args->expires_at_ms, "Expire at this time, milliseconds since 1970-01-01 UTC")
       ->check(CLI::Range(int64_t{0}, kExpiryMsMax))
       ->excludes(ttl);
   put->add_option("--meta", args->metadata, "Metadata to keep beside the value, up to 4096 bytes");

@@ -15,8 +15,7 @@ absl::Status ErrnoOf(const char* operation, const std::string& path) {
   return absl::ErrnoToStatus(errno, std::string(operation) + " " + path);
 }
 
-absl::StatusOr<std::string> ReadToEnd(int fd, uint64_t bytes_expected, uint64_t bytes_max,
-                                      const std::string& path) {
+absl::StatusOr<std::string> ReadToEnd(int fd, uint64_t bytes_expected, uint64_t bytes_max, const std::string& path) {
   std::string bytes;
   size_t used = 0;
   bytes.resize(bytes_expected + 1);  // one more than expected, so that the end is seen without growing
@@ -38,9 +37,7 @@ absl::StatusOr<std::string> ReadToEnd(int fd, uint64_t bytes_expected, uint64_t 
 
 }  // namespace
 
-Descriptor::~Descriptor() {
-  Close();
-}
+Descriptor::~Descriptor() { Close(); }
 
 void Descriptor::Close() {
   if (fd_ >= 0) close(std::exchange(fd_, -1));
@@ -76,8 +73,8 @@ absl::StatusOr<FileContent> ReadRegularFile(const std::string& path, uint64_t by
   if (info_before.kind != FileKind::kRegular)
     return absl::FailedPreconditionError(path + " is no regular file any more");
   if (info_before.size_bytes > bytes_max) {
-    return absl::OutOfRangeError(path + " has " + std::to_string(info_before.size_bytes) +
-                                 " bytes, a value may have " + std::to_string(bytes_max));
+    return absl::OutOfRangeError(path + " has " + std::to_string(info_before.size_bytes) + " bytes, a value may have " +
+                                 std::to_string(bytes_max));
   }
   absl::StatusOr<std::string> bytes = ReadToEnd(file.get(), info_before.size_bytes, bytes_max, path);
   if (!bytes.ok()) return std::move(bytes).status();
@@ -107,11 +104,7 @@ absl::Status WriteAll(int fd, std::string_view bytes, const std::string& path) {
   return absl::OkStatus();
 }
 
-bool StderrIsTerminal() {
-  return isatty(STDERR_FILENO) == 1;
-}
-bool StdoutIsTerminal() {
-  return isatty(STDOUT_FILENO) == 1;
-}
+bool StderrIsTerminal() { return isatty(STDERR_FILENO) == 1; }
+bool StdoutIsTerminal() { return isatty(STDOUT_FILENO) == 1; }
 
 }  // namespace firn::tools

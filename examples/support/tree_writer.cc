@@ -58,8 +58,7 @@ absl::StatusOr<int> TreeWriter::OpenParent(std::string_view parent_key) {
     const size_t end = std::min(parent_key.find('/', begin), parent_key.size());
     const std::string name(parent_key.substr(begin, end - begin));
     const int above = current.valid() ? current.get() : root_fd_.get();
-    if (mkdirat(above, name.c_str(), 0777) != 0 && errno != EEXIST)
-      return Failed("create", parent_key.substr(0, end));
+    if (mkdirat(above, name.c_str(), 0777) != 0 && errno != EEXIST) return Failed("create", parent_key.substr(0, end));
     Descriptor next(openat(above, name.c_str(), kOpenDirectory));
     if (!next.valid()) return Failed("open directory", parent_key.substr(0, end));
     current = std::move(next);
@@ -81,30 +80,26 @@ absl::Status TreeWriter::WriteDirectory(int parent, const std::string& name, std
   return absl::OkStatus();
 }
 
-absl::Status TreeWriter::WriteFile(int parent, const std::string& name, std::string_view key,
-                                   std::string_view value, const FileInfo* info) {
-  if (options_.overwrite && unlinkat(parent, name.c_str(), 0) != 0 && errno != ENOENT)
-    return Failed("replace", key);
+absl::Status TreeWriter::WriteFile(int parent, const std::string& name, std::string_view key, std::string_view value,
+                                   const FileInfo* info) {
+  if (options_.overwrite && unlinkat(parent, name.c_str(), 0) != 0 && errno != ENOENT) return Failed("replace", key);
   const mode_t mode = info != nullptr ? 0600 : 0666;
   Descriptor file(openat(parent, name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode));
   if (!file.valid()) return Failed("create", key);
-  if (absl::Status status = WriteAll(file.get(), value, root_ + "/" + std::string(key)); !status.ok())
-    return status;
+  if (absl::Status status = WriteAll(file.get(), value, root_ + "/" + std::string(key)); !status.ok()) return status;
   return info != nullptr ? SetModeAndTime(file.get(), *info, key) : absl::OkStatus();
 }
 
-absl::Status TreeWriter::WriteLink(int parent, const std::string& name, std::string_view key,
-                                   std::string_view value, const FileInfo& info) {
+absl::Status TreeWriter::WriteLink(int parent, const std::string& name, std::string_view key, std::string_view value,
+                                   const FileInfo& info) {
   const std::string target(value);
   if (target.empty() || target.find('\0') != std::string::npos) {
     return absl::InvalidArgumentError("the link's target is empty or has a NUL byte");
   }
-  if (options_.overwrite && unlinkat(parent, name.c_str(), 0) != 0 && errno != ENOENT)
-    return Failed("replace", key);
+  if (options_.overwrite && unlinkat(parent, name.c_str(), 0) != 0 && errno != ENOENT) return Failed("replace", key);
   if (symlinkat(target.c_str(), parent, name.c_str()) != 0) return Failed("create link", key);
   const std::array<timespec, 2> times = TimesOf(info);
-  if (utimensat(parent, name.c_str(), times.data(), AT_SYMLINK_NOFOLLOW) != 0)
-    return Failed("set time of", key);
+  if (utimensat(parent, name.c_str(), times.data(), AT_SYMLINK_NOFOLLOW) != 0) return Failed("set time of", key);
   return absl::OkStatus();
 }
 
@@ -113,8 +108,7 @@ absl::Status TreeWriter::Finish() {
   // Deepest first: a directory without write permission must not keep its children from getting theirs.
   for (auto directory = directories_.rbegin(); directory != directories_.rend(); ++directory) {
     absl::StatusOr<int> fd = OpenParent(directory->key == kTreeRootKey ? std::string_view() : directory->key);
-    absl::Status status =
-        fd.ok() ? SetModeAndTime(*fd, directory->info, directory->key) : std::move(fd).status();
+    absl::Status status = fd.ok() ? SetModeAndTime(*fd, directory->info, directory->key) : std::move(fd).status();
     if (first_failure.ok()) first_failure = std::move(status);
   }
   directories_.clear();

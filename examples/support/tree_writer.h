@@ -39,8 +39,7 @@ class TreeWriter {
       : root_(std::move(root)), root_fd_(std::move(root_fd)), options_(options) {}
 
   absl::StatusOr<int> OpenParent(std::string_view parent_key);
-  absl::Status WriteDirectory(int parent, const std::string& name, std::string_view key,
-                              const FileInfo& info);
+  absl::Status WriteDirectory(int parent, const std::string& name, std::string_view key, const FileInfo& info);
   absl::Status WriteFile(int parent, const std::string& name, std::string_view key, std::string_view value,
                          const FileInfo* info);
   absl::Status WriteLink(int parent, const std::string& name, std::string_view key, std::string_view value,

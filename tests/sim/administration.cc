@@ -112,7 +112,8 @@ void Client::OpenSpace() {
   if (index ? !handle.ok() : !absl::IsNotFound(handle.status())) {
     throw Violation("opening the namespace " + name + " gave " + handle.status().ToString());
   }
-  if (index && handle->id() != session_.history_.spaces[*index].id) throw Violation("a namespace changed its id: " + name);
+  if (index && handle->id() != session_.history_.spaces[*index].id)
+    throw Violation("a namespace changed its id: " + name);
 }
 
 void Client::Sync(bool seal) {
@@ -132,6 +133,7 @@ void Client::LookAround() {
   if (!session_.End(window)) return;
   Count(Feature::kDurableRevision);
   session_.NoteDurable(durable, "DurableRevision()");
+  session_.SawRevision(durable);
   if (rng_.OneIn(4)) {
     const Revision known = session_.acknowledged_max_;
     const Stats stats = session_.db_->GetStats();

@@ -30,7 +30,7 @@ struct Message {
 static_assert(sizeof(Message) <= 4096, "writes to a pipe are whole up to PIPE_BUF bytes");
 
 struct Range {
-  uint64_t first, count, workers;
+  uint64_t first, count, workers, failures_max;
 };
 
 void Send(int pipe_end, const Message& message) {
@@ -115,8 +115,7 @@ class Run {
     children_.erase(ended);
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return false;
     Fail(running_[worker], status);
-    constexpr size_t kFailuresMax = 10;
-    if (failed_.size() < kFailuresMax) Start(worker, running_[worker] + range_.workers);
+    if (failed_.size() < range_.failures_max) Start(worker, running_[worker] + range_.workers);
     return false;
   }
 
@@ -181,7 +180,7 @@ class Run {
 }  // namespace firn::test
 
 int main(int argc, char** argv) {
-  firn::test::Range range{1, 2'000, std::max(1u, std::thread::hardware_concurrency())};
+  firn::test::Range range{1, 2'000, std::max(1u, std::thread::hardware_concurrency()), 10};
   uint64_t seed = 0;
   firn::test::SeedOptions options;
   CLI::App app{"Checks the engine against a model, on a simulated machine and under simulated scheduling"};
@@ -189,9 +188,10 @@ int main(int argc, char** argv) {
   app.add_option("--first", range.first, "the first seed")->capture_default_str();
   CLI::Option* one = app.add_option("--seed", seed, "replays this one");
   app.add_option("--jobs", range.workers, "processes at a time")->capture_default_str()->check(CLI::PositiveNumber);
+  app.add_option("--failures-max", range.failures_max, "stops after so many failed seeds")->capture_default_str();
   app.add_flag("--verbose", options.verbose, "says what happens");
   app.add_flag("--trace-disk", options.trace_disk, "shows every disk operation");
   CLI11_PARSE(app, argc, argv);
-  if (one->count() > 0) range = {seed, 1, 1};
+  if (one->count() > 0) range = {seed, 1, 1, 1};
   return firn::test::Run(range, options).Execute();
 }

@@ -74,6 +74,7 @@ void Client::GetInfo() {
   Seen seen;
   if (!Judge(status, read, seen)) return;
   if (seen.present) {
+    session_.SawRevision(info.revision);
     if (info.value_bytes != value.size()) throw Violation("value_bytes is not the size of the value");
     if (read.durable) {
       Count(Feature::kReadDurable);
@@ -250,6 +251,7 @@ void Client::TakeSnapshot() {
   std::shared_ptr<const Snapshot> snapshot = session_.db_->GetSnapshot();
   if (!session_.End(call)) return;
   call.revision = snapshot->revision();
+  session_.SawRevision(call.revision);
   session_.history_.snapshots.push_back(call);
   held_.push_back({std::move(snapshot), call.revision});
 }

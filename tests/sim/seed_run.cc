@@ -9,10 +9,7 @@
 #include <string>
 
 #include "base/sync.h"
-#include "db/open.h"
-#include "sim/session.h"
-#include "support/recovery_check.h"
-#include "support/scheduler.h"
+#include "sim/seed_life.h"
 
 namespace firn::test {
 namespace {
@@ -20,99 +17,19 @@ namespace {
 constexpr uint64_t kOperationsMin = 500, kSealsMin = 3, kCutsMin = 2, kKillsMin = 1;
 constexpr uint64_t kLivesMax = 40;
 
-Settings Draw(Rng& rng) {
-  Settings settings;
-  settings.clients = rng.Between(1, 4);
-  settings.keys = rng.OneIn(3) ? 12 : rng.Between(30, 150);
-  settings.value_bytes_max = rng.OneIn(4) ? 3'000 : 200;
-  static constexpr double kSwitches[] = {0.02, 0.1, 0.3, 0.6};
-  settings.switch_probability = kSwitches[rng.Below(std::size(kSwitches))];
-  static constexpr uint64_t kStepNanos[] = {0, 0, 1'000, 100'000};
-  settings.nanos_per_step = kStepNanos[rng.Below(std::size(kStepNanos))];
-  settings.latency_nanos_max = rng.OneIn(2) ? 0 : 200'000;
-  static constexpr uint32_t kFlushMs[] = {1, 50, 1'000, 60'000};
-  settings.flush_interval_ms = kFlushMs[rng.Below(std::size(kFlushMs))];
-  static constexpr uint64_t kSegmentBytes[] = {64 * 1024, 128 * 1024, 512 * 1024};
-  settings.segment_bytes_min = kSegmentBytes[rng.Below(std::size(kSegmentBytes))];
-  static constexpr double kBuffered[] = {0.1, 0.5, 0.95};
-  settings.buffered_share = kBuffered[rng.Below(std::size(kBuffered))];
-  settings.clock_jumps_back = rng.OneIn(4);
-  return settings;
+}  // namespace
+
+SeedRun::SeedRun(const SeedOptions& options, SimScheduler& scheduler, Rng rng, const Settings& settings)
+    : options_(options), scheduler_(scheduler), rng_(rng), settings_(settings), world_(rng_.Next()), listener_(*this) {
+  report_.seed = options.seed;
+  lasting_.verbose = options.verbose;
+  world_.machine.set_latency_nanos_max(settings_.latency_nanos_max);
+  if (options.trace_disk) {
+    world_.machine.set_trace([](const std::string& line) { std::fprintf(stderr, "    disk: %s\n", line.c_str()); });
+  }
+  history_.spaces.emplace_back();
+  history_.spaces[0].id = Batch::kDefaultNamespaceId;
 }
-
-class SeedRun {
- public:
-  SeedRun(const SeedOptions& options, SimScheduler& scheduler, Rng rng, const Settings& settings)
-      : options_(options), scheduler_(scheduler), rng_(rng), settings_(settings), world_(rng_.Next()), listener_(*this) {
-    report_.seed = options.seed;
-    world_.machine.set_latency_nanos_max(settings_.latency_nanos_max);
-    if (options.trace_disk) {
-      world_.machine.set_trace([](const std::string& line) { std::fprintf(stderr, "    disk: %s\n", line.c_str()); });
-    }
-    history_.spaces.emplace_back();
-    history_.spaces[0].id = Batch::kDefaultNamespaceId;
-  }
-
-  void Run();
-  SeedReport report() const {
-    SeedReport report = report_;
-    report.disk_operations = world_.machine.operations();
-    return report;
-  }
-  void OnStep();
-
- private:
-  class Listener final : public EventListener {
-   public:
-    explicit Listener(SeedRun& run) : run_(run) {}
-    void OnEvent(const Event& event) override { run_.OnEvent(event); }
-
-   private:
-    SeedRun& run_;
-  };
-
-  enum class Ending { kClose, kDestroy, kKill, kPowerCut };
-
-  bool Done() const;
-  void Life(bool finale);
-  absl::StatusOr<std::unique_ptr<DB>> Open(bool read_only, bool salvage);
-  std::unique_ptr<DB> OpenSomehow();
-  void CrashInOpen();
-  void ReadOnlyLook();
-  Recovered Check(DB& db);
-  Found Look(DB& db);
-  void LookAtSpace(DB& db, const std::string& name, std::map<std::string, Entry>& entries);
-  void Begin(Recovered recovered);
-  void PlanFault(Session& session, bool finale);
-  void RunClients(Session& session, Ending ending);
-  void End(Session& session, std::unique_ptr<DB> db, Ending ending);
-  void PlanCrash(Ending ending);
-  void NoteCrash(CrashKind kind);
-  void NoteFlushInterval();
-  void JudgeHistory();
-  void OnEvent(const Event& event);
-  Crash RandomCrash(CrashKind kind) { return {kind, kSurvivals[rng_.Below(std::size(kSurvivals))]}; }
-  void Say(const char* format, ...) __attribute__((format(printf, 2, 3)));
-
-  const SeedOptions options_;
-  SimScheduler& scheduler_;
-  Rng rng_;
-  const Settings settings_;
-  SimWorld world_;
-  Listener listener_;
-  Session::Lasting lasting_;
-  SeedReport& report_ = lasting_.report;
-  History history_;
-
-  Promise promise_ = Promise::kEverything;
-  bool io_errors_ = false;       // in the life that is being judged
-  bool damaged_ = false;         // the medium lies; only in the last life of a seed
-  bool clean_ = true;            // nothing has crashed since the store was last closed
-  bool errors_expected_ = false;
-  uint64_t crashes_at_open_ = 0;
-  std::string damage_found_;
-  std::optional<std::pair<uint64_t, Crash>> crash_at_step_;
-};
 
 void SeedRun::Say(const char* format, ...) {
   if (!options_.verbose) return;
@@ -173,25 +90,6 @@ void SeedRun::Run() {
   db->Close().IgnoreError();
 }
 
-absl::StatusOr<std::unique_ptr<DB>> SeedRun::Open(bool read_only, bool salvage) {
-  Options options;
-  options.create_if_missing = !read_only;
-  options.read_only = read_only;
-  options.salvage = salvage;
-  options.memory_budget_bytes = kMemoryBudgetBytesMin;
-  options.flush_interval_ms = settings_.flush_interval_ms;
-  options.listener = &listener_;
-  Environment environment;
-  environment.disk = world_.machine.Attach();
-  environment.clock = &world_.clock;
-  environment.random = &world_.random;
-  environment.segment_bytes_min_for_test = settings_.segment_bytes_min;
-  crashes_at_open_ = world_.machine.crashes();
-  auto db = OpenOn(options, std::move(environment));
-  if (!damage_found_.empty()) throw Violation("on opening: " + damage_found_);
-  return db;
-}
-
 void SeedRun::NoteCrash(CrashKind kind) {
   clean_ = false;
   if (kind == CrashKind::kPowerCut) {
@@ -206,122 +104,6 @@ void SeedRun::NoteCrash(CrashKind kind) {
   }
 }
 
-void SeedRun::CrashInOpen() {
-  const Crash crash = RandomCrash(rng_.OneIn(2) ? CrashKind::kKill : CrashKind::kPowerCut);
-  const uint64_t crashes = world_.machine.crashes();
-  world_.machine.CrashAfter(rng_.Below(30), crash);
-  auto db = Open(false, false);
-  if (db.ok()) (*db)->Close().IgnoreError();
-  db = absl::UnknownError("");
-  if (world_.machine.crashes() == crashes) return world_.machine.ClearFaults();
-  Say("crashed while opening");
-  report_.Count(Feature::kCrashInOpen);
-  NoteCrash(crash.kind);
-}
-
-std::unique_ptr<DB> SeedRun::OpenSomehow() {
-  if (!damaged_) {
-    while (rng_.OneIn(5)) CrashInOpen();
-    if (rng_.OneIn(6)) ReadOnlyLook();
-  }
-  auto db = Open(false, false);
-  if (!db.ok() && damaged_) {
-    Say("refused: %s", std::string(db.status().message()).c_str());
-    db = Open(false, true);
-    report_.Count(Feature::kSalvaged);
-    // The damage may have hit what no salvage can do without.
-    if (!db.ok()) return nullptr;
-  }
-  if (!db.ok()) throw Violation("the store cannot be opened: " + db.status().ToString());
-  return *std::move(db);
-}
-
-void SeedRun::ReadOnlyLook() {
-  const uint64_t writes = world_.machine.writes();
-  auto db = Open(true, false);
-  if (!db.ok()) {
-    if (absl::IsNotFound(db.status()) && report_.lives <= 1) return;  // nothing has been created yet
-    // An open that was cut short before the store was complete leaves none.
-    if (absl::IsNotFound(db.status()) && history_.base.empty() && history_.writes.empty()) return;
-    throw Violation("the store cannot be opened for reading only: " + db.status().ToString());
-  }
-  report_.Count(Feature::kReadOnlyOpen);
-  Check(**db);
-  if ((*db)->Put("k", "v").status().code() != absl::StatusCode::kFailedPrecondition) {
-    throw Violation("a read-only store takes a put");
-  }
-  db = absl::UnknownError("");
-  if (world_.machine.writes() != writes) throw Violation("a read-only open has written");
-}
-
-void SeedRun::LookAtSpace(DB& db, const std::string& name, std::map<std::string, Entry>& entries) {
-  const absl::StatusOr<Namespace> space = name.empty() ? db.root() : db.OpenNamespace(name);
-  if (!space.ok()) throw Violation("a listed namespace cannot be opened: " + space.status().ToString());
-  const std::unique_ptr<Iterator> iterator = space->NewIterator();
-  for (iterator->SeekToFirst(); iterator->Valid(); iterator->Next()) {
-    Entry entry;
-    entry.revision = iterator->revision();
-    entry.expires_at_ms = iterator->expires_at_ms();
-    entry.value = iterator->value();
-    entry.metadata = iterator->metadata();
-    if (!iterator->status().ok()) {
-      if (!damaged_) throw Violation("a value cannot be read: " + iterator->status().ToString());
-      continue;
-    }
-    if (!entries.emplace(std::string(iterator->key()), std::move(entry)).second) {
-      throw Violation("an iterator shows a key twice");
-    }
-  }
-  if (!iterator->status().ok() && !damaged_) throw Violation("a scan failed: " + iterator->status().ToString());
-  if (damaged_) return;
-  // Point reads agree with the scan.
-  for (const auto& [key, entry] : entries) {
-    if (!rng_.OneIn(4)) continue;
-    std::string value;
-    ValueInfo info;
-    const absl::Status status = space->GetInto(key, &value, &info);
-    if (absl::IsNotFound(status) && entry.expires_at_ms != 0) continue;
-    if (!status.ok() || value != entry.value || info.revision != entry.revision || info.metadata != entry.metadata ||
-        info.expires_at_ms != entry.expires_at_ms) {
-      throw Violation("a get differs from the scan: key '" + key + "', " + status.ToString());
-    }
-  }
-}
-
-Found SeedRun::Look(DB& db) {
-  Found found;
-  found.window.wall_ms_min = world_.clock.WallTimeMs();
-  LookAtSpace(db, "", found.entries[""]);
-  for (const std::string& name : db.ListNamespaces()) {
-    LookAtSpace(db, name, found.entries[name]);
-    const absl::StatusOr<Namespace> space = db.OpenNamespace(name);
-    if (space.ok()) found.spaces[name] = space->id();
-  }
-  const int64_t now = world_.clock.WallTimeMs();
-  found.window.wall_ms_min = std::min(found.window.wall_ms_min, now);
-  lasting_.wall_ms_max = std::max(lasting_.wall_ms_max, now);
-  found.window.wall_ms_max = lasting_.wall_ms_max;
-  return found;
-}
-
-Recovered SeedRun::Check(DB& db) {
-  const Model model(history_);
-  Recovered recovered = CheckRecovered(model, Look(db), promise_);
-  if (recovered.lost_writes > 0) report_.Count(Feature::kUnsyncedLost);
-  if (recovered.unanswered_found > 0) report_.Count(Feature::kUnackedKept);
-  for (const auto& [key, entry] : recovered.base) {
-    if (entry.expires_at_ms != 0 && entry.expires_at_ms <= world_.clock.WallTimeMs()) {
-      report_.Count(Feature::kExpiredHidden);
-      break;
-    }
-  }
-  Say("recovered up to revision %llu: %zu entries, %llu lost, %llu unanswered found",
-      static_cast<unsigned long long>(recovered.base_revision), recovered.base.size(),
-      static_cast<unsigned long long>(recovered.lost_writes),
-      static_cast<unsigned long long>(recovered.unanswered_found));
-  return recovered;
-}
-
 void SeedRun::Begin(Recovered recovered) {
   history_ = History{};
   history_.base = std::move(recovered.base);
@@ -330,80 +112,6 @@ void SeedRun::Begin(Recovered recovered) {
   promise_ = Promise::kEverything;
   io_errors_ = false;
   clean_ = true;
-}
-
-void SeedRun::PlanFault(Session& session, bool finale) {
-  Session::Tolerance tolerance;
-  Fault fault;
-  fault.after = rng_.Below(60);
-  if (finale) {
-    damaged_ = true;
-    tolerance.read_errors = true;
-    tolerance.write_errors = true;
-    if (rng_.OneIn(2)) {
-      const std::vector<std::string> names = world_.machine.FileNames();
-      const std::string& name = names[rng_.Below(names.size())];
-      if (const uint64_t size = world_.machine.FileSize(name); size > 0) {
-        world_.machine.FlipBits(name, rng_.Below(size), static_cast<std::byte>(1u << rng_.Below(8)));
-        report_.Count(Feature::kBitRot);
-        Say("bits flip in %s", name.c_str());
-      }
-    } else {
-      fault.operations = kWriteOperation;
-      fault.kind = rng_.OneIn(2) ? Fault::Kind::kMisdirect : Fault::Kind::kLoseWrite;
-      report_.Count(fault.kind == Fault::Kind::kMisdirect ? Feature::kMisdirected : Feature::kLostWrite);
-      world_.machine.Inject(fault);
-    }
-  } else if (rng_.OneIn(4)) {
-    fault.lasting = rng_.OneIn(3);
-    switch (rng_.Below(6)) {
-      case 0:
-        fault.operations = kWriteOperation;
-        report_.Count(Feature::kWriteError);
-        break;
-      case 1:
-        fault.operations = kSyncOperation;
-        report_.Count(Feature::kSyncError);
-        break;
-      case 2:
-        fault.operations = kReadOperation;
-        report_.Count(Feature::kReadError);
-        break;
-      case 3:
-        fault.operations = 0;
-        world_.machine.set_capacity_bytes(world_.machine.claimed_bytes() + rng_.Below(300'000));
-        tolerance.no_room = true;
-        report_.Count(Feature::kDiskFull);
-        break;
-      case 4:
-        fault.operations = kOpenOperation | kAllocateOperation;
-        report_.Count(Feature::kNoDescriptors);
-        break;
-      default:
-        fault.operations = kAnyOperation;
-        report_.Count(Feature::kAnyError);
-        break;
-    }
-    if (fault.operations != 0) {
-      tolerance.write_errors = tolerance.no_room = true;
-      tolerance.read_errors = true;
-      world_.machine.Inject(fault);
-    }
-    Say("fault planned: operations %u after %llu%s", fault.operations, static_cast<unsigned long long>(fault.after),
-        fault.lasting ? ", lasting" : "");
-  }
-  io_errors_ = errors_expected_ = tolerance.write_errors;
-  session.set_tolerance(tolerance);
-}
-
-void SeedRun::PlanCrash(Ending ending) {
-  if (ending != Ending::kKill && ending != Ending::kPowerCut) return;
-  const Crash crash = RandomCrash(ending == Ending::kKill ? CrashKind::kKill : CrashKind::kPowerCut);
-  if (rng_.OneIn(2)) {
-    world_.machine.CrashAfter(rng_.Below(12), crash);
-  } else {
-    crash_at_step_ = {scheduler_.steps() + rng_.Below(400), crash};
-  }
 }
 
 void SeedRun::RunClients(Session& session, Ending ending) {
@@ -435,7 +143,8 @@ void SeedRun::RunClients(Session& session, Ending ending) {
 void SeedRun::NoteFlushInterval() {
   if (settings_.nanos_per_step != 0 || io_errors_) return;
   // Twice the interval: it may just have begun when the write came, and the flush itself takes its time.
-  const uint64_t allowed_nanos = 2 * uint64_t{settings_.flush_interval_ms} * 1'000'000 + 100 * settings_.latency_nanos_max;
+  const uint64_t allowed_nanos =
+      2 * uint64_t{settings_.flush_interval_ms} * 1'000'000 + 100 * settings_.latency_nanos_max;
   for (const WriteCall& call : history_.writes) {
     if (call.outcome == WriteCall::Outcome::kDone &&
         call.replied_nanos + allowed_nanos < world_.machine.crashed_at_nanos()) {
@@ -492,6 +201,12 @@ void SeedRun::End(Session& session, std::unique_ptr<DB> db, Ending ending) {
 }
 
 void SeedRun::JudgeHistory() {
+  for (const WriteCall& call : history_.writes) {
+    for (const WriteStep& step : call.steps) {
+      if (step.kind != WriteStep::Kind::kPut) continue;
+      ever_put_.insert(Remember(history_.spaces[step.key.space].name, step.key.key, step.value, step.metadata));
+    }
+  }
   Model model(history_);
   model.CheckReads();
 }
@@ -522,11 +237,9 @@ void SeedRun::Life(bool finale) {
   if (finale) promise_ = Promise::kNoLies;
 }
 
-}  // namespace
-
 SeedReport RunSeed(const SeedOptions& options) {
   Rng rng(options.seed * 0x9E3779B97F4A7C15u + 1);
-  const Settings settings = Draw(rng);
+  const Settings settings = DrawSettings(rng);
   SimScheduler scheduler({.seed = rng.Next(),
                           .switch_probability = settings.switch_probability,
                           .nanos_per_step = settings.nanos_per_step,

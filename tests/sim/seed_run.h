@@ -9,8 +9,8 @@ namespace firn::test {
 
 struct SeedOptions {
   uint64_t seed = 1;
-  bool verbose = false;       // says on stderr what happens
-  bool trace_disk = false;    // and every disk operation
+  bool verbose = false;     // says on stderr what happens
+  bool trace_disk = false;  // and every disk operation
 };
 
 // Throws Violation when the store broke its contract, or got stuck.

@@ -6,7 +6,7 @@ namespace firn::test {
 
 void Session::Attach(DB* db) {
   db_ = db;
-  acknowledged_max_ = history_.base_revision;
+  acknowledged_max_ = newest_seen_ = history_.base_revision;
   handles_.emplace(0, db->root());
   for (size_t i = 1; i < history_.spaces.size(); ++i) {
     auto handle = db->OpenNamespace(history_.spaces[i].name);

@@ -3,6 +3,7 @@
 
 #include <firn/db.h>
 
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <set>
@@ -37,18 +38,22 @@ class Session {
   struct Tolerance {
     bool write_errors = false;  // writes may fail, and the store may be poisoned
     bool read_errors = false;
-    bool no_room = false;       // ResourceExhausted
+    bool no_room = false;  // ResourceExhausted
   };
 
   // What outlasts a life.
   struct Lasting {
     SeedReport report;
-    uint64_t next_mark = 0;    // makes every value and expiry of a seed different from all others
-    int64_t wall_ms_max = 0;   // the latest time the wall clock has shown
+    uint64_t next_mark = 0;   // makes every value and expiry of a seed different from all others
+    int64_t wall_ms_max = 0;  // the latest time the wall clock has shown
+    bool verbose = false;
   };
 
   Session(SimWorld& world, const Settings& settings, History& history, Lasting& lasting)
-      : world_(world), settings_(settings), history_(history), lasting_(lasting),
+      : world_(world),
+        settings_(settings),
+        history_(history),
+        lasting_(lasting),
         crashes_before_(world.machine.crashes()) {}
 
   void Attach(DB* db);
@@ -65,6 +70,7 @@ class Session {
   // Ends the window of a call that has returned. False when the process had died before: nobody heard the answer.
   bool End(Window& window);
   int64_t WallMs();
+  void SawRevision(Revision revision) { newest_seen_ = std::max(newest_seen_, revision); }
   Revision acknowledged_max() const { return acknowledged_max_; }
   void NoteDurable(Revision revision, const std::string& why) { history_.durable.push_back({revision, why}); }
 
@@ -83,6 +89,7 @@ class Session {
   Tolerance tolerance_;
   Tick tick_ = 0;
   Revision acknowledged_max_ = 0;
+  Revision newest_seen_ = 0;  // in any answer
   uint64_t calls_ = 0;
   uint64_t calls_max_ = UINT64_MAX;
   bool poisoned_ = false;

@@ -1,5 +1,6 @@
 // The clients' writes.
 #include <algorithm>
+#include <cstdio>
 
 #include "sim/session.h"
 
@@ -83,6 +84,7 @@ void Client::Write(WriteStep::Kind kind) {
   WriteCall& call = session_.history_.writes.emplace_back();
   call.steps.push_back(step);
   call.synced = synced;
+  call.newest_before = session_.newest_seen_;
   static_cast<Window&>(call) = session_.Begin();
   absl::StatusOr<Revision> result = 0;
   switch (kind) {
@@ -137,6 +139,7 @@ void Client::WriteBatch() {
   WriteCall& placed = session_.history_.writes.emplace_back(std::move(call));
   WriteOptions options;
   options.durability = placed.synced ? Durability::kSynced : Durability::kBuffered;
+  placed.newest_before = session_.newest_seen_;
   static_cast<Window&>(placed) = session_.Begin();
   FinishWrite(placed, session_.db_->Apply(batch, options));
 }
@@ -146,6 +149,10 @@ void Client::FinishWrite(WriteCall& call, const absl::StatusOr<Revision>& result
   if (!session_.End(call)) return;
   call.replied_nanos = session_.world_.clock.MonotonicNanos();
   call.code = result.status().code();
+  if (session_.lasting_.verbose) {
+    std::fprintf(stderr, "    %s: %s\n", Describe(call).c_str(),
+                 result.ok() ? std::to_string(*result).c_str() : result.status().ToString().c_str());
+  }
   Count(call.synced ? Feature::kSynced : Feature::kBuffered);
   const bool conditional = std::any_of(call.steps.begin(), call.steps.end(), [](const WriteStep& step) {
     return step.condition.kind() != Condition::Kind::kNone;
@@ -155,6 +162,7 @@ void Client::FinishWrite(WriteCall& call, const absl::StatusOr<Revision>& result
     case absl::StatusCode::kOk:
       call.outcome = WriteCall::Outcome::kDone;
       call.revision = *result;
+      session_.SawRevision(call.revision);
       session_.acknowledged_max_ = std::max(session_.acknowledged_max_, call.revision);
       if (conditional) Count(Feature::kConditionHeld);
       return;

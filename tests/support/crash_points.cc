@@ -62,9 +62,7 @@ PointCount ForEachFault(const CrashTest& test, unsigned operations, bool lasting
   for (uint64_t point = 0; reached; ++point) {
     reached = RunOnce(
         test, seed,
-        [&](SimMachine& machine) {
-          machine.Inject({.operations = operations, .after = point, .lasting = lasting});
-        },
+        [&](SimMachine& machine) { machine.Inject({.operations = operations, .after = point, .lasting = lasting}); },
         [](SimMachine& machine) { return machine.faults_hit() > 0; },
         "a fault in disk operation " + std::to_string(point));
     ++count.runs;

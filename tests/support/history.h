@@ -34,7 +34,8 @@ struct Entry {
   bool operator==(const Entry&) const = default;
 };
 
-// One incarnation of a namespace; a name that is dropped and created again is another space. Space 0 is the default one.
+// One incarnation of a namespace; a name that is dropped and created again is another space. Space 0 is the default
+// one.
 struct Space {
   std::string name;
   uint32_t id = 0;
@@ -71,6 +72,7 @@ struct WriteCall : Window {
   Outcome outcome = Outcome::kInDoubt;
   absl::StatusCode code = absl::StatusCode::kUnknown;
   Revision revision = 0;
+  Revision newest_before = 0;  // the newest that any answer had told when the call was made
   uint64_t replied_nanos = 0;
 };
 
@@ -88,7 +90,7 @@ struct ReadCall : Window {
   std::vector<KeyId> keys;
   std::vector<Seen> seen;
   std::optional<Revision> snapshot;
-  bool durable = false;  // read_durable was asked for
+  bool durable = false;     // read_durable was asked for
   bool space_gone = false;  // the answer may also mean that the namespace does not exist
 };
 

@@ -7,40 +7,17 @@
 namespace firn::test {
 namespace {
 
-std::string Shorten(const std::string& text) {
-  constexpr size_t kShownMax = 40;
-  std::string shown;
-  for (const char letter : text.substr(0, kShownMax)) {
-    if (letter >= ' ' && letter <= '~') {
-      shown += letter;
-    } else {
-      char escaped[8];
-      std::snprintf(escaped, sizeof(escaped), "\\x%02x", static_cast<unsigned>(static_cast<unsigned char>(letter)));
-      shown += escaped;
-    }
-  }
-  if (text.size() > kShownMax) shown += "...(" + std::to_string(text.size()) + " bytes)";
-  return shown;
-}
-
-std::string Describe(const WriteCall& call) {
-  std::string text = call.batch ? "batch [" : "[";
-  for (const WriteStep& step : call.steps) {
-    text += step.kind == WriteStep::Kind::kPut ? "put " : step.kind == WriteStep::Kind::kDelete ? "delete " : "expire ";
-    text += test::Describe(step.key) + " ";
-  }
-  return text + "] revision " + std::to_string(call.revision) + " ticks " + std::to_string(call.invoked) + ".." +
-         std::to_string(call.replied);
-}
-
-std::string Describe(const Window& window) {
-  return " (ticks " + std::to_string(window.invoked) + ".." + std::to_string(window.replied) + ", wall " +
-         std::to_string(window.wall_ms_min) + ".." + std::to_string(window.wall_ms_max) + ")";
+// The last step on a key counts.
+std::map<KeyId, const WriteStep*> LastSteps(const WriteCall& call) {
+  std::map<KeyId, const WriteStep*> last_steps;
+  for (const WriteStep& step : call.steps) last_steps[step.key] = &step;
+  return last_steps;
 }
 
 bool OnlyDeletes(const WriteCall& call) {
-  return std::all_of(call.steps.begin(), call.steps.end(),
-                     [](const WriteStep& step) { return step.kind == WriteStep::Kind::kDelete; });
+  const auto last_steps = LastSteps(call);
+  return std::all_of(last_steps.begin(), last_steps.end(),
+                     [](const auto& each) { return each.second->kind == WriteStep::Kind::kDelete; });
 }
 
 bool Holds(const Condition& condition, bool present, Revision revision) {
@@ -87,6 +64,27 @@ bool FieldsMatch(const Entry& entry, const Seen& seen) {
 
 }  // namespace
 
+std::string Shorten(const std::string& text) {
+  constexpr size_t kShownMax = 40;
+  std::string shown;
+  for (const char letter : text.substr(0, kShownMax)) {
+    if (letter >= ' ' && letter <= '~') {
+      shown += letter;
+    } else {
+      char escaped[8];
+      std::snprintf(escaped, sizeof(escaped), "\\x%02x", static_cast<unsigned>(static_cast<unsigned char>(letter)));
+      shown += escaped;
+    }
+  }
+  if (text.size() > kShownMax) shown += "...(" + std::to_string(text.size()) + " bytes)";
+  return shown;
+}
+
+std::string When(const Window& window) {
+  return " (ticks " + std::to_string(window.invoked) + ".." + std::to_string(window.replied) + ", wall " +
+         std::to_string(window.wall_ms_min) + ".." + std::to_string(window.wall_ms_max) + ")";
+}
+
 Visibility VisibilityOf(const Entry& entry, int64_t wall_ms_min, int64_t wall_ms_max) {
   if (entry.expires_at_ms == 0 || entry.expires_at_ms > wall_ms_max) return Visibility::kVisible;
   return entry.expires_at_ms <= wall_ms_min ? Visibility::kHidden : Visibility::kEither;
@@ -110,10 +108,19 @@ std::string Describe(const Seen& seen) {
   return text;
 }
 
+std::string Describe(const WriteCall& call) {
+  std::string text = call.batch ? "batch [" : "[";
+  for (const WriteStep& step : call.steps) {
+    text += step.kind == WriteStep::Kind::kPut ? "put " : step.kind == WriteStep::Kind::kDelete ? "delete " : "expire ";
+    text += Describe(step.key) + " ";
+  }
+  return text + "] revision " + std::to_string(call.revision) + " ticks " + std::to_string(call.invoked) + ".." +
+         std::to_string(call.replied);
+}
+
 bool Matches(const std::optional<Entry>& entry, const Seen& seen, const Window& window) {
-  return AnyPresence(entry, window, [&](bool present) {
-    return present == seen.present && (!present || FieldsMatch(*entry, seen));
-  });
+  return AnyPresence(entry, window,
+                     [&](bool present) { return present == seen.present && (!present || FieldsMatch(*entry, seen)); });
 }
 
 Model::Model(const History& history) : history_(history) {
@@ -167,7 +174,8 @@ std::vector<Model::Version>& Model::VersionsOf(const KeyId& key) {
 
 // Whether all keys were absent already. Throws when that must be so and is not.
 bool Model::WroteNothing(const WriteCall& call) {
-  const bool must = call.revision <= history_.base_revision ||
+  // What is written gets a revision that nobody has seen before.
+  const bool must = call.revision <= std::max(history_.base_revision, call.newest_before) ||
                     (!committed_.empty() && committed_.back()->revision == call.revision);
   // What has expired, or may have, counts as absent: then it makes no difference whether a tombstone was written.
   const auto absent = [this, &call](const WriteStep& step) {
@@ -178,10 +186,11 @@ bool Model::WroteNothing(const WriteCall& call) {
     if (Unsure(step.key, call.replied)) continue;
     const std::optional<Entry>& last = VersionsOf(step.key).back().entry;
     if (!AnyPresence(last, call, [](bool present) { return !present; })) {
-      throw Violation("a delete wrote nothing although the key is there: " + Describe(call) + ", key " +
-                      test::Describe(last) + Describe(Window(call)));
+      throw Violation("a delete wrote nothing although the key is there: " + test::Describe(call) + ", key " +
+                      test::Describe(last) + When(call) + StoryOf(step.key));
     }
-    if (!MayHold(step, std::nullopt, call)) throw Violation("a delete's condition did not hold: " + Describe(call));
+    if (!MayHold(step, std::nullopt, call))
+      throw Violation("a delete's condition did not hold: " + test::Describe(call));
   }
   return true;
 }
@@ -190,19 +199,17 @@ void Model::Replay(const WriteCall& call) {
   if (OnlyDeletes(call) && WroteNothing(call)) return;
   if (call.revision <= history_.base_revision) {
     throw Violation("a revision is not above those before the open, " + std::to_string(history_.base_revision) + ": " +
-                    Describe(call));
+                    test::Describe(call));
   }
   if (!committed_.empty() && committed_.back()->revision == call.revision) {
-    throw Violation("one revision for two writes: " + Describe(*committed_.back()) + " and " + Describe(call));
+    throw Violation("one revision for two writes: " + Describe(*committed_.back()) + " and " + test::Describe(call));
   }
   committed_.push_back(&call);
-  // Conditions look at the state before the batch, and the last step on a key counts.
-  std::map<KeyId, const WriteStep*> last_steps;
+  // Conditions look at the state before the batch.
   for (const WriteStep& step : call.steps) {
     if (!Unsure(step.key, call.replied)) CheckCondition(call, step, VersionsOf(step.key).back().entry);
-    last_steps[step.key] = &step;
   }
-  for (const auto& [key, step] : last_steps) {
+  for (const auto& [key, step] : LastSteps(call)) {
     ReplayStep(call, *step, VersionsOf(key).back().entry, Unsure(key, call.replied) || VersionsOf(key).back().guessed);
   }
 }
@@ -210,8 +217,8 @@ void Model::Replay(const WriteCall& call) {
 void Model::CheckCondition(const WriteCall& call, const WriteStep& step, const std::optional<Entry>& before) const {
   if (BuildsOnGuess(step.key)) return;
   if (MayHold(step, before, call)) return;
-  throw Violation("a write succeeded though its condition did not hold: " + Describe(call) + ", key " +
-                  test::Describe(step.key) + " before: " + test::Describe(before) + Describe(Window(call)));
+  throw Violation("a write succeeded though its condition did not hold: " + test::Describe(call) + ", key " +
+                  test::Describe(step.key) + " before: " + test::Describe(before) + When(call) + StoryOf(step.key));
 }
 
 void Model::ReplayStep(const WriteCall& call, const WriteStep& step, const std::optional<Entry>& before, bool unsure) {
@@ -236,7 +243,7 @@ void Model::CheckRevisionsFollowTime() const {
   for (auto call = committed_.rbegin(); call != committed_.rend(); ++call) {
     if (later != nullptr && (*call)->invoked > earliest_reply) {
       throw Violation("a later write has a lower revision: " + Describe(*later) + " was over before " +
-                      Describe(**call) + " began");
+                      test::Describe(**call) + " began");
     }
     if ((*call)->replied < earliest_reply) {
       earliest_reply = (*call)->replied;
@@ -278,8 +285,8 @@ std::vector<const Model::Version*> Model::CurrentIn(const KeyId& key, const Wind
 
 std::vector<Revision> Model::RevisionsIn(const Window& window) const {
   Revision lowest = history_.base_revision;
-  const auto after = std::lower_bound(newest_by_reply_.begin(), newest_by_reply_.end(),
-                                      std::pair<Tick, Revision>(window.invoked, 0));
+  const auto after =
+      std::lower_bound(newest_by_reply_.begin(), newest_by_reply_.end(), std::pair<Tick, Revision>(window.invoked, 0));
   if (after != newest_by_reply_.begin()) lowest = std::prev(after)->second;
   std::vector<Revision> revisions{lowest};
   for (const WriteCall* call : committed_) {
@@ -332,7 +339,7 @@ void Model::CheckRefused(const WriteCall& call) const {
     }
   }
   throw Violation("a write was refused (" + std::string(absl::StatusCodeToString(call.code)) +
-                  ") though every condition held: " + Describe(call) + Describe(Window(call)));
+                  ") though every condition held: " + test::Describe(call) + When(call));
 }
 
 void Model::CheckPoint(const ReadCall& read) {
@@ -340,7 +347,7 @@ void Model::CheckPoint(const ReadCall& read) {
   const Seen& seen = read.seen.front();
   if (read.space_gone && MayBeDropped(key.space, read.replied)) return;
   if (history_.spaces[key.space].drop_replied < read.invoked && seen.present) {
-    throw Violation("a key of a dropped namespace was found: " + test::Describe(key) + Describe(read));
+    throw Violation("a key of a dropped namespace was found: " + test::Describe(key) + When(read));
   }
   for (const Version* version : CurrentIn(key, read)) {
     const bool matches = version->guessed ? seen.present && (!seen.revision || *seen.revision == version->revision)
@@ -353,8 +360,8 @@ void Model::CheckPoint(const ReadCall& read) {
     return;
   }
   if (Unsure(key, read.replied) && EverWritten(key, seen)) return;
-  std::string text = "a read gave " + test::Describe(seen) + " for " + test::Describe(key) + Describe(read) +
-                     "; current then:";
+  std::string text =
+      "a read gave " + test::Describe(seen) + " for " + test::Describe(key) + When(read) + "; current then:";
   for (const Version* version : CurrentIn(key, read)) text += "\n  " + test::Describe(version->entry);
   throw Violation(text);
 }
@@ -367,7 +374,7 @@ void Model::CheckOneRevision(const ReadCall& read) const {
       sure.push_back(i);
     } else if (!EverWritten(read.keys[i], read.seen[i])) {
       throw Violation("a read gave what was never written: " + test::Describe(read.keys[i]) + " " +
-                      test::Describe(read.seen[i]) + Describe(read));
+                      test::Describe(read.seen[i]) + When(read));
     }
   }
   std::string differences;
@@ -379,112 +386,27 @@ void Model::CheckOneRevision(const ReadCall& read) const {
       if ((version && version->guessed) || Matches(entry, read.seen[i], read)) continue;
       all = false;
       differences += "\n  at revision " + std::to_string(revision) + " " + test::Describe(read.keys[i]) + " is " +
-                     test::Describe(entry) + ", seen " + test::Describe(read.seen[i]);
+                     test::Describe(entry) + ", seen " + test::Describe(read.seen[i]) + StoryOf(read.keys[i]);
       break;
     }
     if (all) return;
   }
   throw Violation(std::string(read.snapshot ? "a snapshot read" : "a read of several keys") +
-                  " does not equal the state at one revision" + Describe(read) + differences);
+                  " does not equal the state at one revision" + When(read) + differences);
 }
 
 void Model::CheckSnapshot(const SnapshotCall& call) const {
   const std::vector<Revision> possible = RevisionsIn(call);
   if (call.revision < possible.front()) {
     throw Violation("a snapshot at revision " + std::to_string(call.revision) + " misses the write of revision " +
-                    std::to_string(possible.front()) + ", acknowledged before it was taken" + Describe(call));
+                    std::to_string(possible.front()) + ", acknowledged before it was taken" + When(call));
   }
   for (const WriteCall* write : committed_) {
     if (write->revision <= call.revision && write->invoked > call.replied) {
-      throw Violation("a snapshot's revision " + std::to_string(call.revision) + " covers a later write: " +
-                      Describe(*write) + Describe(call));
+      throw Violation("a snapshot's revision " + std::to_string(call.revision) +
+                      " covers a later write: " + Describe(*write) + When(call) + StoryOf(write->steps.front().key));
     }
   }
-}
-
-void Model::CheckScan(const ScanCall& scan) const {
-  if (MayBeDropped(scan.space, scan.ended)) return;
-  std::string differences;
-  for (const Revision revision : scan.snapshot ? std::vector{*scan.snapshot} : RevisionsIn(scan)) {
-    const std::string why = WhyScanDiffers(scan, revision);
-    if (why.empty()) return;
-    differences += "\n  at revision " + std::to_string(revision) + " " + why;
-  }
-  throw Violation("an iterator does not walk the state at one revision" + Describe(scan) + differences);
-}
-
-std::string Model::WhyScanDiffers(const ScanCall& scan, Revision revision) const {
-  Window window = scan;
-  window.wall_ms_max = scan.ended_wall_ms_max;
-  // Keys that may be there at this revision, in order; the ones that must be are checked not to be passed over.
-  struct Place {
-    std::optional<Entry> entry;
-    bool sure = true;
-  };
-  std::map<std::string, Place> places;
-  for (auto found = versions_.lower_bound({scan.space, scan.lower}); found != versions_.end(); ++found) {
-    const KeyId& key = found->first;
-    if (key.space != scan.space || (!scan.upper.empty() && key.key >= scan.upper)) break;
-    const Version* version = StateAt(key, revision);
-    Place place;
-    place.sure = !Unsure(key, scan.ended) && !(version && version->guessed);
-    if (version != nullptr) place.entry = version->entry;
-    if (place.entry || !place.sure) places[key.key] = std::move(place);
-  }
-  for (const auto& [key, since] : unsure_since_) {
-    if (key.space == scan.space && since < scan.ended) places[key.key].sure = false;
-  }
-  const auto must_be_there = [&](const std::string& key, const Place& place) {
-    (void)key;
-    return place.sure && place.entry &&
-           VisibilityOf(*place.entry, window.wall_ms_min, window.wall_ms_max) == Visibility::kVisible;
-  };
-  // Says which sure key lies strictly between two bounds, where an empty optional is no bound.
-  const auto passed_over = [&](const std::optional<std::string>& above, bool above_included,
-                               const std::optional<std::string>& below, bool below_included) -> std::string {
-    for (const auto& [key, place] : places) {
-      if (above && (key < *above || (key == *above && !above_included))) continue;
-      if (below && (key > *below || (key == *below && !below_included))) continue;
-      if (must_be_there(key, place)) return "passed over " + Shorten(key);
-    }
-    return "";
-  };
-  std::optional<std::string> at;
-  for (const ScanStep& step : scan.steps) {
-    const std::optional<std::string> now = step.valid ? std::optional(step.key) : std::nullopt;
-    std::string why;
-    switch (step.kind) {
-      case ScanStep::Kind::kSeekToFirst:
-        why = passed_over(std::nullopt, true, now, false);
-        break;
-      case ScanStep::Kind::kSeekToLast:
-        why = passed_over(now, false, std::nullopt, true);
-        break;
-      case ScanStep::Kind::kSeek:
-        why = now && *now < step.target ? "stands before its target" : passed_over(step.target, true, now, false);
-        break;
-      case ScanStep::Kind::kSeekForPrev:
-        why = now && *now > step.target ? "stands after its target" : passed_over(now, false, step.target, true);
-        break;
-      case ScanStep::Kind::kNext:
-        why = now && *now <= *at ? "did not move on" : passed_over(at, false, now, false);
-        break;
-      case ScanStep::Kind::kPrev:
-        why = now && *now >= *at ? "did not move back" : passed_over(now, false, at, false);
-        break;
-    }
-    if (!why.empty()) return why + " at step to " + Shorten(now.value_or("the end"));
-    if (now) {
-      if (*now < scan.lower || (!scan.upper.empty() && *now >= scan.upper)) return "out of bounds at " + Shorten(*now);
-      const auto place = places.find(*now);
-      if (place == places.end()) return "stands on " + Shorten(*now) + ", which is absent";
-      if (place->second.sure && !Matches(place->second.entry, step.seen, window)) {
-        return Shorten(*now) + " is " + test::Describe(place->second.entry) + ", seen " + test::Describe(step.seen);
-      }
-    }
-    at = now;
-  }
-  return "";
 }
 
 std::string Model::StoryOf(const KeyId& key) const {

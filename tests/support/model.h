@@ -26,9 +26,13 @@ class Violation : public std::runtime_error {
 enum class Visibility { kVisible, kHidden, kEither };
 
 Visibility VisibilityOf(const Entry& entry, int64_t wall_ms_min, int64_t wall_ms_max);
+// For messages: unprintable bytes escaped, long texts cut.
+std::string Shorten(const std::string& text);
+std::string When(const Window& window);
 std::string Describe(const KeyId& key);
 std::string Describe(const std::optional<Entry>& entry);
 std::string Describe(const Seen& seen);
+std::string Describe(const WriteCall& call);
 
 class Model {
  public:

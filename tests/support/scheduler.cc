@@ -194,8 +194,8 @@ SimScheduler::Task* SimScheduler::PickNext() {
 }
 
 void SimScheduler::ReportStuck(const std::string& why) {
-  std::string report = why + " at step " + std::to_string(steps_) + ", virtual time " + std::to_string(now_nanos_) +
-                       " ns; threads:";
+  std::string report =
+      why + " at step " + std::to_string(steps_) + ", virtual time " + std::to_string(now_nanos_) + " ns; threads:";
   for (const std::shared_ptr<Task>& task : tasks_) {
     char line[256];
     if (task->state == State::kRunnable) {

@@ -1,8 +1,8 @@
 // Runs threads one at a time, in an order that follows from a seed.
 //
 // Every scheduled thread is a real thread, but only the holder of the baton runs; it passes the baton on at scheduling
-// points (locks, waits, disk operations, SchedulePoint()). Because the baton is handed over under a mutex, everything one
-// thread did happens before what the next one does: no data race can come from the scheduler itself.
+// points (locks, waits, disk operations, SchedulePoint()). Because the baton is handed over under a mutex, everything
+// one thread did happens before what the next one does: no data race can come from the scheduler itself.
 //
 // Time is virtual. It moves on to the next deadline when nobody can run (or those who can only spin), and by
 // `nanos_per_step` at each point.
@@ -73,8 +73,8 @@ class SimScheduler final : public base::Scheduler {
     State state = State::kRunnable;
     const void* channel = nullptr;
     uint64_t deadline_nanos = kNoDeadline;
-    uint64_t weight = 1;   // chance of being chosen, relative to the others
-    bool ending = false;   // its body is over; thread-local destructors may still run
+    uint64_t weight = 1;  // chance of being chosen, relative to the others
+    bool ending = false;  // its body is over; thread-local destructors may still run
     std::thread thread;
 
     std::mutex mutex;

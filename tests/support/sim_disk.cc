@@ -27,10 +27,13 @@ class SimMemory final : public io::SharedMemory {
 
 class SimFile final : public io::File {
  public:
-  SimFile(std::string name, io::Counters& counters, SimMachine& machine,
-          std::shared_ptr<SimMachine::Process> process, std::shared_ptr<SimContent> content, bool writable)
-      : File(std::move(name), counters), machine_(machine), process_(std::move(process)),
-        content_(std::move(content)), writable_(writable) {}
+  SimFile(std::string name, io::Counters& counters, SimMachine& machine, std::shared_ptr<SimMachine::Process> process,
+          std::shared_ptr<SimContent> content, bool writable)
+      : File(std::move(name), counters),
+        machine_(machine),
+        process_(std::move(process)),
+        content_(std::move(content)),
+        writable_(writable) {}
   ~SimFile() override {
     absl::MutexLock lock(&machine_.mutex_);
     --process_->open_files;
@@ -92,8 +95,7 @@ absl::Status SimFile::WriteAlone(uint64_t offset, base::Bytes data) {
   const SimMachine::Outcome outcome = machine_.Begin(*process_, kWriteOperation, "write", name(), offset, data.size());
   std::erase(machine_.writes_under_way_, &under_way);
   if (outcome.dead) return Dead();
-  const uint64_t more_bytes =
-      offset + data.size() - std::min(offset + data.size(), content_->claimed_bytes());
+  const uint64_t more_bytes = offset + data.size() - std::min(offset + data.size(), content_->claimed_bytes());
   if (outcome.error_number == 0 && !machine_.HasRoom(more_bytes)) return Error(ENOSPC, "write", offset);
   if (outcome.error_number != 0) {
     const uint64_t arrived = machine_.rng_.Between(0, data.size() / kPageBytes) * kPageBytes;
@@ -423,8 +425,8 @@ void SimMachine::CrashLocked(const test::Crash& crash) {
   processes_.clear();
   for (const WriteUnderWay* write : writes_under_way_) {
     for (uint64_t at = 0; at < write->data.size(); at += kPageBytes) {
-      const bool arrived = crash.survival == Survival::kEverything ||
-                           (crash.survival != Survival::kNothing && rng_.OneIn(2));
+      const bool arrived =
+          crash.survival == Survival::kEverything || (crash.survival != Survival::kNothing && rng_.OneIn(2));
       if (arrived && write->offset + at < write->content->claimed_bytes()) {
         write->content->Write(write->offset + at, write->data.subspan(at, kPageBytes));
       }
@@ -499,9 +501,7 @@ std::string SimMachine::ReadFile(std::string_view name) const {
   return bytes;
 }
 
-int64_t SimClock::WallTimeMs() {
-  return wall_offset_ms_ + static_cast<int64_t>(MonotonicNanos() / 1'000'000);
-}
+int64_t SimClock::WallTimeMs() { return wall_offset_ms_ + static_cast<int64_t>(MonotonicNanos() / 1'000'000); }
 
 uint64_t SimClock::MonotonicNanos() {
   if (base::Scheduler* scheduler = base::Scheduler::Current()) return scheduler->NowNanos();

@@ -10,8 +10,8 @@
 // operations answers Unavailable and changes nothing, so the old process may run its destructors whenever it likes.
 // Memory it had mapped stays its own, and nobody sees it any more.
 //
-// Every operation is a scheduling point before it begins and, for transfers and syncs, in the middle. Without a scheduler
-// everything works too, on any threads.
+// Every operation is a scheduling point before it begins and, for transfers and syncs, in the middle. Without a
+// scheduler everything works too, on any threads.
 #pragma once
 
 #include <cstdint>
@@ -54,13 +54,13 @@ enum Operation : unsigned {
 
 struct Fault {
   enum class Kind {
-    kError,       // EIO, or EMFILE when opening, or ENOSPC when allocating
-    kMisdirect,   // a write reports success and lands elsewhere in its file
-    kLoseWrite,   // a write reports success and does nothing
+    kError,      // EIO, or EMFILE when opening, or ENOSPC when allocating
+    kMisdirect,  // a write reports success and lands elsewhere in its file
+    kLoseWrite,  // a write reports success and does nothing
   };
   Kind kind = Kind::kError;
   unsigned operations = kAnyOperation;
-  uint64_t after = 0;  // of these operations, how many go well first
+  uint64_t after = 0;    // of these operations, how many go well first
   bool lasting = false;  // fails from then on, not once
 };
 

@@ -117,8 +117,10 @@ void SimContent::MakeDurable(uint64_t changes_before) {
   unsynced_.erase(unsynced_.begin(), change);
   if (!mapping_) return;
   for (uint64_t page = 0; page < mapping_->size() / kPageBytes; ++page) {
-    if (PageRef content = Current(page)) durable_[page] = std::move(content);
-    else durable_.erase(page);
+    if (PageRef content = Current(page))
+      durable_[page] = std::move(content);
+    else
+      durable_.erase(page);
   }
 }
 

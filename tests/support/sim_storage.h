@@ -47,7 +47,8 @@ class SimContent {
   // A sync covers what was changed before it began.
   uint64_t ChangesSoFar() const { return next_change_; }
   void MakeDurable(uint64_t changes_before);
-  // What a failed fsync does on Linux: the pages count as clean, so no later sync writes them, while reads still see them.
+  // What a failed fsync does on Linux: the pages count as clean, so no later sync writes them, while reads still see
+  // them.
   void ForgetUnsynced(Rng& rng);
 
   void PowerCut(Survival survival, Rng& rng);

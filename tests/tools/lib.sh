@@ -31,6 +31,13 @@ expect() {
 
 same() { [ "$1" = "$2" ] || fail "'$1' is not '$2'"; }
 
+# no_difference DIFF-ARGUMENTS...: diff finds none; otherwise its first lines are shown.
+no_difference() {
+  local difference
+  difference=$(diff "$@" 2>&1 | head -5)
+  [ -z "$difference" ] || fail "diff $*: $difference"
+}
+
 # one_line_error: the last command said one line, starting with "firn".
 one_line_error() {
   [ "$(printf '%s\n' "$err" | wc -l)" -eq 1 ] && [[ $err == firn* ]] || fail "not one line of error: '$err'"

@@ -37,20 +37,20 @@ same "$(printf '%s\n' "$out" | "$JSON_GET" /symlinks)" 3
 same "$(printf '%s\n' "$out" | "$JSON_GET" /files)" "$(find tree -type f -printf x | wc -c)"
 same "$(printf '%s\n' "$out" | "$JSON_GET" /directories)" "$(find tree -type d -printf x | wc -c)"
 expect 0 "$FIRN" export "$store" copy --set-id
-diff -r --no-dereference tree copy || fail "contents differ"
-diff <(listing tree) <(listing copy) || fail "modes, times or links differ"
+no_difference -r --no-dereference tree copy
+no_difference <(listing tree) <(listing copy)
 
 it "a small batch size gives the same tree"
 expect 0 "$FIRN" import "$work/small" tree --batch-bytes 1 --buffered
 expect 0 "$FIRN" export "$work/small" small-copy --set-id
-diff <(listing tree) <(listing small-copy) || fail "modes, times or links differ"
-diff -r --no-dereference tree small-copy || fail "contents differ"
+no_difference <(listing tree) <(listing small-copy)
+no_difference -r --no-dereference tree small-copy
 
 it "trees live in namespaces of their own"
 mkdir other && echo other >other/plain
 expect 0 "$FIRN" import "$store" other --namespace second
 expect 0 "$FIRN" export "$store" other-copy --namespace second
-diff -r other other-copy || fail "the namespace's tree differs"
+no_difference -r other other-copy
 expect 0 "$FIRN" get "$store" plain
 same "$out" plain
 

@@ -119,7 +119,7 @@ class Store {
   absl::StatusOr<Revision> Commit(std::span<Planned> planned, Durability durability);
   absl::Status Plan(Planned& planned) const;
   absl::Status CheckRoom(std::span<const Planned> planned) const;
-  absl::StatusOr<Revision> Append(std::span<Planned> planned, const std::vector<Planned*>& effective);
+  absl::StatusOr<Revision> Append(std::span<Planned* const> effective);
   void Publish(Planned& planned, uint64_t revision, bool keep);
   void EraseTombstone(std::string_view index_key, uint64_t revision);
   // References to records, which keep segments alive.

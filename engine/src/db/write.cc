@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include <absl/container/flat_hash_map.h>
+#include <absl/container/inlined_vector.h>
 #include <absl/strings/string_view.h>
 
 #include "base/hash.h"
@@ -132,13 +133,12 @@ absl::StatusOr<Revision> Store::Commit(std::span<Planned> planned, Durability du
   const auto locked_part = [&]() -> absl::StatusOr<Revision> {
     for (Planned& each : planned) FIRN_RETURN_IF_ERROR(Plan(each));
     FIRN_RETURN_IF_ERROR(CheckRoom(planned));
-    std::vector<Planned*> effective;
-    effective.reserve(planned.size());
+    absl::InlinedVector<Planned*, 4> effective;
     for (Planned& each : planned) {
       if (each.writes) effective.push_back(&each);
     }
     if (effective.empty()) return log_->published().Get();
-    return Append(planned, effective);
+    return Append(effective);
   };
   auto revision = locked_part();
 
@@ -215,14 +215,13 @@ absl::Status Store::CheckRoom(std::span<const Planned> planned) const {
                                  std::to_string(options_.memory_budget_bytes) + ") or delete keys");
 }
 
-absl::StatusOr<Revision> Store::Append(std::span<Planned> planned, const std::vector<Planned*>& effective) {
+absl::StatusOr<Revision> Store::Append(std::span<Planned* const> effective) {
   uint64_t bytes = 0, key_bytes = 0, user_bytes = 0;
   for (const Planned* each : effective) {
     bytes += each->record_bytes;
     key_bytes += each->operation.key.size();
     user_bytes += each->operation.key.size() + each->record.value.size() + each->record.metadata.size();
   }
-  static_cast<void>(planned);
   FIRN_ASSIGN_OR_RETURN(const log::Log::Slot slot,
                         log_->Reserve(bytes, static_cast<uint32_t>(effective.size()), key_bytes));
   // From here on the revision is drawn: it must be published whatever happens.

@@ -13,13 +13,9 @@
 namespace firn::index {
 namespace {
 
-constexpr uint64_t Fill(uint64_t content_bytes) {
-  return content_bytes / 16 * 15;
-}
+constexpr uint64_t Fill(uint64_t content_bytes) { return content_bytes / 16 * 15; }
 
-size_t CommonPrefix(std::string_view a, std::string_view b) {
-  return Range{a, true, b}.PrefixSize();
-}
+size_t CommonPrefix(std::string_view a, std::string_view b) { return Range{a, true, b}.PrefixSize(); }
 
 }  // namespace
 
@@ -29,8 +25,7 @@ struct Tree::BulkLoader::State {
   // Ends the leaf being collected.
   void Cut(bool has_high, std::string_view high);
   // One node of the pieces, or as many as they need.
-  void Emit(uint32_t level, const Piece* begin, const Piece* end, const Range& range,
-            std::vector<Node*>& nodes);
+  void Emit(uint32_t level, const Piece* begin, const Piece* end, const Range& range, std::vector<Node*>& nodes);
   void BuildAbove();
   uint64_t MeasureWithout(size_t prefix_bytes) const;
 
@@ -94,8 +89,7 @@ void Tree::BulkLoader::State::Emit(uint32_t level, const Piece* begin, const Pie
     return;
   }
   const Piece* middle = begin + (end - begin) / 2;
-  const size_t size =
-      level == 0 ? CommonPrefix((middle - 1)->suffix, middle->suffix) + 1 : middle->suffix.size();
+  const size_t size = level == 0 ? CommonPrefix((middle - 1)->suffix, middle->suffix) + 1 : middle->suffix.size();
   const std::string separator(middle->suffix.substr(0, size));
   Emit(level, begin, middle, {range.low, true, separator}, to);
   Emit(level, middle, end, {separator, range.has_high, range.high}, to);
@@ -114,18 +108,14 @@ void Tree::BulkLoader::State::BuildAbove() {
   }
 }
 
-Tree::BulkLoader::BulkLoader(Tree& tree) : state_(std::make_unique<State>(tree)) {
-  FIRN_CHECK(tree.entries() == 0);
-}
+Tree::BulkLoader::BulkLoader(Tree& tree) : state_(std::make_unique<State>(tree)) { FIRN_CHECK(tree.entries() == 0); }
 
 // Without Finish() the tree stays empty.
 Tree::BulkLoader::~BulkLoader() {
   for (Node* node : state_->nodes) state_->tree.store_->FreeSubtree(node);
 }
 
-void Tree::BulkLoader::Add(std::string_view key, const Entry& entry) {
-  state_->Add(key, entry);
-}
+void Tree::BulkLoader::Add(std::string_view key, const Entry& entry) { state_->Add(key, entry); }
 
 void Tree::BulkLoader::Finish() {
   State& state = *state_;

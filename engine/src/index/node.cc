@@ -40,8 +40,7 @@ uint32_t Range::PrefixSize() const {
   if (!has_high) return 0;
   const size_t limit = std::min(low.size(), high.size());
   return static_cast<uint32_t>(
-      std::mismatch(low.begin(), low.begin() + static_cast<ptrdiff_t>(limit), high.begin()).first -
-      low.begin());
+      std::mismatch(low.begin(), low.begin() + static_cast<ptrdiff_t>(limit), high.begin()).first - low.begin());
 }
 
 uint32_t Node::SlotAndItemBytes(uint32_t level, size_t suffix_size) {
@@ -84,13 +83,11 @@ uint32_t Node::FreeBytes() const {
 }
 
 uint32_t Node::LiveBytes() const {
-  return content_bytes_ - items_begin_.load(std::memory_order_acquire) -
-         dead_bytes_.load(std::memory_order_acquire) + count() * kSlotBytes;
+  return content_bytes_ - items_begin_.load(std::memory_order_acquire) - dead_bytes_.load(std::memory_order_acquire) +
+         count() * kSlotBytes;
 }
 
-uint32_t Node::BoundedCount() const {
-  return std::min(count(), content_bytes_ / kSlotBytes);
-}
+uint32_t Node::BoundedCount() const { return std::min(count(), content_bytes_ / kSlotBytes); }
 
 bool Node::IndirectKeyOf(uint64_t slot, uint64_t version, std::string_view& key) const {
   const uint32_t item = ItemWordOf(slot);
@@ -207,9 +204,7 @@ Entry Node::EntryAt(uint32_t position) const {
   return std::bit_cast<Entry>(words);
 }
 
-Node* Node::ChildAt(uint32_t position) const {
-  return LoadPointer<Node>(ItemWordOf(LoadSlot(position)));
-}
+Node* Node::ChildAt(uint32_t position) const { return LoadPointer<Node>(ItemWordOf(LoadSlot(position))); }
 
 LongKey* Node::LongKeyAt(uint32_t position) const {
   const uint64_t slot = LoadSlot(position);
@@ -243,8 +238,7 @@ uint32_t Node::InsertSlot(uint32_t position, std::string_view suffix) {
   return item;
 }
 
-void Node::InsertEntry(uint32_t position, std::string_view suffix, const Entry& entry,
-                       const LongKey* long_key) {
+void Node::InsertEntry(uint32_t position, std::string_view suffix, const Entry& entry, const LongKey* long_key) {
   FIRN_CHECK(is_leaf() && IsIndirect(0, suffix.size()) == (long_key != nullptr));
   const uint32_t item = InsertSlot(position, suffix);
   if (long_key != nullptr) StorePointer(item + kEntryWords, long_key);
@@ -262,9 +256,7 @@ void Node::SetEntry(uint32_t position, const Entry& entry) {
   for (uint32_t i = 0; i < kEntryWords; ++i) StoreWord(item + i, words[i]);
 }
 
-void Node::SetChild(uint32_t position, const Node* child) {
-  StorePointer(ItemWordOf(LoadSlot(position)), child);
-}
+void Node::SetChild(uint32_t position, const Node* child) { StorePointer(ItemWordOf(LoadSlot(position)), child); }
 
 uint32_t Node::ItemWords(uint64_t slot) const {
   const uint32_t size = SuffixSizeOf(slot);
@@ -295,8 +287,7 @@ void Node::AppendAll(const Node& from) {
     const uint32_t words = ItemWords(slot);
     begin -= words * kWordBytes;
     const uint32_t item = begin / kWordBytes;
-    for (uint32_t word = 0; word < words; ++word)
-      StoreWord(item + word, from.LoadWord(ItemWordOf(slot) + word));
+    for (uint32_t word = 0; word < words; ++word) StoreWord(item + word, from.LoadWord(ItemWordOf(slot) + word));
     StoreSlot(i, (slot & ~(uint64_t{0xffff} << 16)) | uint64_t{item} << 16);
   }
   FIRN_CHECK(begin >= from.count() * kSlotBytes);

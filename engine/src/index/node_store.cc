@@ -74,29 +74,26 @@ Node* NodeStore::NewNode(uint32_t level, const Range& range, uint64_t content_by
 
 Node* NodeStore::Copy(const Node& node, uint32_t free_bytes) {
   const std::string high = node.High();
-  Node* copy =
-      NewNode(node.level(), {node.low(), node.has_high(), high}, uint64_t{node.LiveBytes()} + free_bytes);
+  Node* copy = NewNode(node.level(), {node.low(), node.has_high(), high}, uint64_t{node.LiveBytes()} + free_bytes);
   copy->AppendAll(node);
   return copy;
 }
 
-Node* NodeStore::Build(uint32_t level, const Range& range, const Piece* begin, const Piece* end,
-                       size_t base_size, Garbage& garbage, uint64_t content_bytes_min) {
+Node* NodeStore::Build(uint32_t level, const Range& range, const Piece* begin, const Piece* end, size_t base_size,
+                       Garbage& garbage, uint64_t content_bytes_min) {
   const size_t drop = range.PrefixSize() - base_size;
-  Node* node =
-      NewNode(level, range, std::max(content_bytes_min, Measure(level, range, begin, end, base_size)));
+  Node* node = NewNode(level, range, std::max(content_bytes_min, Measure(level, range, begin, end, base_size)));
   for (const Piece* piece = begin; piece != end; ++piece) {
     const auto position = static_cast<uint32_t>(piece - begin);
     if (level > 0) {
-      node->InsertChild(position, position == 0 ? std::string_view() : piece->suffix.substr(drop),
-                        piece->child);
+      node->InsertChild(position, position == 0 ? std::string_view() : piece->suffix.substr(drop), piece->child);
       continue;
     }
     const std::string_view suffix = piece->suffix.substr(drop);
     const LongKey* long_key = nullptr;
     if (Node::IsIndirect(0, suffix.size())) {
-      long_key = piece->long_key != nullptr ? piece->long_key
-                                            : NewLongKey(range.low.substr(0, base_size), piece->suffix);
+      long_key =
+          piece->long_key != nullptr ? piece->long_key : NewLongKey(range.low.substr(0, base_size), piece->suffix);
     } else if (piece->long_key != nullptr) {
       garbage.keys.push_back(piece->long_key);
     }

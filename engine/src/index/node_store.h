@@ -54,8 +54,7 @@ class NodeStore {
   // The content a node of this range may have at most. Long fences come on top of a node's usual size.
   static uint32_t ContentBytesMax(const Range& range);
   // What a node's content would take; `base_size` is that of the pieces' suffixes.
-  static uint64_t Measure(uint32_t level, const Range& range, const Piece* begin, const Piece* end,
-                          size_t base_size);
+  static uint64_t Measure(uint32_t level, const Range& range, const Piece* begin, const Piece* end, size_t base_size);
 
   // At least `content_bytes` of content, rounded up to a whole step.
   Node* NewNode(uint32_t level, const Range& range, uint64_t content_bytes);

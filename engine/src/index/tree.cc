@@ -110,8 +110,7 @@ std::optional<Entry> Tree::Erase(std::string_view key, uint64_t only_revision) {
   EpochGuard guard(epochs_);
   for (int turn = 0;; ++turn) {
     Place place;
-    if (Descend(key, Side::kAt, 0, Way::kRead, place) != Step::kThere ||
-        !place.node->lock().TryLock(place.version)) {
+    if (Descend(key, Side::kAt, 0, Way::kRead, place) != Step::kThere || !place.node->lock().TryLock(place.version)) {
       base::SpinPause(turn);
       continue;
     }

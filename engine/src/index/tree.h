@@ -1,11 +1,10 @@
 // The ordered, concurrent index: key -> where its newest record lies. A B+-tree in memory with optimistic
-// lock coupling (V. Leis, F. Scheibner, A. Kemper, T. Neumann, "The ART of Practical Synchronization", DaMoN
-// 2016).
+// lock coupling (V. Leis, F. Scheibner, A. Kemper, T. Neumann, "The ART of Practical Synchronization",
+// DaMoN 2016).
 //
-// Readers take no lock: they read nodes optimistically (word-wise relaxed atomics, so that a concurrent
-// writer is no data race), validate the node's version, and start again when it changed. Nodes that leave the
-// tree are freed through the EpochDomain. Structural changes replace nodes, they do not rearrange them in
-// place.
+// Readers take no lock: they read nodes as atomic words, so that a concurrent writer is no data race,
+// validate the node's version, and start again when it changed. Nodes that leave the tree are freed through
+// the EpochDomain. Structural changes replace nodes, they do not rearrange them in place.
 //
 // Keys are whole index keys (namespace prefix + user key, 1..kIndexKeyBytesMax bytes), ordered bytewise.
 #pragma once
@@ -137,8 +136,7 @@ class Tree {
   void ReplaceWithTwo(Place& place, Node* left, Node* right, Garbage& garbage);
   void MakeRoom(Place& place, Garbage& garbage);
   void Split(Place& place, Pieces& pieces, size_t cut, Garbage& garbage);
-  bool InsertIntoFull(Place& place, uint32_t position, std::string_view key, const Entry& entry,
-                      Garbage& garbage);
+  bool InsertIntoFull(Place& place, uint32_t position, std::string_view key, const Entry& entry, Garbage& garbage);
 
   enum class Shrunk { kNothing, kSomething, kAgain, kTooHigh };
   void Shrink(std::string_view key);

@@ -22,8 +22,7 @@ std::string KeyAt(const Node& node, uint32_t position) {
 // `low`, and with `has_high` also `high`, are what the parent says the node's range is.
 std::string CheckNode(const Node& node, const std::string& low, bool has_high, const std::string& high,
                       Totals& totals) {
-  const std::string where =
-      "node at level " + std::to_string(node.level()) + " from \"" + low.substr(0, 40) + "\": ";
+  const std::string where = "node at level " + std::to_string(node.level()) + " from \"" + low.substr(0, 40) + "\": ";
   if (VersionLock::IsObsolete(node.lock().Read())) return where + "obsolete, but in the tree";
   if (node.low() != low) return where + "low fence is not its separator";
   if (node.has_high() != has_high || (has_high && node.High() != high)) return where + "wrong high fence";

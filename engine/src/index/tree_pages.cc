@@ -4,9 +4,7 @@
 
 namespace firn::index {
 
-void Tree::ReadLeaf(std::string_view key, Page& page) const {
-  FillPage(key, Side::kAt, page);
-}
+void Tree::ReadLeaf(std::string_view key, Page& page) const { FillPage(key, Side::kAt, page); }
 
 void Tree::ReadLeafBefore(std::string_view key, Page& page) const {
   FillPage(key, key.empty() ? Side::kLast : Side::kBefore, page);
@@ -16,8 +14,7 @@ void Tree::FillPage(std::string_view key, Side side, Page& page) const {
   base::EpochGuard guard(epochs_);
   for (int turn = 0;; ++turn) {
     Place place;
-    if (Descend(key, side, 0, Way::kRead, place) == Step::kThere &&
-        TryFillPage(*place.node, place.version, page)) {
+    if (Descend(key, side, 0, Way::kRead, place) == Step::kThere && TryFillPage(*place.node, place.version, page)) {
       return;
     }
     base::SpinPause(turn);

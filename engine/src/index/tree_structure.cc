@@ -67,8 +67,7 @@ void Tree::ReplaceWithTwo(Place& place, Node* left, Node* right, Garbage& garbag
     halves[0].child = left;
     halves[1].child = right;
     halves[1].suffix = right->low();
-    const uint64_t content =
-        Node::SlotAndItemBytes(1, right->low().size()) + 2 * Node::SlotAndItemBytesMaxInner();
+    const uint64_t content = Node::SlotAndItemBytes(1, right->low().size()) + 2 * Node::SlotAndItemBytesMaxInner();
     Node* root = store_->Build(left->level() + 1, Range{}, halves, halves + 2, 0, garbage, content);
     Replace(place, root, garbage);
     return;
@@ -94,10 +93,10 @@ void Tree::Split(Place& place, Pieces& pieces, size_t cut, Garbage& garbage) {
   const std::string high = node.High();
   const Piece* begin = list.data();
   const Piece* end = begin + list.size();
-  Node* left = store_->Build(node.level(), {node.low(), true, separator}, begin, begin + cut,
-                             pieces.base_size(), garbage);
-  Node* right = store_->Build(node.level(), {separator, node.has_high(), high}, begin + cut, end,
-                              pieces.base_size(), garbage);
+  Node* left =
+      store_->Build(node.level(), {node.low(), true, separator}, begin, begin + cut, pieces.base_size(), garbage);
+  Node* right =
+      store_->Build(node.level(), {separator, node.has_high(), high}, begin + cut, end, pieces.base_size(), garbage);
   ReplaceWithTwo(place, left, right, garbage);
 }
 
@@ -118,8 +117,7 @@ void Tree::MakeRoom(Place& place, Garbage& garbage) {
 
 // The leaf's lock is held, the parent's is not; the leaf's is free afterwards. False: try again from the
 // root.
-bool Tree::InsertIntoFull(Place& place, uint32_t position, std::string_view key, const Entry& entry,
-                          Garbage& garbage) {
+bool Tree::InsertIntoFull(Place& place, uint32_t position, std::string_view key, const Entry& entry, Garbage& garbage) {
   const Node& leaf = *place.node;
   if (!place.parent->lock().TryLock(place.parent_version)) {
     place.node->lock().UnlockUnchanged();
@@ -154,8 +152,7 @@ void Tree::Shrink(std::string_view key) {
     for (uint32_t level = 0;; ++level) {
       Shrunk shrunk;
       bool lonely = false;
-      for (int turn = 0; (shrunk = ShrinkLevel(key, level, lonely)) == Shrunk::kAgain; ++turn)
-        base::SpinPause(turn);
+      for (int turn = 0; (shrunk = ShrinkLevel(key, level, lonely)) == Shrunk::kAgain; ++turn) base::SpinPause(turn);
       if (shrunk == Shrunk::kTooHigh) break;
       if (shrunk == Shrunk::kSomething) changed = true;
       if (shrunk == Shrunk::kNothing && !changed && !lonely) break;

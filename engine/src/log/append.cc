@@ -183,10 +183,12 @@ std::string Log::LiveIdsBody() {
 absl::Status Log::WaitForSegment(uint64_t capacity_bytes) {
   base::MutexLock lock(append_mutex_);
   const uint64_t attempts = prepare_attempts_;
-  Kick();
   while (prepared_ == nullptr || prepared_->file->size_bytes() < std::max(capacity_bytes, wanted_capacity_bytes_)) {
     if (poisoned_.load(std::memory_order_relaxed) || appending_stopped_) return absl::OkStatus();  // Reserve() says why
     if (prepare_attempts_ != attempts && !prepare_status_.ok()) return prepare_status_;
+    // Again each time: another writer that rotated meanwhile has taken the segment, and cleared the wish for its size.
+    wanted_capacity_bytes_ = std::max(wanted_capacity_bytes_, capacity_bytes);
+    Kick();
     segment_prepared_.Wait(append_mutex_);
   }
   return absl::OkStatus();

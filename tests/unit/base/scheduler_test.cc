@@ -13,8 +13,8 @@ namespace {
 using base::CondVar;
 using base::Mutex;
 using base::MutexLock;
-using base::Scheduler;
 using base::SchedulePoint;
+using base::Scheduler;
 using base::Thread;
 
 // The order in which three threads take their turns.

@@ -20,8 +20,7 @@ base::AlignedBuffer Filled(char letter, size_t blocks = 1) {
   return buffer;
 }
 
-absl::Status Write(io::File& file, uint64_t block, char letter, io::Flush flush = io::Flush::kNone,
-                   size_t blocks = 1) {
+absl::Status Write(io::File& file, uint64_t block, char letter, io::Flush flush = io::Flush::kNone, size_t blocks = 1) {
   return file.Write(block * kBlock, Filled(letter, blocks).bytes(), flush);
 }
 
@@ -352,8 +351,8 @@ TEST_CASE("enumerated crashes meet every operation and find the write and rename
     acknowledged = false;
     const auto disk = world.machine.Attach();
     auto file = disk->Open("f.new", io::OpenMode::kCreate);
-    acknowledged = file.ok() && Write(**file, 0, 'n', io::Flush::kData).ok() &&
-                   disk->Rename("f.new", "f").ok() && disk->SyncFolder("").ok();
+    acknowledged = file.ok() && Write(**file, 0, 'n', io::Flush::kData).ok() && disk->Rename("f.new", "f").ok() &&
+                   disk->SyncFolder("").ok();
   };
   test.check = [&](SimWorld& world) {
     const char found = letter(world);

@@ -1,0 +1,150 @@
+// One client of a store on a simulated machine, which keeps a ledger of what it asked for and what it was told, and holds
+// the store to it after every crash.
+#pragma once
+
+#include <firn/db.h>
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "db/open.h"
+#include "support/crash_points.h"
+
+namespace firn::test {
+
+// What a store shows: for each key its value, with metadata and expiry, in short. Long values appear by size and hash.
+using State = std::map<std::string, std::string>;
+
+std::string Describe(const State& state);
+
+// The state after each operation of a history, in order.
+class Ledger {
+ public:
+  struct Change {
+    std::string key;
+    std::optional<std::string> shown;  // none: deleted
+  };
+  enum class Outcome {
+    kDone,
+    kDurable,  // and everything before it is durable too
+    kMaybe,    // nobody knows whether it happened
+  };
+  void Note(std::vector<Change> changes, Outcome outcome) { operations_.push_back({std::move(changes), outcome}); }
+  void NoteAllDurable() { durable_ = operations_.size(); }
+
+  // Whether a store may show `found`: what some prefix of the history leaves, at least up to what was promised.
+  bool Permits(const State& found, bool power_was_cut) const;
+  std::string Describe() const;
+  // The history starts again from `state`.
+  void Restart(State state);
+  const State& start() const { return start_; }
+
+ private:
+  struct Operation {
+    std::vector<Change> changes;
+    Outcome outcome;
+  };
+  State start_;
+  std::vector<Operation> operations_;
+  size_t durable_ = 0;
+};
+
+class EventLog final : public EventListener {
+ public:
+  void OnEvent(const Event& event) override {
+    std::lock_guard lock(mutex_);
+    events_.push_back(event);
+  }
+  size_t Count(EventKind kind) const;
+  std::string Text() const;
+  void Clear() {
+    std::lock_guard lock(mutex_);
+    events_.clear();
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::vector<Event> events_;
+};
+
+// Segments as small as they get: a handful of large values fills one.
+inline constexpr uint64_t kSmallSegmentBytes = 64 * 1024;
+// Six of these fill a small segment.
+inline constexpr size_t kLargeValueBytes = 9'000;
+
+// A value that says what it is and has the size wanted.
+std::string Value(std::string_view tag, size_t size_bytes = 0);
+
+// Waits in virtual time, so that background threads get their turn.
+void Nap(uint64_t milliseconds);
+
+Options QuietOptions();
+Environment SimEnvironment(SimWorld& world, uint64_t segment_bytes_min = kSmallSegmentBytes);
+
+// Everything in the default namespace. Fails the test when something cannot be read.
+State Look(DB& db);
+// The same, but values that cannot be read are left out and counted.
+State LookPast(DB& db, size_t* unreadable);
+
+// Sequential. After the machine has crashed its calls change nothing in the ledger.
+class Client {
+ public:
+  explicit Client(SimWorld& world) : world_(world) {}
+
+  absl::Status Open(const Options& options = QuietOptions(), uint64_t segment_bytes_min = kSmallSegmentBytes);
+  DB& db() { return *db_; }
+  bool is_open() const { return db_ != nullptr; }
+  EventLog& events() { return events_; }
+
+  absl::Status Put(std::string_view key, std::string_view value, Durability durability = Durability::kSynced,
+                   int64_t expires_at_ms = 0);
+  absl::Status Delete(std::string_view key, Durability durability = Durability::kSynced);
+  absl::Status SetExpiry(std::string_view key, int64_t expires_at_ms, Durability durability = Durability::kSynced);
+  // Puts each key with its value; an empty value deletes.
+  absl::Status Apply(const std::vector<std::pair<std::string, std::string>>& changes,
+                     Durability durability = Durability::kSynced);
+  // Six large values that nobody needs: what follows is in the next segment.
+  void FillSegment(std::string_view tag, Durability durability = Durability::kSynced);
+  absl::Status Sync();
+  absl::Status Flush();
+  absl::Status Close();
+  // Lets go of the store in whatever state it is; nothing is promised by that.
+  void Drop() { db_.reset(); }
+
+  // Opens what is left and holds it to the ledger; revisions go on above all that were handed out. The store is open
+  // afterwards, and the ledger starts again from what it shows.
+  void CheckRecovered(bool power_was_cut);
+  // What is open now shows exactly the newest state asked for.
+  void CheckNow();
+
+  Ledger& ledger() { return ledger_; }
+  Revision revision_max() const { return revision_max_; }
+
+ private:
+  bool Crashed() const { return world_.machine.crashes() != crashes_at_open_; }
+  absl::Status Note(std::vector<Ledger::Change> changes, const absl::StatusOr<Revision>& result, bool was_dead,
+                    Durability durability);
+
+  SimWorld& world_;
+  EventLog events_;
+  std::unique_ptr<DB> db_;
+  Ledger ledger_;
+  State now_;  // the newest state asked for
+  Revision revision_max_ = 0;
+  uint64_t crashes_at_open_ = 0;
+};
+
+std::string Shown(std::string_view value, std::string_view metadata, int64_t expires_at_ms);
+
+// Runs `body` as the scheduled main thread of a world of its own; a deadlock fails the test with the seed.
+void InSchedule(uint64_t seed, const std::function<void(SimWorld&)>& body, double switch_probability = 0.25);
+
+}  // namespace firn::test

@@ -1,0 +1,325 @@
+// Rules 1, 2, 3 and 11 of the design: what keeps retired segments, tombstones, cuts and addresses true across any crash.
+// For each there is a mutant in mutants.sh that breaks the rule, and with it a test in here.
+#include <catch2/catch.hpp>
+#include <optional>
+
+#include "base/sync.h"
+#include "crash/client.h"
+
+namespace firn::test {
+namespace {
+
+// A power cut and a kill at each disk operation of `run`, with each survival pattern.
+void AtEachCrash(uint64_t seed, const std::function<void(Client&)>& prepare, const std::function<void(Client&)>& run) {
+  for (const CrashKind kind : {CrashKind::kPowerCut, CrashKind::kKill}) {
+    std::optional<Client> client;
+    // A store that a failure leaves open would keep its threads running for good.
+    const auto closing_on_failure = [&client](const std::function<void()>& step) {
+      try {
+        step();
+      } catch (...) {
+        client.reset();
+        throw;
+      }
+    };
+    const auto make = [&](SimWorld& world) {
+      client.emplace(world);
+      REQUIRE(client->Open().ok());
+      prepare(*client);
+    };
+    const auto meet = [&] {
+      run(*client);
+      client->Drop();
+    };
+    const auto check = [&] {
+      client->CheckRecovered(kind == CrashKind::kPowerCut);
+      REQUIRE(client->Close().ok());
+      client.reset();
+    };
+    const CrashTest test{.prepare = [&](SimWorld& world) { closing_on_failure([&] { make(world); }); },
+                         .run = [&](SimWorld&) { closing_on_failure(meet); },
+                         .check = [&](SimWorld&) { closing_on_failure(check); }};
+    const PointCount count = ForEachCrash(test, {kind}, seed);
+    REQUIRE(count.points > 20);
+  }
+}
+
+constexpr uint64_t kUpkeepMs = 600;  // longer than two turns of the upkeep thread
+
+TEST_CASE("rule 1: a segment that is being retired and reused loses nothing, wherever the crash comes", "[rule1]") {
+  const uint64_t seed = GENERATE(1, 2);
+  AtEachCrash(
+      seed,
+      [](Client& client) {
+        REQUIRE(client.Put("kept", "from the beginning").ok());
+        client.FillSegment("old");
+        REQUIRE(client.Flush().ok());
+      },
+      [](Client& client) {
+        // The first segment's records die; while nothing says durably that it is retired, its file must stay.
+        client.Put("kept", "again", Durability::kBuffered).IgnoreError();
+        client.Put("filler", "short", Durability::kBuffered).IgnoreError();
+        client.Sync().IgnoreError();
+        Nap(kUpkeepMs);
+        client.FillSegment("new", Durability::kBuffered);
+        client.FillSegment("newer", Durability::kBuffered);
+        client.Put("last", "of all", Durability::kBuffered).IgnoreError();
+      });
+}
+
+// Reads of keys that are always there, while their segments are overwritten, retired and reused. The clock is a
+// scheduling point: an entry with an expiry is judged by it between the index and the disk.
+class YieldingClock final : public base::Clock {
+ public:
+  explicit YieldingClock(SimClock& clock) : clock_(clock) {}
+  int64_t WallTimeMs() override {
+    base::SchedulePoint();
+    return clock_.WallTimeMs();
+  }
+  uint64_t MonotonicNanos() override { return clock_.MonotonicNanos(); }
+
+ private:
+  SimClock& clock_;
+};
+
+void ReadWhileSegmentsAreReused(SimWorld& world) {
+  world.machine.set_latency_nanos_max(200'000'000);
+  YieldingClock clock(world.clock);
+  Environment environment = SimEnvironment(world);
+  environment.clock = &clock;
+  auto opened = OpenOn(QuietOptions(), std::move(environment));
+  REQUIRE(opened.ok());
+  DB& db = **opened;
+
+  constexpr int kKeys = 6, kRounds = 14;
+  constexpr int64_t kNeverMs = 4'000'000'000'000;
+  PutOptions put;
+  put.durability = Durability::kBuffered;
+  put.expires_at_ms = kNeverMs;
+  const auto write_round = [&](int round) {
+    for (int k = 0; k < kKeys; ++k) {
+      REQUIRE(db.Put("key" + std::to_string(k), Value(std::to_string(round) + "#", kLargeValueBytes), put).ok());
+    }
+  };
+  write_round(0);
+  std::atomic<int> oldest_round{0}, newest_round{0};
+  std::atomic<bool> over{false};
+  std::vector<std::string> complaints;
+  const auto read = [&](int k) {
+    while (!over) {
+      const int at_least = oldest_round;
+      const auto value = k % 2 == 0 ? db.Get("key" + std::to_string(k))
+                                    : db.MultiGet(std::vector<std::string_view>{"key" + std::to_string(k)})[0];
+      const int at_most = newest_round;
+      if (!value.ok()) {
+        complaints.push_back(value.status().ToString());
+      } else {
+        const int round = std::stoi(*value);
+        const bool intact = *value == Value(std::to_string(round) + "#", kLargeValueBytes);
+        if (!intact || round < at_least || round > at_most) complaints.push_back("round " + std::to_string(round));
+      }
+    }
+  };
+  std::vector<base::Thread> readers;
+  for (int k = 0; k < kKeys; k += 2) readers.emplace_back("reader", [&read, k] { read(k); });
+  for (int round = 1; round < kRounds; ++round) {
+    newest_round = round;
+    write_round(round);
+    oldest_round = round;
+    REQUIRE(db.Sync().ok());
+    Nap(300);
+  }
+  over = true;
+  for (base::Thread& reader : readers) reader.Join();
+  REQUIRE(complaints == std::vector<std::string>{});
+  REQUIRE(db.Close().ok());
+}
+
+TEST_CASE("rules 1 and 11, fault A10: a slow reader of an overwritten key in a segment that is retired and reused sees "
+          "an intact value and never an older one",
+          "[rule1][rule11][A10]") {
+  for (uint64_t seed = 1; seed <= 60; ++seed) InSchedule(seed, ReadWhileSegmentsAreReused);
+}
+
+TEST_CASE("rule 2: a deleted key stays deleted while an older segment still holds it, wherever the crash comes",
+          "[rule2]") {
+  const uint64_t seed = GENERATE(3, 4);
+  AtEachCrash(
+      seed,
+      [](Client& client) {
+        REQUIRE(client.Put("victim", "must not come back").ok());
+        REQUIRE(client.Put("anchor", "keeps the first segment").ok());
+        REQUIRE(client.Flush().ok());
+      },
+      [](Client& client) {
+        client.Delete("victim").IgnoreError();
+        client.Flush().IgnoreError();  // the tombstone is alone in its segment
+        Nap(kUpkeepMs);
+        client.Put("later", "x").IgnoreError();
+        client.Flush().IgnoreError();
+        Nap(kUpkeepMs);
+      });
+}
+
+TEST_CASE("rule 2: an expired put hides what older segments hold of its key, swept or not, across restarts", "[rule2]") {
+  for (const bool crash : {false, true}) {
+    InSchedule(5, [&](SimWorld& world) {
+      Client client(world);
+      REQUIRE(client.Open().ok());
+      REQUIRE(client.Put("victim", "must not come back").ok());
+      REQUIRE(client.Put("moved", "must not come back").ok());
+      REQUIRE(client.Put("anchor", "keeps the first segment").ok());
+      REQUIRE(client.Flush().ok());
+      const int64_t soon_ms = world.clock.WallTimeMs() + 1'000;
+      REQUIRE(client.Put("victim", "for a moment", Durability::kSynced, soon_ms).ok());
+      REQUIRE(client.SetExpiry("moved", soon_ms).ok());
+      REQUIRE(client.Flush().ok());
+      world.clock.JumpWall(10'000);
+      for (int life = 0; life < 3; ++life) {
+        Nap(kUpkeepMs);
+        REQUIRE(absl::IsNotFound(client.db().Get("victim").status()));
+        REQUIRE(absl::IsNotFound(client.db().Get("moved").status()));
+        REQUIRE(client.db().Get("anchor").ok());
+        if (crash) {
+          world.machine.Crash({CrashKind::kPowerCut, Survival::kNothing});
+          client.Drop();
+        } else {
+          REQUIRE(client.Close().ok());
+        }
+        // Time does not run backwards either.
+        world.clock.JumpWall(-20'000);
+        REQUIRE(client.Open().ok());
+      }
+    });
+  }
+}
+
+TEST_CASE("rule 2: a dropped namespace stays dropped while an older segment still holds its keys", "[rule2]") {
+  InSchedule(6, [&](SimWorld& world) {
+    Client client(world);
+    REQUIRE(client.Open().ok());
+    auto space = client.db().CreateNamespace("gone");
+    REQUIRE(space.ok());
+    REQUIRE(space->Put("victim", "must not come back").ok());
+    REQUIRE(client.Put("anchor", "keeps the first segment").ok());
+    REQUIRE(client.Flush().ok());
+    REQUIRE(client.db().DropNamespace("gone").ok());
+    REQUIRE(client.Flush().ok());
+    Nap(kUpkeepMs);
+    for (int life = 0; life < 3; ++life) {
+      world.machine.Crash({CrashKind::kPowerCut, Survival::kNothing});
+      client.Drop();
+      REQUIRE(client.Open().ok());
+      REQUIRE(client.db().ListNamespaces().empty());
+      Nap(kUpkeepMs);
+    }
+    const auto again = client.db().CreateNamespace("gone");
+    REQUIRE(again.ok());
+    REQUIRE(absl::IsNotFound(again->Get("victim").status()));
+  });
+}
+
+TEST_CASE("rule 3: what a recovery cut off is never believed by a later one, wherever that one crashes", "[rule3]") {
+  const uint64_t seed = GENERATE(7, 8, 9);
+  AtEachCrash(
+      seed,
+      [](Client& client) {
+        // Several units, none of them synced after the first: a power cut leaves some and not others.
+        REQUIRE(client.Put("first", "durable").ok());
+        for (int i = 0; i < 5; ++i) {
+          client.Put("tail" + std::to_string(i), Value("buffered", 5'000), Durability::kBuffered).IgnoreError();
+          client.Put("tail" + std::to_string(i), Value("again", 5'000), Durability::kBuffered).IgnoreError();
+        }
+      },
+      [](Client& client) {
+        client.Sync().IgnoreError();
+        client.Put("tail1", "after").IgnoreError();
+        client.Delete("tail2").IgnoreError();
+        client.Flush().IgnoreError();
+      });
+}
+
+// Two crashes: one that tears the tail, and one at each disk operation of the recovery from it.
+void CrashInRecovery(const Crash& first, const Crash& second, uint64_t seed) {
+  for (uint64_t point = 0;; ++point) {
+    bool reached = false;
+    INFO("first crash " << static_cast<int>(first.kind) << "/" << static_cast<int>(first.survival) << ", second "
+                        << static_cast<int>(second.kind) << "/" << static_cast<int>(second.survival)
+                        << " in operation " << point << ", seed " << seed);
+    InSchedule(seed, [&](SimWorld& world) {
+      Client client(world);
+      REQUIRE(client.Open().ok());
+      REQUIRE(client.Put("first", "durable").ok());
+      for (int i = 0; i < 4; ++i) {
+        REQUIRE(client.Put("a" + std::to_string(i), Value("synced", 5'000)).ok());
+        REQUIRE(client.Put("b" + std::to_string(i), Value("buffered", 5'000), Durability::kBuffered).ok());
+      }
+      world.machine.CrashAfter(seed % 3, first);  // in the flush of the last group
+      client.Sync().IgnoreError();
+      if (world.machine.crashes() == 0) world.machine.Crash(first);
+      client.Drop();
+      world.machine.ClearFaults();
+
+      // What the first recovery believes, the second must go on believing once a write was acknowledged on top.
+      world.machine.CrashAfter(point, second);
+      if (client.Open().ok()) {
+        client.Put("on top", "buffered", Durability::kBuffered).IgnoreError();
+        client.Put("on top", "synced").IgnoreError();
+        client.Put("b3", "new").IgnoreError();
+      }
+      reached = world.machine.crashes() == 2;
+      if (!reached) world.machine.Crash(second);
+      client.Drop();
+      world.machine.ClearFaults();
+      client.CheckRecovered(first.kind == CrashKind::kPowerCut || second.kind == CrashKind::kPowerCut);
+      client.CheckRecovered(false);
+      REQUIRE(client.Close().ok());
+    });
+    if (!reached) break;
+  }
+}
+
+TEST_CASE("rule 3: a crash at any point of a recovery leaves a store that recovers the same again", "[rule3][recovery]") {
+  const uint64_t seed = GENERATE(10, 11, 12);
+  for (const Survival survival : {Survival::kNothing, Survival::kPages, Survival::kSectors}) {
+    const Crash cut{CrashKind::kPowerCut, survival}, kill{CrashKind::kKill, survival};
+    CrashInRecovery(cut, cut, seed);
+    CrashInRecovery(cut, kill, seed);
+    CrashInRecovery(kill, cut, seed);
+    CrashInRecovery(kill, kill, seed);
+  }
+}
+
+TEST_CASE("rule 3: a buffered write acknowledged right after a recovery survives a kill", "[rule3]") {
+  InSchedule(13, [](SimWorld& world) {
+    Client client(world);
+    REQUIRE(client.Open().ok());
+    REQUIRE(client.Put("first", "durable").ok());
+    for (int life = 0; life < 4; ++life) {
+      world.machine.Crash({life % 2 == 0 ? CrashKind::kPowerCut : CrashKind::kKill, Survival::kNothing});
+      client.CheckRecovered(life % 2 == 0);
+      REQUIRE(client.Put("life", std::to_string(life), Durability::kBuffered).ok());
+    }
+  });
+}
+
+TEST_CASE("no revision is handed out twice, though the writes that had it are lost without a trace", "[revision]") {
+  const Survival survival = GENERATE(Survival::kNothing, Survival::kPages, Survival::kSectors);
+  const bool rotate = GENERATE(false, true);
+  for (uint64_t seed = 20; seed < 30; ++seed) {
+    InSchedule(seed, [&](SimWorld& world) {
+      Client client(world);
+      REQUIRE(client.Open().ok());
+      REQUIRE(client.Put("first", "durable").ok());
+      if (rotate) client.FillSegment("full", Durability::kBuffered);
+      for (int i = 0; i < 50; ++i) REQUIRE(client.Put("lost", std::to_string(i), Durability::kBuffered).ok());
+      // The segment that was left gets its footer, the new one stays in the buffers.
+      Nap(100);
+      world.machine.Crash({CrashKind::kPowerCut, survival});
+      client.CheckRecovered(true);
+    });
+  }
+}
+
+}  // namespace
+}  // namespace firn::test

@@ -1,0 +1,103 @@
+// What a seed decides: its settings, its faults and its crashes.
+#include <algorithm>
+#include <iterator>
+
+#include "sim/seed_life.h"
+
+namespace firn::test {
+
+Settings DrawSettings(Rng& rng) {
+  Settings settings;
+  settings.clients = rng.Between(1, 4);
+  settings.keys = rng.OneIn(3) ? 12 : rng.Between(30, 150);
+  settings.value_bytes_max = rng.OneIn(4) ? 3'000 : 200;
+  static constexpr double kSwitches[] = {0.02, 0.1, 0.3, 0.6};
+  settings.switch_probability = kSwitches[rng.Below(std::size(kSwitches))];
+  static constexpr uint64_t kStepNanos[] = {0, 0, 1'000, 100'000};
+  settings.nanos_per_step = kStepNanos[rng.Below(std::size(kStepNanos))];
+  settings.latency_nanos_max = rng.OneIn(2) ? 0 : 200'000;
+  static constexpr uint32_t kFlushMs[] = {1, 50, 1'000, 60'000};
+  settings.flush_interval_ms = kFlushMs[rng.Below(std::size(kFlushMs))];
+  static constexpr uint64_t kSegmentBytes[] = {64 * 1024, 128 * 1024, 512 * 1024};
+  settings.segment_bytes_min = kSegmentBytes[rng.Below(std::size(kSegmentBytes))];
+  static constexpr double kBuffered[] = {0.1, 0.5, 0.95};
+  settings.buffered_share = kBuffered[rng.Below(std::size(kBuffered))];
+  settings.clock_jumps_back = rng.OneIn(4);
+  return settings;
+}
+
+void SeedRun::PlanFault(Session& session, bool finale) {
+  Session::Tolerance tolerance;
+  Fault fault;
+  fault.after = rng_.Below(60);
+  if (finale) {
+    damaged_ = true;
+    tolerance.read_errors = true;
+    tolerance.write_errors = true;
+    if (rng_.OneIn(2)) {
+      const std::vector<std::string> names = world_.machine.FileNames();
+      const std::string& name = names[rng_.Below(names.size())];
+      if (const uint64_t size = world_.machine.FileSize(name); size > 0) {
+        world_.machine.FlipBits(name, rng_.Below(size), static_cast<std::byte>(1u << rng_.Below(8)));
+        report_.Count(Feature::kBitRot);
+        Say("bits flip in %s", name.c_str());
+      }
+    } else {
+      fault.operations = kWriteOperation;
+      fault.kind = rng_.OneIn(2) ? Fault::Kind::kMisdirect : Fault::Kind::kLoseWrite;
+      report_.Count(fault.kind == Fault::Kind::kMisdirect ? Feature::kMisdirected : Feature::kLostWrite);
+      world_.machine.Inject(fault);
+    }
+  } else if (rng_.OneIn(4)) {
+    fault.lasting = rng_.OneIn(3);
+    switch (rng_.Below(6)) {
+      case 0:
+        fault.operations = kWriteOperation;
+        report_.Count(Feature::kWriteError);
+        break;
+      case 1:
+        fault.operations = kSyncOperation;
+        report_.Count(Feature::kSyncError);
+        break;
+      case 2:
+        fault.operations = kReadOperation;
+        report_.Count(Feature::kReadError);
+        break;
+      case 3:
+        fault.operations = 0;
+        world_.machine.set_capacity_bytes(world_.machine.claimed_bytes() + rng_.Below(300'000));
+        tolerance.no_room = true;
+        report_.Count(Feature::kDiskFull);
+        break;
+      case 4:
+        fault.operations = kOpenOperation | kAllocateOperation;
+        report_.Count(Feature::kNoDescriptors);
+        break;
+      default:
+        fault.operations = kAnyOperation;
+        report_.Count(Feature::kAnyError);
+        break;
+    }
+    if (fault.operations != 0) {
+      tolerance.write_errors = tolerance.no_room = true;
+      tolerance.read_errors = true;
+      world_.machine.Inject(fault);
+    }
+    Say("fault planned: operations %u after %llu%s", fault.operations, static_cast<unsigned long long>(fault.after),
+        fault.lasting ? ", lasting" : "");
+  }
+  io_errors_ = errors_expected_ = tolerance.write_errors;
+  session.set_tolerance(tolerance);
+}
+
+void SeedRun::PlanCrash(Ending ending) {
+  if (ending != Ending::kKill && ending != Ending::kPowerCut) return;
+  const Crash crash = RandomCrash(ending == Ending::kKill ? CrashKind::kKill : CrashKind::kPowerCut);
+  if (rng_.OneIn(2)) {
+    world_.machine.CrashAfter(rng_.Below(12), crash);
+  } else {
+    crash_at_step_ = {scheduler_.steps() + rng_.Below(400), crash};
+  }
+}
+
+}  // namespace firn::test

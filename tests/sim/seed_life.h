@@ -1,0 +1,87 @@
+// The run of one seed: what it decides, what it remembers. seed_run.cc has its lives, seed_open.cc opening and looking,
+// seed_faults.cc what goes wrong.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "sim/seed_run.h"
+#include "sim/session.h"
+#include "support/recovery_check.h"
+#include "support/scheduler.h"
+
+namespace firn::test {
+
+Settings DrawSettings(Rng& rng);
+
+class SeedRun {
+ public:
+  SeedRun(const SeedOptions& options, SimScheduler& scheduler, Rng rng, const Settings& settings);
+
+  void Run();
+  SeedReport report() const {
+    SeedReport report = report_;
+    report.disk_operations = world_.machine.operations();
+    return report;
+  }
+  void OnStep();
+
+ private:
+  class Listener final : public EventListener {
+   public:
+    explicit Listener(SeedRun& run) : run_(run) {}
+    void OnEvent(const Event& event) override { run_.OnEvent(event); }
+
+   private:
+    SeedRun& run_;
+  };
+
+  enum class Ending { kClose, kDestroy, kKill, kPowerCut };
+
+  bool Done() const;
+  void Life(bool finale);
+  absl::StatusOr<std::unique_ptr<DB>> Open(bool read_only, bool salvage);
+  std::unique_ptr<DB> OpenSomehow();
+  void CrashInOpen();
+  void ReadOnlyLook();
+  Recovered Check(DB& db);
+  Found Look(DB& db);
+  void LookAtSpace(DB& db, const std::string& name, std::map<std::string, Entry>& entries);
+  void Begin(Recovered recovered);
+  void PlanFault(Session& session, bool finale);
+  void RunClients(Session& session, Ending ending);
+  void End(Session& session, std::unique_ptr<DB> db, Ending ending);
+  void PlanCrash(Ending ending);
+  void NoteCrash(CrashKind kind);
+  void NoteFlushInterval();
+  void JudgeHistory();
+  void OnEvent(const Event& event);
+  Crash RandomCrash(CrashKind kind) { return {kind, kSurvivals[rng_.Below(std::size(kSurvivals))]}; }
+  void Say(const char* format, ...) __attribute__((format(printf, 2, 3)));
+
+  const SeedOptions options_;
+  SimScheduler& scheduler_;
+  Rng rng_;
+  const Settings settings_;
+  SimWorld world_;
+  Listener listener_;
+  Session::Lasting lasting_;
+  SeedReport& report_ = lasting_.report;
+  History history_;
+  EverPut ever_put_;
+
+  Promise promise_ = Promise::kEverything;
+  bool io_errors_ = false;  // in the life that is being judged
+  bool damaged_ = false;    // the medium lies; only in the last life of a seed
+  bool clean_ = true;       // nothing has crashed since the store was last closed
+  bool errors_expected_ = false;
+  uint64_t crashes_at_open_ = 0;
+  std::string damage_found_;
+  std::optional<std::pair<uint64_t, Crash>> crash_at_step_;
+};
+
+}  // namespace firn::test

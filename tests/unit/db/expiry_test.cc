@@ -1,0 +1,218 @@
+// Entries that expire, on a clock that the test moves.
+#include "unit/db/testing.h"
+
+namespace firn::testing {
+
+TEST_CASE("an entry is gone at once when its time has come") {
+  SimStore store;
+  const int64_t now = store.NowMs();
+  Must(store->Put("k", "v", Expiring(now + 1'000)));
+  Must(store->Put("forever", "v"));
+  CHECK(Text(store->Get("k")) == "v");
+  CHECK(*store->Exists("k"));
+  store.world.clock.JumpWall(900);
+  CHECK(Text(store->Get("k")) == "v");
+  store.world.clock.JumpWall(200);
+  CHECK(Text(store->Get("k")) == kAbsent);
+  CHECK_FALSE(*store->Exists("k"));
+  const std::string_view keys[] = {"k", "forever"};
+  const auto values = store->MultiGet(keys);
+  CHECK(Code(values[0]) == kNotFound);
+  CHECK(Text(values[1]) == "v");
+  CHECK(Contents(*store.db) == "forever=v");
+}
+
+TEST_CASE("a put that has expired already is never seen") {
+  SimStore store;
+  Must(store->Put("k", "old"));
+  Must(store->Put("k", "new", Expiring(store.NowMs() - 1)));
+  CHECK(Text(store->Get("k")) == kAbsent);
+  store.Reopen();
+  CHECK(Text(store->Get("k")) == kAbsent);
+}
+
+TEST_CASE("an expired key counts as absent for conditions, deletes and expiry changes") {
+  SimStore store;
+  const int64_t now = store.NowMs();
+  const Revision put = Must(store->Put("k", "v", Expiring(now + 1'000)));
+  store.world.clock.JumpWall(2'000);
+  CHECK(Code(store->Put("k", "w", PutIf(Condition::Present()))) == kPrecondition);
+  CHECK(Code(store->Put("k", "w", PutIf(Condition::RevisionEquals(put)))) == kPrecondition);
+  CHECK(Code(store->SetExpiry("k", now + 1'000'000)) == kNotFound);
+  CHECK(Code(store->Delete("k", If(Condition::Present()))) == kPrecondition);
+  Must(store->Put("k", "w", PutIf(Condition::Absent())));
+  CHECK(Text(store->Get("k")) == "w");
+  store.Reopen();
+  CHECK(Text(store->Get("k")) == "w");
+}
+
+TEST_CASE("an iterator's entries expire on the way") {
+  SimStore store;
+  const int64_t now = store.NowMs();
+  Must(store->Put("a", "1"));
+  Must(store->Put("b", "2", Expiring(now + 1'000)));
+  Must(store->Put("c", "3"));
+  const auto iterator = store->NewIterator();
+  iterator->SeekToFirst();
+  REQUIRE(iterator->Valid());
+  CHECK(iterator->key() == "a");
+  store.world.clock.JumpWall(2'000);
+  iterator->Next();
+  REQUIRE(iterator->Valid());
+  CHECK(iterator->key() == "c");
+  iterator->Prev();
+  REQUIRE(iterator->Valid());
+  CHECK(iterator->key() == "a");
+}
+
+TEST_CASE("an expiry change does not write the value again") {
+  SimStore store;
+  const std::string value(200'000, 'v');
+  Must(store->Put("k", value));
+  Must(store->Sync());
+  const Stats before = store->GetStats();
+  const int64_t later = store.NowMs() + 1'000'000;
+  Must(store->SetExpiry("k", later));
+  const Stats after = store->GetStats();
+  CHECK(after.device_written_bytes - before.device_written_bytes <= 8'192);
+  CHECK(after.user_bytes_written - before.user_bytes_written <= 16);
+  for (int opened = 0; opened < 2; ++opened) {
+    ValueInfo info;
+    std::string found;
+    REQUIRE(store->GetInto("k", &found, &info).ok());
+    CHECK(found == value);
+    CHECK(info.expires_at_ms == later);
+    store.Reopen();
+  }
+  store.world.clock.JumpWall(2'000'000);
+  CHECK(Text(store->Get("k")) == kAbsent);
+}
+
+TEST_CASE("an expiry can be moved, taken away, and set again") {
+  SimStore store;
+  const int64_t now = store.NowMs();
+  const auto expiry_of = [&store](std::string_view key) {
+    ValueInfo info;
+    std::string value;
+    REQUIRE(store->GetInto(key, &value, &info).ok());
+    CHECK(value == "v");
+    return info.expires_at_ms;
+  };
+  const Revision put = Must(store->Put("k", "v", Expiring(now + 1'000)));
+  const Revision moved = Must(store->SetExpiry("k", now + 5'000));
+  CHECK(moved > put);
+  CHECK(expiry_of("k") == now + 5'000);
+  store.world.clock.JumpWall(2'000);
+  Must(store->SetExpiry("k", 0));
+  store.world.clock.JumpWall(10'000);
+  CHECK(expiry_of("k") == 0);
+  store.Reopen();
+  CHECK(expiry_of("k") == 0);
+  const auto iterator = store->NewIterator();
+  iterator->SeekToFirst();
+  REQUIRE(iterator->Valid());
+  CHECK(iterator->expires_at_ms() == 0);
+  Must(store->SetExpiry("k", now + 100'000));
+  store.CrashAndReopen({CrashKind::kPowerCut, Survival::kNothing});
+  CHECK(expiry_of("k") == now + 100'000);
+  store.world.clock.JumpWall(100'000);
+  CHECK(Text(store->Get("k")) == kAbsent);
+}
+
+TEST_CASE("what expired stays expired when the clock jumps back") {
+  SimStore store;
+  const int64_t now = store.NowMs();
+  Must(store->Put("k", "v", Expiring(now + 1'000)));
+  store.world.clock.JumpWall(2'000);
+  CHECK(Text(store->Get("k")) == kAbsent);
+  store.world.clock.JumpWall(-100'000);
+  CHECK(Text(store->Get("k")) == kAbsent);
+  CHECK(Contents(*store.db) == "");
+  CHECK(Code(store->Put("k", "w", PutIf(Condition::Present()))) == kPrecondition);
+}
+
+TEST_CASE("what expired before a close stays expired when the clock jumps back before the open") {
+  SimStore store;
+  const int64_t now = store.NowMs();
+  Must(store->Put("k", "v", Expiring(now + 1'000)));
+  store.world.clock.JumpWall(2'000);
+  CHECK(Text(store->Get("k")) == kAbsent);
+  Must(store->Close());
+  store.db.reset();
+  store.world.clock.JumpWall(-100'000);
+  store.Open();
+  CHECK(Text(store->Get("k")) == kAbsent);
+}
+
+TEST_CASE("what expired before a recorded write stays expired after a crash and a clock that jumps back") {
+  SimStore store;
+  const int64_t now = store.NowMs();
+  Must(store->Put("k", "v", Expiring(now + 1'000)));
+  store.world.clock.JumpWall(2'000);
+  Must(store->Put("other", "v"));
+  store.world.clock.JumpWall(-100'000);
+  store.CrashAndReopen({CrashKind::kPowerCut, Survival::kNothing});
+  CHECK(Text(store->Get("k")) == kAbsent);
+  CHECK(Text(store->Get("other")) == "v");
+}
+
+TEST_CASE("a key whose delete was acknowledged after it expired never comes back with the clock") {
+  SimStore store;
+  Must(store->Put("k", "v", Expiring(store.NowMs() + 1'000)));
+  store.world.clock.JumpWall(2'000);
+  Must(store->Delete("k"));
+  store.world.clock.JumpWall(-100'000);
+  store.CrashAndReopen({CrashKind::kPowerCut, Survival::kNothing});
+  CHECK(Text(store->Get("k")) == kAbsent);
+}
+
+TEST_CASE("the clock jumps forward past an expiry between close and open") {
+  SimStore store;
+  const int64_t now = store.NowMs();
+  Must(store->Put("k", "v", Expiring(now + 1'000)));
+  Must(store->Put("later", "v", Expiring(now + 1'000'000)));
+  Must(store->Close());
+  store.db.reset();
+  store.world.clock.JumpWall(10'000);
+  store.Open();
+  CHECK(Contents(*store.db) == "later=v");
+  CHECK(store->GetStats().keys == 1);
+}
+
+TEST_CASE("expired entries leave the index and their segments are used again") {
+  Scheduled(5, [](SimWorld& world) {
+    const auto db = Must(OpenIn(world, {}, 64 * 1024));
+    const int64_t now = world.clock.WallTimeMs();
+    for (size_t i = 0; i < 200; ++i) {
+      PutOptions options = Buffered();
+      options.expires_at_ms = now + 60'000;
+      Must(db->Put(NumberedKey(i), std::string(1'000, 'v'), options));
+    }
+    Must(db->Flush());
+    const uint64_t segments = db->GetStats().segments;
+    CHECK(segments > 3);
+    world.clock.JumpWall(100'000);
+    CHECK(Contents(*db) == "");
+    PassTime(world, 2'000);
+    const Stats stats = db->GetStats();
+    CHECK(stats.keys == 0);
+    CHECK(stats.live_bytes < 4'096);
+    CHECK(stats.segments < segments);
+    Must(db->Close());
+  });
+}
+
+TEST_CASE("a snapshot does not keep an expired entry alive") {
+  SimStore store;
+  const int64_t now = store.NowMs();
+  Must(store->Put("k", "v", Expiring(now + 1'000)));
+  const auto snapshot = store->GetSnapshot();
+  const ReadOptions at_snapshot{.snapshot = snapshot.get()};
+  Must(store->SetExpiry("k", 0));
+  CHECK(Text(store->Get("k", at_snapshot)) == "v");
+  store.world.clock.JumpWall(2'000);
+  CHECK(Text(store->Get("k", at_snapshot)) == kAbsent);
+  CHECK(Text(store->Get("k")) == "v");
+}
+
+}  // namespace firn::testing

@@ -1,0 +1,297 @@
+// Puts, deletes, conditions, batches and metadata.
+#include "unit/db/testing.h"
+
+namespace firn::testing {
+
+TEST_CASE("a put is found by every kind of read, and revisions increase") {
+  RealStore store;
+  const Revision first = Must(store->Put("a", "1"));
+  const Revision second = Must(store->Put("b", ""));
+  CHECK(second > first);
+  CHECK(Text(store->Get("a")) == "1");
+  CHECK(Text(store->Get("b")) == "");
+  CHECK(*store->Exists("a"));
+  CHECK_FALSE(*store->Exists("c"));
+  CHECK(Text(store->Get("c")) == kAbsent);
+  std::string value = "what was here before";
+  ValueInfo info;
+  REQUIRE(store->GetInto("a", &value, &info).ok());
+  CHECK(value == "1");
+  CHECK(info.revision == first);
+  CHECK(info.value_bytes == 1);
+  CHECK(info.expires_at_ms == 0);
+  CHECK(info.metadata.empty());
+  CHECK(Code(store->GetInto("c", &value)) == kNotFound);
+  CHECK(value.empty());
+}
+
+TEST_CASE("an overwritten key has its newest value, also after a reopen and from disk") {
+  RealStore store;
+  for (int i = 0; i < 5; ++i) Must(store->Put("k", "value " + std::to_string(i)));
+  CHECK(Text(store->Get("k")) == "value 4");
+  store.Reopen();
+  CHECK(Text(store->Get("k")) == "value 4");
+}
+
+TEST_CASE("revisions go on above everything after a reopen") {
+  RealStore store;
+  const Revision before = Must(store->Put("k", "v"));
+  store.Reopen();
+  ValueInfo info;
+  std::string value;
+  REQUIRE(store->GetInto("k", &value, &info).ok());
+  CHECK(info.revision == before);
+  CHECK(Must(store->Put("k", "w")) > before);
+}
+
+TEST_CASE("deleting a key removes it, and deleting an absent one writes nothing") {
+  SimStore store;
+  Must(store->Put("k", "v"));
+  const Revision deleted = Must(store->Delete("k"));
+  CHECK(Text(store->Get("k")) == kAbsent);
+  CHECK_FALSE(*store->Exists("k"));
+  const Stats before = store->GetStats();
+  CHECK(Must(store->Delete("k")) == deleted);
+  CHECK(Must(store->Delete("never there")) == deleted);
+  const Stats after = store->GetStats();
+  CHECK(after.last_revision == before.last_revision);
+  CHECK(after.device_writes == before.device_writes);
+  CHECK(after.commits == before.commits);
+  store.Reopen();
+  CHECK(Text(store->Get("k")) == kAbsent);
+}
+
+TEST_CASE("conditions on puts, deletes and expiry changes decide as documented") {
+  SimStore store;
+  const int64_t later = store.NowMs() + 1'000'000;
+  CHECK(Code(store->Put("k", "v", PutIf(Condition::Present()))) == kPrecondition);
+  CHECK(Code(store->Put("k", "v", PutIf(Condition::RevisionEquals(1)))) == kPrecondition);
+  CHECK(Code(store->Delete("k", If(Condition::Present()))) == kPrecondition);
+  CHECK(Code(store->Delete("k", If(Condition::RevisionEquals(1)))) == kPrecondition);
+  CHECK(Code(store->Delete("k", If(Condition::Absent()))) == kOk);
+  CHECK(Code(store->SetExpiry("k", later, If(Condition::Present()))) == kPrecondition);
+  CHECK(Code(store->SetExpiry("k", later)) == kNotFound);
+  CHECK(Code(store->SetExpiry("k", later, If(Condition::Absent()))) == kNotFound);
+  CHECK(Text(store->Get("k")) == kAbsent);
+
+  const Revision put = Must(store->Put("k", "v", PutIf(Condition::Absent())));
+  CHECK(Code(store->Put("k", "w", PutIf(Condition::Absent()))) == kPrecondition);
+  CHECK(Code(store->Delete("k", If(Condition::Absent()))) == kPrecondition);
+  CHECK(Code(store->Put("k", "w", PutIf(Condition::RevisionEquals(put + 1)))) == kPrecondition);
+  CHECK(Code(store->SetExpiry("k", later, If(Condition::RevisionEquals(put - 1)))) == kPrecondition);
+  CHECK(Text(store->Get("k")) == "v");
+
+  // An expiry change moves the revision that conditions compare.
+  const Revision changed = Must(store->SetExpiry("k", later, If(Condition::RevisionEquals(put))));
+  CHECK(Code(store->Put("k", "w", PutIf(Condition::RevisionEquals(put)))) == kPrecondition);
+  const Revision replaced = Must(store->Put("k", "w", PutIf(Condition::RevisionEquals(changed))));
+  Must(store->Put("k", "x", PutIf(Condition::Present())));
+  CHECK(Code(store->Delete("k", If(Condition::RevisionEquals(replaced)))) == kPrecondition);
+  CHECK(Text(store->Get("k")) == "x");
+  CHECK(Code(store->Delete("k", If(Condition::Present()))) == kOk);
+  CHECK(Text(store->Get("k")) == kAbsent);
+}
+
+TEST_CASE("a condition on a revision still holds after a reopen") {
+  SimStore store;
+  const Revision put = Must(store->Put("k", "v"));
+  const Revision changed = Must(store->SetExpiry("k", store.NowMs() + 1'000'000));
+  const Revision other = Must(store->Put("other", "v"));
+  store.Reopen();
+  CHECK(Code(store->Put("k", "w", PutIf(Condition::RevisionEquals(put)))) == kPrecondition);
+  CHECK(Code(store->Put("k", "w", PutIf(Condition::RevisionEquals(changed)))) == kOk);
+  CHECK(Code(store->Delete("other", If(Condition::RevisionEquals(other)))) == kOk);
+}
+
+TEST_CASE("a condition that does not hold writes nothing") {
+  SimStore store;
+  Must(store->Put("k", "v"));
+  const Stats before = store->GetStats();
+  CHECK(Code(store->Put("k", "w", PutIf(Condition::Absent()))) == kPrecondition);
+  CHECK(Code(store->SetExpiry("k", 1, If(Condition::RevisionEquals(99)))) == kPrecondition);
+  Batch batch;
+  batch.Put("new", "1");
+  batch.Delete("k", Condition::RevisionEquals(99));
+  CHECK(Code(store->Apply(batch)) == kPrecondition);
+  Must(store->Sync());
+  const Stats after = store->GetStats();
+  CHECK(after.last_revision == before.last_revision);
+  CHECK(after.device_writes == before.device_writes);
+  CHECK(after.user_bytes_written == before.user_bytes_written);
+  CHECK(Contents(*store.db) == "k=v");
+}
+
+TEST_CASE("a batch commits under one revision, across namespaces, and survives a power cut whole") {
+  SimStore store;
+  Namespace other = Must(store->CreateNamespace("other"));
+  Must(store->Put("gone", "x"));
+  Batch batch;
+  batch.Put("a", "1");
+  batch.Put("a", "in the other", {}, other.id());
+  batch.Delete("gone");
+  batch.Delete("never there");
+  const Revision revision = Must(store->Apply(batch));
+  store.CrashAndReopen({CrashKind::kPowerCut, Survival::kNothing});
+  const Namespace again = Must(store->OpenNamespace("other"));
+  CHECK(Contents(*store.db) == "a=1");
+  CHECK(Contents(again) == "a=in the other");
+  ValueInfo here, there;
+  std::string value;
+  REQUIRE(store->GetInto("a", &value, &here).ok());
+  REQUIRE(again.GetInto("a", &value, &there).ok());
+  CHECK(here.revision == revision);
+  CHECK(there.revision == revision);
+}
+
+TEST_CASE("in a batch the last operation on a key counts") {
+  SimStore store;
+  Must(store->Put("d", "old"));
+  const int64_t later = store.NowMs() + 1'000'000;
+  Batch batch;
+  batch.Put("a", "1");
+  batch.Put("a", "2");
+  batch.Put("b", "1");
+  batch.Delete("b");
+  batch.Delete("c");
+  batch.Put("c", "back");
+  batch.SetExpiry("d", later);
+  batch.Put("d", "new");
+  Must(store->Apply(batch));
+  for (int opened = 0; opened < 2; ++opened) {
+    CHECK(Contents(*store.db) == "a=2 c=back d=new");
+    ValueInfo info;
+    std::string value;
+    REQUIRE(store->GetInto("d", &value, &info).ok());
+    CHECK(info.expires_at_ms == 0);
+    store.Reopen();
+  }
+}
+
+TEST_CASE("in a batch an expiry change after a put of the same key becomes part of the put") {
+  SimStore store;
+  const int64_t later = store.NowMs() + 1'000'000;
+  PutOptions with_metadata;
+  with_metadata.metadata = "m";
+  Batch batch;
+  batch.Put("new", "v", with_metadata);
+  batch.SetExpiry("new", later);
+  const Revision revision = Must(store->Apply(batch));
+  for (int opened = 0; opened < 2; ++opened) {
+    ValueInfo info;
+    std::string value;
+    REQUIRE(store->GetInto("new", &value, &info).ok());
+    CHECK(value == "v");
+    CHECK(info.metadata == "m");
+    CHECK(info.expires_at_ms == later);
+    CHECK(info.revision == revision);
+    store.Reopen();
+  }
+  Batch deleted_first;
+  deleted_first.Delete("new");
+  deleted_first.SetExpiry("new", 0);
+  CHECK(Code(store->Apply(deleted_first)) == kNotFound);
+  CHECK(Text(store->Get("new")) == "v");
+}
+
+TEST_CASE("every condition of a batch is checked against the state before it, or nothing happens") {
+  SimStore store;
+  Namespace other = Must(store->CreateNamespace("other"));
+  Must(store->Put("here", "1"));
+  const Revision there = Must(other.Put("there", "1"));
+
+  Batch both_absent;  // the first put does not make the second one's condition fail
+  both_absent.Put("n", "1", PutIf(Condition::Absent()));
+  both_absent.Put("n", "2", PutIf(Condition::Absent()));
+  Must(store->Apply(both_absent));
+  CHECK(Text(store->Get("n")) == "2");
+
+  Batch overruled;  // the condition of an operation that does not count must hold all the same
+  overruled.Put("here", "2", PutIf(Condition::Absent()));
+  overruled.Put("here", "3");
+  CHECK(Code(store->Apply(overruled)) == kPrecondition);
+
+  Batch across;
+  across.Put("here", "4", PutIf(Condition::Present()));
+  across.Put("there", "4", PutIf(Condition::RevisionEquals(there + 1)), other.id());
+  CHECK(Code(store->Apply(across)) == kPrecondition);
+  Batch unknown_key;
+  unknown_key.Put("here", "5");
+  unknown_key.SetExpiry("nowhere", 1);
+  CHECK(Code(store->Apply(unknown_key)) == kNotFound);
+  Batch unknown_space;
+  unknown_space.Put("here", "6");
+  unknown_space.Put("k", "6", {}, 4711);
+  CHECK(Code(store->Apply(unknown_space)) == kNotFound);
+  Batch system_space;
+  system_space.Put("k", "7", {}, 0);
+  CHECK(Code(store->Apply(system_space)) == kNotFound);
+  CHECK(Contents(*store.db) == "here=1 n=2");
+  CHECK(Contents(other) == "there=1");
+
+  across.Clear();
+  across.Put("here", "8", PutIf(Condition::Present()));
+  across.Put("there", "8", PutIf(Condition::RevisionEquals(there)), other.id());
+  across.SetExpiry("n", 0, Condition::Present());
+  Must(store->Apply(across));
+  CHECK(Contents(*store.db) == "here=8 n=2");
+  CHECK(Contents(other) == "there=8");
+}
+
+TEST_CASE("an empty batch is fine and writes nothing; a cleared one can be used again") {
+  SimStore store;
+  const Revision last = Must(store->Put("k", "v"));
+  Batch batch;
+  CHECK(batch.empty());
+  CHECK(Must(store->Apply(batch)) == last);
+  batch.Put("x", "y");
+  CHECK(batch.size() == 1);
+  CHECK(batch.payload_bytes() == 2);
+  batch.Clear();
+  CHECK(batch.empty());
+  CHECK(batch.payload_bytes() == 0);
+  CHECK(Must(store->Apply(batch)) == last);
+  batch.Delete("k");
+  CHECK(Must(store->Apply(batch)) > last);
+  CHECK(Contents(*store.db) == "");
+}
+
+TEST_CASE("metadata lies beside the value until the next put") {
+  SimStore store;
+  PutOptions options;
+  options.metadata = std::string_view("type\0json", 9);
+  Must(store->Put("k", "v", options));
+  Must(store->SetExpiry("k", store.NowMs() + 1'000'000));
+  for (int opened = 0; opened < 2; ++opened) {
+    ValueInfo info;
+    std::string value;
+    REQUIRE(store->GetInto("k", &value, &info).ok());
+    CHECK(value == "v");
+    CHECK(info.metadata == options.metadata);
+    const auto iterator = store->NewIterator();
+    iterator->SeekToFirst();
+    REQUIRE(iterator->Valid());
+    CHECK(iterator->metadata() == options.metadata);
+    CHECK(iterator->value() == "v");
+    store.Reopen();
+  }
+  Must(store->Put("k", "w"));
+  ValueInfo info;
+  std::string value;
+  REQUIRE(store->GetInto("k", &value, &info).ok());
+  CHECK(info.metadata.empty());
+}
+
+TEST_CASE("keys and values of any bytes come back as they were") {
+  SimStore store;
+  std::string all_bytes;
+  for (int byte = 0; byte < 256; ++byte) all_bytes += static_cast<char>(byte);
+  for (int byte = 0; byte < 256; ++byte) Must(store->Put(std::string(1, static_cast<char>(byte)), all_bytes));
+  Must(store->Put(all_bytes, std::string(3, '\0')));
+  for (int opened = 0; opened < 2; ++opened) {
+    for (int byte = 0; byte < 256; ++byte) REQUIRE(Text(store->Get(std::string(1, static_cast<char>(byte)))) == all_bytes);
+    CHECK(Text(store->Get(all_bytes)) == std::string(3, '\0'));
+    store.Reopen();
+  }
+}
+
+}  // namespace firn::testing

@@ -15,8 +15,9 @@ class StderrListener : public EventListener {
   explicit StderrListener(bool verbose) : verbose_(verbose) {}
 
   void OnEvent(const Event& event) override {
+    // A footer is missing after every crash in the middle of sealing, so that is no news.
     const bool important = event.kind == EventKind::kDamageFound || event.kind == EventKind::kPoisoned ||
-                           event.kind == EventKind::kDiskFull || event.kind == EventKind::kFooterFallback;
+                           event.kind == EventKind::kDiskFull;
     if (important || verbose_) std::fprintf(stderr, "firn: note: %s\n", event.message.c_str());
   }
 

@@ -26,9 +26,10 @@ bool Ledger::Permits(const State& found, bool power_was_cut) const {
       promised = std::max(promised, i + 1);
     }
   }
-  std::set<State> possible{start_};
+  std::set<State> possible{start_}, since_durable{start_};
   if (promised == 0 && possible.contains(found)) return true;
   for (size_t i = 0; i < operations_.size(); ++i) {
+    if (operations_[i].outcome == Outcome::kPowerCut) possible = since_durable;
     std::set<State> next;
     for (State state : possible) {
       if (operations_[i].outcome == Outcome::kMaybe) next.insert(state);
@@ -42,6 +43,8 @@ bool Ledger::Permits(const State& found, bool power_was_cut) const {
       next.insert(std::move(state));
     }
     possible = std::move(next);
+    if (operations_[i].outcome == Outcome::kDurable || i < durable_) since_durable.clear();
+    since_durable.insert(possible.begin(), possible.end());
     if (i + 1 >= promised && possible.contains(found)) return true;
   }
   return false;
@@ -50,7 +53,7 @@ bool Ledger::Permits(const State& found, bool power_was_cut) const {
 std::string Ledger::Describe() const {
   std::string text = "began with\n" + test::Describe(start_);
   for (size_t i = 0; i < operations_.size(); ++i) {
-    static constexpr const char* kOutcomes[] = {"done", "durable", "unknown"};
+    static constexpr const char* kOutcomes[] = {"done", "durable", "unknown", "power cut"};
     text += std::to_string(i) + (i < durable_ ? " (durable) " : " ") + kOutcomes[static_cast<int>(operations_[i].outcome)] + ":";
     for (const Change& change : operations_[i].changes) text += " " + change.key + " = " + change.shown.value_or("(deleted)");
     text += "\n";
@@ -279,7 +282,13 @@ void Client::CheckNow() {
 
 void InSchedule(uint64_t seed, const std::function<void(SimWorld&)>& body, double switch_probability) {
   SimWorld world(seed);
-  SimScheduler scheduler({.seed = seed, .switch_probability = switch_probability});
+  const auto give_up = [seed](const std::string& report) {
+    std::fprintf(stderr, "stuck with seed %llu: %s\n", static_cast<unsigned long long>(seed), report.c_str());
+    std::_Exit(1);
+  };
+  constexpr uint64_t kStepsMax = 5'000'000;
+  SimScheduler scheduler(
+      {.seed = seed, .switch_probability = switch_probability, .steps_max = kStepsMax, .on_stuck = give_up});
   try {
     scheduler.Run([&] { body(world); });
   } catch (...) {

@@ -36,8 +36,11 @@ class Ledger {
     kDone,
     kDurable,  // and everything before it is durable too
     kMaybe,    // nobody knows whether it happened
+    kPowerCut,
   };
   void Note(std::vector<Change> changes, Outcome outcome) { operations_.push_back({std::move(changes), outcome}); }
+  // The power was cut here, and more was asked for afterwards: what was not durable may be missing below it.
+  void NotePowerCut() { operations_.push_back({{}, Outcome::kPowerCut}); }
   void NoteAllDurable() { durable_ = operations_.size(); }
 
   // Whether a store may show `found`: what some prefix of the history leaves, at least up to what was promised.

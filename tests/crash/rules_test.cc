@@ -67,31 +67,34 @@ TEST_CASE("rule 1: a segment that is being retired and reused loses nothing, whe
       });
 }
 
-// Reads of keys that are always there, while their segments are overwritten, retired and reused. The clock is a
-// scheduling point: an entry with an expiry is judged by it between the index and the disk.
-class YieldingClock final : public base::Clock {
+thread_local bool has_slow_clock = false;
+
+// Reads of keys that are always there, while their segments are overwritten, retired and reused. An entry with an expiry is
+// judged by the clock between the index and the disk: that is where a slow clock keeps a reader.
+class SlowClock final : public base::Clock {
  public:
-  explicit YieldingClock(SimClock& clock) : clock_(clock) {}
+  explicit SlowClock(SimClock& clock) : clock_(clock) {}
   int64_t WallTimeMs() override {
-    base::SchedulePoint();
+    if (has_slow_clock && ++looks_ % 3 == 0) Nap(600);
     return clock_.WallTimeMs();
   }
   uint64_t MonotonicNanos() override { return clock_.MonotonicNanos(); }
 
  private:
   SimClock& clock_;
+  std::atomic<uint64_t> looks_{0};
 };
 
 void ReadWhileSegmentsAreReused(SimWorld& world) {
   world.machine.set_latency_nanos_max(200'000'000);
-  YieldingClock clock(world.clock);
+  SlowClock clock(world.clock);
   Environment environment = SimEnvironment(world);
   environment.clock = &clock;
   auto opened = OpenOn(QuietOptions(), std::move(environment));
   REQUIRE(opened.ok());
   DB& db = **opened;
 
-  constexpr int kKeys = 6, kRounds = 14;
+  constexpr int kKeys = 6, kRounds = 9;
   constexpr int64_t kNeverMs = 4'000'000'000'000;
   PutOptions put;
   put.durability = Durability::kBuffered;
@@ -106,6 +109,7 @@ void ReadWhileSegmentsAreReused(SimWorld& world) {
   std::atomic<bool> over{false};
   std::vector<std::string> complaints;
   const auto read = [&](int k) {
+    has_slow_clock = true;
     while (!over) {
       const int at_least = oldest_round;
       const auto value = k % 2 == 0 ? db.Get("key" + std::to_string(k))
@@ -118,6 +122,7 @@ void ReadWhileSegmentsAreReused(SimWorld& world) {
         const bool intact = *value == Value(std::to_string(round) + "#", kLargeValueBytes);
         if (!intact || round < at_least || round > at_most) complaints.push_back("round " + std::to_string(round));
       }
+      Nap(1 + static_cast<uint64_t>(at_least) * 7 % 40);
     }
   };
   std::vector<base::Thread> readers;
@@ -138,7 +143,7 @@ void ReadWhileSegmentsAreReused(SimWorld& world) {
 TEST_CASE("rules 1 and 11, fault A10: a slow reader of an overwritten key in a segment that is retired and reused sees "
           "an intact value and never an older one",
           "[rule1][rule11][A10]") {
-  for (uint64_t seed = 1; seed <= 60; ++seed) InSchedule(seed, ReadWhileSegmentsAreReused);
+  for (uint64_t seed = 1; seed <= 10; ++seed) InSchedule(seed, ReadWhileSegmentsAreReused);
 }
 
 TEST_CASE("rule 2: a deleted key stays deleted while an older segment still holds it, wherever the crash comes",
@@ -175,6 +180,8 @@ TEST_CASE("rule 2: an expired put hides what older segments hold of its key, swe
       REQUIRE(client.SetExpiry("moved", soon_ms).ok());
       REQUIRE(client.Flush().ok());
       world.clock.JumpWall(10'000);
+      // Records the time: without that a clock set back would bring back what has expired since.
+      REQUIRE(client.Put("later", "x").ok());
       for (int life = 0; life < 3; ++life) {
         Nap(kUpkeepMs);
         REQUIRE(absl::IsNotFound(client.db().Get("victim").status()));
@@ -254,11 +261,14 @@ void CrashInRecovery(const Crash& first, const Crash& second, uint64_t seed) {
         REQUIRE(client.Put("a" + std::to_string(i), Value("synced", 5'000)).ok());
         REQUIRE(client.Put("b" + std::to_string(i), Value("buffered", 5'000), Durability::kBuffered).ok());
       }
+      Nap(100);                                   // so that nobody else uses the disk
       world.machine.CrashAfter(seed % 3, first);  // in the flush of the last group
       client.Sync().IgnoreError();
       if (world.machine.crashes() == 0) world.machine.Crash(first);
       client.Drop();
       world.machine.ClearFaults();
+
+      if (first.kind == CrashKind::kPowerCut) client.ledger().NotePowerCut();
 
       // What the first recovery believes, the second must go on believing once a write was acknowledged on top.
       world.machine.CrashAfter(point, second);

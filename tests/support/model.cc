@@ -196,7 +196,14 @@ bool Model::WroteNothing(const WriteCall& call) {
 }
 
 void Model::Replay(const WriteCall& call) {
-  if (OnlyDeletes(call) && WroteNothing(call)) return;
+  if (OnlyDeletes(call)) {
+    if (WroteNothing(call)) return;
+    if (call.steps.size() == 1 && Unsure(call.steps.front().key, call.replied)) {
+      // Perhaps the unanswered call had deleted the key, and this one wrote nothing: then the revision is not its own.
+      ReplayStep(call, call.steps.front(), std::nullopt, true);
+      return;
+    }
+  }
   if (call.revision <= history_.base_revision) {
     throw Violation("a revision is not above those before the open, " + std::to_string(history_.base_revision) + ": " +
                     test::Describe(call));
@@ -226,13 +233,13 @@ void Model::ReplayStep(const WriteCall& call, const WriteStep& step, const std::
   version.revision = call.revision;
   version.invoked = call.invoked;
   version.effective = call.replied;
+  version.guessed = unsure && step.kind != WriteStep::Kind::kPut;
   if (step.kind == WriteStep::Kind::kPut) {
     version.entry = Entry{step.value, step.metadata, step.expires_at_ms, call.revision};
   } else if (step.kind == WriteStep::Kind::kSetExpiry) {
     version.entry = before.value_or(Entry{});
     version.entry->expires_at_ms = step.expires_at_ms;
     version.entry->revision = call.revision;
-    version.guessed = unsure;
   }
   VersionsOf(step.key).push_back(std::move(version));
 }
@@ -350,7 +357,7 @@ void Model::CheckPoint(const ReadCall& read) {
     throw Violation("a key of a dropped namespace was found: " + test::Describe(key) + When(read));
   }
   for (const Version* version : CurrentIn(key, read)) {
-    const bool matches = version->guessed ? seen.present && (!seen.revision || *seen.revision == version->revision)
+    const bool matches = version->guessed ? !seen.present || !seen.revision || *seen.revision == version->revision
                                           : Matches(version->entry, seen, read);
     if (!matches) continue;
     if (seen.revision && version->revision == *seen.revision) {
@@ -419,7 +426,7 @@ std::string Model::StoryOf(const KeyId& key) const {
   }
   for (const WriteCall* call : in_doubt_) {
     for (const WriteStep& step : call->steps) {
-      if (step.key == key) story += "\n  unanswered: " + Describe(*call);
+      if (step.key == key) story += "\n  unanswered: '" + Shorten(step.value) + "' of " + Describe(*call);
     }
   }
   return story;

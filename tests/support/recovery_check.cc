@@ -207,7 +207,8 @@ std::string RecoveryCheck::WhyUnansweredTorn(const WriteCall& call, Revision cut
                                         found_.window.wall_ms_max) != Visibility::kVisible;
       if (deleted_later || expired || OthersTouch(call, key)) continue;
     }
-    return "a batch is there in part: revision " + std::to_string(revision) + " misses " + Describe(key);
+    return "a batch is there in part: revision " + std::to_string(revision) + " misses " + Describe(key) +
+           model_.StoryOf(key);
   }
   return "";
 }
@@ -220,7 +221,8 @@ std::string RecoveryCheck::WhyNot(Revision cut) const {
     const std::optional<Entry> expected = Expected(key, cut);
     const Model::Version* version = model_.StateAt(key, cut);
     if (version != nullptr && version->guessed) {
-      if (entry == nullptr || entry->revision == version->revision || Explained(key)) continue;
+      const std::optional<Entry> earlier = Expected(key, version->revision - 1);
+      if (entry == nullptr || entry->revision == version->revision || (earlier && *earlier == *entry)) continue;
     }
     Seen seen;
     if (entry != nullptr) seen = {true, entry->value, entry->metadata, entry->expires_at_ms, entry->revision};

@@ -2,7 +2,7 @@
 set -u
 export LC_ALL=C
 work=$(mktemp -d)
-trap 'chmod -R u+rwx "$work" 2>/dev/null; rm -rf "$work"' EXIT
+[ -n "${KEEP:-}" ] || trap 'chmod -R u+rwx "$work" 2>/dev/null; rm -rf "$work"' EXIT
 cd "$work" || exit 1
 store=$work/store
 failures=0
@@ -26,7 +26,7 @@ expect() {
   got=$?
   out=$(tr -d '\0' <"$work/.out")
   err=$(tr -d '\0' <"$work/.err")
-  [ "$got" -eq "$want" ] || fail "'$*' exits with $got, not $want: $err"
+  [ "$got" -eq "$want" ] || fail "'$*' exits with $got, not $want: $(printf '%s' "$out $err" | head -c 600)"
 }
 
 same() { [ "$1" = "$2" ] || fail "'$1' is not '$2'"; }

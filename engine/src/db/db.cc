@@ -12,7 +12,8 @@ namespace {
 
 class StoreSnapshot final : public Snapshot {
  public:
-  explicit StoreSnapshot(Store& store) : store_(store), revision_(store.AcquireView()) {}
+  // Of a store that cannot be used there is nothing to see: every read says so.
+  explicit StoreSnapshot(Store& store) : store_(store), revision_(store.CheckUsable().ok() ? store.AcquireView() : 0) {}
   ~StoreSnapshot() override {
     if (store_.CheckUsable().ok()) store_.ReleaseView(revision_);
   }
@@ -70,7 +71,9 @@ std::unique_ptr<Iterator> Namespace::NewIterator(IteratorOptions options) const 
 
 DB::DB(std::unique_ptr<Store> store) : store_(std::move(store)) {}
 
-DB::~DB() = default;
+DB::~DB() {
+  if (store_->BelongsToParent()) static_cast<void>(store_.release());
+}
 
 absl::StatusOr<std::unique_ptr<DB>> DB::Open(const Options& options, std::string_view path) {
   FIRN_ASSIGN_OR_RETURN(std::unique_ptr<io::Disk> disk,

@@ -147,6 +147,10 @@ absl::StatusOr<std::unique_ptr<Store>> Store::Open(const Options& options, Envir
 absl::Status Store::OpenFiles() {
   const std::string path(disk_->path());
   if (!disk_->fallback_reason().empty()) Emit(EventKind::kDiskFallback, std::string(disk_->fallback_reason()));
+  // Locking makes a file: not in a directory that has no store and is to get none.
+  if (!options_.create_if_missing && absl::IsNotFound(disk_->Open(kSuperblockFile, io::OpenMode::kRead).status())) {
+    return base::NotFound(path + ": there is no store here");
+  }
   auto lock = disk_->Lock(kLockFile, !options_.read_only);
   if (absl::IsNotFound(lock.status())) return base::NotFound(path + ": there is no store here");
   if (!lock.ok()) return lock.status();
@@ -301,16 +305,7 @@ absl::Status Store::BuildIndex(std::vector<log::RecoveredSegment>& segments, uin
                                  std::to_string(options_.memory_budget_bytes) + "; open with a larger budget");
 }
 
-Store::~Store() {
-  if (base::ForkGeneration() != fork_generation_) {
-    // The child of a fork() owns neither threads nor files of its parent's store.
-    upkeep_.Abandon();
-    if (log_ != nullptr) log_->AbandonAfterFork();
-    static_cast<void>(lock_.release());
-    return;
-  }
-  static_cast<void>(Close());
-}
+Store::~Store() { static_cast<void>(Close()); }
 
 absl::Status Store::Close() {
   if (base::ForkGeneration() != fork_generation_) return CheckUsable();

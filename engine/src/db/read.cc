@@ -8,6 +8,9 @@
 namespace firn {
 namespace {
 
+// A record up to this size is read on the stack: a caller's string with room for the value alone is then enough.
+constexpr size_t kSmallRecordBytes = 4'096;
+
 absl::Status KeyNotFound() { return base::NotFound("no such key"); }
 
 absl::Status CheckReadKey(std::string_view key) {
@@ -70,7 +73,17 @@ absl::Status Store::ReadRecord(std::string_view index_key, const Version& versio
                                std::string* metadata) {
   const log::Segment* segment = log_->segments().Find(version.entry.segment);
   if (segment == nullptr) return base::NotFound("the segment of this version is not part of the store any more");
-  // The record is read to where its value will stand, so that a value the caller's string has room for is copied once.
+  if (version.entry.size <= kSmallRecordBytes) {
+    std::byte small[kSmallRecordBytes];
+    const base::MutableBytes bytes(small, version.entry.size);
+    FIRN_RETURN_IF_ERROR(log_->Read(version.entry.segment, version.entry.offset, bytes));
+    const auto record = Verified(*segment, index_key, version, bytes);
+    if (!record.ok()) return record.status();
+    if (metadata != nullptr) metadata->assign(base::AsText(record->metadata));
+    if (value != nullptr) value->assign(base::AsText(record->value));
+    return absl::OkStatus();
+  }
+  // A large record is read to where its value will stand, so that the value moves once.
   std::string own;
   std::string& buffer = value != nullptr ? *value : own;
   buffer.resize(version.entry.size);

@@ -93,6 +93,10 @@ class Store {
   // After a failed write, what is not durable is not served.
   absl::Status CheckServable(const Version& version) const;
 
+  // In the child of a fork() nothing of the store may even be destroyed: its threads do not exist there, and its locks and
+  // its readers' places stay for ever as they were at that moment.
+  bool BelongsToParent() const { return base::ForkGeneration() != fork_generation_; }
+
   // Ok if the store may be used by this process, and is open.
   absl::Status CheckUsable() const;
   absl::Status CheckWritable() const;
@@ -121,7 +125,7 @@ class Store {
   absl::Status CheckRoom(std::span<const Planned> planned) const;
   absl::StatusOr<Revision> Append(std::span<Planned* const> effective);
   void Publish(Planned& planned, uint64_t revision, bool keep);
-  void EraseTombstone(std::string_view index_key, uint64_t revision);
+  void EraseTombstone(std::string_view index_key);
   // References to records, which keep segments alive.
   void AddReference(uint32_t segment, uint32_t size);
   void DropReference(uint32_t segment, uint32_t size);

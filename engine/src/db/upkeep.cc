@@ -33,6 +33,7 @@ void Store::RunUpkeep() {
 void Store::UpkeepTurn() {
   SweepExpired();
   FreeDropped();
+  versions_->DropLeftovers(DropCallbacks());
   // A full disk is met again by the next write, a failed one is in the log's health: both are reported there.
   static_cast<void>(log_->RetireDead());
   epochs_.Drain();

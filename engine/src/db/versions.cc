@@ -44,6 +44,24 @@ void Versions::ReleaseView(uint64_t revision, const Dropped& dropped) {
   if (kept() != 0) Prune(bound, dropped);
 }
 
+void Versions::DropLeftovers(const Dropped& dropped) {
+  if (kept() == 0) return;
+  uint64_t bound;
+  {
+    base::MutexLock lock(views_mutex_);
+    if (!revisions_.empty()) return;  // the end of the last view comes by itself
+    bound = log_.LastReserved();
+  }
+  Prune(bound, dropped);
+}
+
+bool Versions::Keeps(std::string_view index_key) const {
+  if (kept() == 0) return false;
+  Shard& shard = ShardOf(index_key);
+  base::MutexLock lock(shard.mutex);
+  return shard.chains.contains(ToAbsl(index_key));
+}
+
 void Versions::Keep(std::string_view index_key, const Version& old, uint64_t replaced_by) {
   Shard& shard = ShardOf(index_key);
   base::MutexLock lock(shard.mutex);
@@ -66,18 +84,17 @@ std::optional<Version> Versions::Find(std::string_view index_key, uint64_t revis
 void Versions::Prune(uint64_t bound, const Dropped& dropped) {
   for (Shard& shard : shards_) {
     std::vector<Version> released;
-    std::vector<std::pair<std::string, uint64_t>> ended;
+    std::vector<std::string> ended;
     {
       base::MutexLock lock(shard.mutex);
       for (auto chain = shard.chains.begin(); chain != shard.chains.end();) {
         std::vector<Kept>& kept = chain->second;
-        const uint64_t newest = kept.back().replaced_by;
         const auto needed = std::find_if(kept.begin(), kept.end(), [bound](const Kept& k) { return k.replaced_by > bound; });
         for (auto k = kept.begin(); k != needed; ++k) released.push_back(k->version);
         kept_.fetch_sub(static_cast<uint64_t>(needed - kept.begin()), std::memory_order_relaxed);
         kept.erase(kept.begin(), needed);
         if (kept.empty()) {
-          ended.emplace_back(chain->first, newest);
+          ended.push_back(chain->first);
           shard.chains.erase(chain++);
         } else {
           ++chain;
@@ -85,7 +102,7 @@ void Versions::Prune(uint64_t bound, const Dropped& dropped) {
       }
     }
     for (const Version& version : released) dropped.release(version);
-    for (const auto& [key, revision] : ended) dropped.erase_tombstone(key, revision);
+    for (const std::string& key : ended) dropped.erase_tombstone(key);
   }
 }
 

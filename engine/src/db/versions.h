@@ -32,16 +32,20 @@ class Versions {
   bool AnyView() const { return views_.load(std::memory_order_seq_cst) != 0; }
 
   uint64_t AcquireView();
-  // `release` is called for every version that nobody needs any more; `erase_tombstone` for every key whose newest
-  // entry, at that revision, is a tombstone that hides nothing any more.
+  // `release` is called for every version that nobody needs any more; `erase_tombstone` for every key of which no older
+  // version is kept any more.
   struct Dropped {
     std::function<void(const Version&)> release;
-    std::function<void(std::string_view index_key, uint64_t revision)> erase_tombstone;
+    std::function<void(std::string_view index_key)> erase_tombstone;
   };
   void ReleaseView(uint64_t revision, const Dropped& dropped);
+  // A writer that saw a view may keep a version after the last view has ended. Called now and then.
+  void DropLeftovers(const Dropped& dropped);
 
   // The key's lock is held: `old` was replaced at `replaced_by`, in the index or about to be.
   void Keep(std::string_view index_key, const Version& old, uint64_t replaced_by);
+  // Whether an older version of the key is kept.
+  bool Keeps(std::string_view index_key) const;
   // The version of the key that was current at `revision`; nothing if none is kept.
   std::optional<Version> Find(std::string_view index_key, uint64_t revision) const;
 

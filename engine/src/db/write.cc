@@ -149,8 +149,7 @@ absl::StatusOr<Revision> Store::Commit(std::span<Planned> planned, Durability du
   // Whoever was told of this write finds it in every later read, multi-key reads included.
   log_->published().WaitFor(*revision);
   for (const Planned& each : planned) {
-    const bool unseen = each.writes && each.operation.kind == Kind::kDelete && (each.place.flags & entry_flags::kHasOlder) == 0;
-    if (unseen) EraseTombstone(each.key.view(), *revision);
+    if (each.writes && each.operation.kind == Kind::kDelete) EraseTombstone(each.key.view());
   }
   if (durability == Durability::kSynced) FIRN_RETURN_IF_ERROR(log_->WaitDurable(*revision));
   return revision;
@@ -198,12 +197,17 @@ absl::Status Store::Plan(Planned& planned) const {
   return absl::OkStatus();
 }
 
-// Room in the index for keys that are new. Deletes and changes of present keys need none.
+// Room in the index for keys that are new, and for expiry times of keys that had none. All else needs none.
 absl::Status Store::CheckRoom(std::span<const Planned> planned) const {
   uint64_t needed = 0;
   for (const Planned& each : planned) {
     constexpr uint64_t kEntryBytes = 96;  // with its share of a half-full node
-    if (each.writes && each.operation.kind == Kind::kPut && !each.current) needed += kEntryBytes + each.key.view().size();
+    const uint64_t bytes = kEntryBytes + each.key.view().size();
+    if (!each.writes || each.operation.kind == Kind::kDelete) continue;
+    if (!each.current) needed += bytes;
+    const bool had_expiry = each.current && (each.current->entry.flags & entry_flags::kHasExpiry) != 0;
+    const bool gets_expiry = each.operation.kind == Kind::kSetExpiry || each.operation.expires_at_ms != 0;
+    if (gets_expiry && !had_expiry) needed += bytes;
   }
   if (needed == 0) return absl::OkStatus();
   constexpr uint64_t kBuffersBytes = uint64_t{4} << 20;
@@ -211,7 +215,7 @@ absl::Status Store::CheckRoom(std::span<const Planned> planned) const {
   const uint64_t used = tree_->memory_bytes() + expiries_->memory_bytes();
   if (used + needed <= limit) return absl::OkStatus();
   return base::ResourceExhausted("the index takes " + std::to_string(used) +
-                                 " bytes and has no room for a new key; raise memory_budget_bytes (now " +
+                                 " bytes and has no room for a new key or expiry time; raise memory_budget_bytes (now " +
                                  std::to_string(options_.memory_budget_bytes) + ") or delete keys");
 }
 
@@ -296,15 +300,18 @@ void Store::Publish(Planned& planned, uint64_t revision, bool keep) {
   if (old && !keep) DropVersion(*old);
 }
 
-// Takes a tombstone out of the index once no read can need it: everything up to its revision is published, and no
-// view is older.
-void Store::EraseTombstone(std::string_view index_key, uint64_t revision) {
+// Takes the key's tombstone out of the index if no older version is kept that it hides. Called by the writer when
+// everything up to the tombstone's revision is published, and whenever the last older version of a key was dropped: of
+// the two, whoever comes second finds both the tombstone in the index and no version kept.
+void Store::EraseTombstone(std::string_view index_key) {
   const auto entry = tree_->Find(index_key);
-  if (!entry || entry->revision != revision || (entry->flags & entry_flags::kTombstone) == 0) return;
+  // A version that this tombstone hides was kept before the tombstone came into the index.
+  if (!entry || (entry->flags & entry_flags::kTombstone) == 0 || versions_->Keeps(index_key)) return;
   uint64_t seen = erased_revision_.load(std::memory_order_seq_cst);
-  while (seen < revision && !erased_revision_.compare_exchange_weak(seen, revision, std::memory_order_seq_cst)) {
+  while (seen < entry->revision &&
+         !erased_revision_.compare_exchange_weak(seen, entry->revision, std::memory_order_seq_cst)) {
   }
-  tree_->Erase(index_key, revision);
+  tree_->Erase(index_key, entry->revision);
 }
 
 void Store::AddReference(uint32_t segment, uint32_t size) {
@@ -331,7 +338,7 @@ void Store::DropVersion(const Version& version) {
 
 Versions::Dropped Store::DropCallbacks() {
   return {.release = [this](const Version& version) { DropVersion(version); },
-          .erase_tombstone = [this](std::string_view key, uint64_t revision) { EraseTombstone(key, revision); }};
+          .erase_tombstone = [this](std::string_view key) { EraseTombstone(key); }};
 }
 
 void Store::ReleaseView(uint64_t revision) { versions_->ReleaseView(revision, DropCallbacks()); }

@@ -46,7 +46,7 @@ bool IsWellFormed(const Shape& shape) {
       return shape.key_bytes >= kKeyBytesMin && shape.value_bytes == 0 && !has_pointer && !has_expiry;
     case RecordType::kNamespaceCreate:
     case RecordType::kNamespaceDrop:
-      return shape.key_bytes >= 1 && shape.key_bytes <= kNamespaceNameBytesMax && shape.value_bytes == 0 &&
+      return shape.key_bytes >= 1 && shape.key_bytes <= kNamespaceKeyBytesMax && shape.value_bytes == 0 &&
              !has_pointer && !has_expiry;
     case RecordType::kLiveIds:
     case RecordType::kRetire:

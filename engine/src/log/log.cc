@@ -105,10 +105,16 @@ absl::Status Log::Close() {
   }
   background_.Join();
   FIRN_RETURN_IF_ERROR(status);
+  std::string unused;
   {
     base::MutexLock lock(append_mutex_);
     left_.push_back(active_);
+    if (prepared_ != nullptr) unused = prepared_->file->name();
+    prepared_.reset();
   }
+  // A segment newer than the last sealed one is what tells a crash from a close. If this removal gets lost, the next open
+  // merely thinks of a crash.
+  if (!unused.empty()) static_cast<void>(disk_.Remove(unused));
   SealLeft();
   FIRN_RETURN_IF_ERROR(health());
   tail_->Clear();

@@ -46,6 +46,8 @@ class Recovery {
   absl::Status LoadLive();
   void TakeSpares();
 
+  absl::Status CheckUnreadable();
+  absl::Status Damage(std::string_view place, std::string_view what);
   absl::Status Damage(const Segment& segment, uint64_t from, std::string_view what);
   void Say(EventKind kind, std::string message) const { options_.on_event(kind, std::move(message)); }
   void Saw(uint64_t revision) { result_.last_revision = std::max(result_.last_revision, revision); }
@@ -66,7 +68,7 @@ class Recovery {
   std::optional<format::FooterReader> newest_footer_;
   uint64_t walked_revision_ = 0;   // the last one taken
   std::set<SegmentId> walked_;     // unsealed segments whose units were taken one by one
-  std::vector<SegmentPtr> touched_;  // segments that units from the tail were written to
+  std::vector<SegmentPtr> unsynced_;  // what a killed process wrote last, and what is written from the tail buffers
   bool torn_ = false;
   bool missing_ = false;
 };
@@ -76,14 +78,18 @@ std::string At(const Segment& segment, uint64_t offset) {
 }
 
 // Acknowledged bytes that do not verify: refused, or reported when salvaging.
-absl::Status Recovery::Damage(const Segment& segment, uint64_t from, std::string_view what) {
-  std::string message = std::string(disk_.path()) + "/" + At(segment, from) + ": " + std::string(what);
+absl::Status Recovery::Damage(std::string_view place, std::string_view what) {
+  std::string message = std::string(disk_.path()) + "/" + std::string(place) + ": " + std::string(what);
   if (options_.salvage) {
     Say(EventKind::kDamageFound, message);
     return absl::OkStatus();
   }
   message += ". The store is left as it is; Options::salvage (firn --salvage) opens it with what still verifies";
   return base::DataLoss(message);
+}
+
+absl::Status Recovery::Damage(const Segment& segment, uint64_t from, std::string_view what) {
+  return Damage(At(segment, from), what);
 }
 
 absl::Status Recovery::OpenFiles() {
@@ -103,12 +109,20 @@ absl::Status Recovery::OpenFiles() {
     if (files[i]->size_bytes() >= format::kBlockBytes) reads.push_back({files[i].get(), 0, block, {}});
   }
   disk_.ReadMany(reads);
+  // What cannot be read must not pass for a file that was never used.
+  std::set<std::string> not_read;
+  for (const io::ReadRequest& read : reads) {
+    if (read.status.ok()) continue;
+    if (!options_.salvage) return read.status;
+    not_read.insert(read.file->name());
+  }
   for (size_t i = 0; i < files.size(); ++i) {
     const base::Bytes block = base::Bytes(blocks.bytes()).subspan(i * format::kBlockBytes, format::kBlockBytes);
     const auto header = format::DecodeSegmentHeader(block, superblock_.secret, superblock_.uuid);
     if (header.status().code() == absl::StatusCode::kFailedPrecondition) return header.status();
     if (!header.ok()) {
-      (absl::IsNotFound(header.status()) ? no_segments_ : unreadable_).push_back(files[i]->name());
+      const bool never_used = absl::IsNotFound(header.status()) && !not_read.contains(files[i]->name());
+      (never_used ? no_segments_ : unreadable_).push_back(files[i]->name());
       continue;
     }
     auto segment = std::make_shared<Segment>();
@@ -168,11 +182,25 @@ absl::Status Recovery::FindNewest(bool fresh) {
       newest_footer_ = std::move(footer);
       return absl::OkStatus();
     }
+    if (!scanner.read_error().ok() && !options_.salvage) return scanner.read_error();
   }
   if (fresh) return absl::OkStatus();
   return base::DataLoss(std::string(disk_.path()) + ": there is a SUPERBLOCK but no segment in log/ verifies (" +
                         std::to_string(candidates_.size() + unreadable_.size() + no_segments_.size()) +
                         " files): the whole log is lost or damaged");
+}
+
+// A header is small enough to be written whole or not at all. One that does not verify is damage; where its file is newer
+// than all others, by name at least, what was acknowledged last is in there.
+absl::Status Recovery::CheckUnreadable() {
+  for (const std::string& name : unreadable_) {
+    if (name < newest_->file->name()) continue;
+    missing_ = true;
+    FIRN_RETURN_IF_ERROR(Damage(name + " at offset 0",
+                                "the segment's header does not verify; what was acknowledged last, after revision " +
+                                    std::to_string(walked_revision_) + ", may be lost with it"));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status Recovery::TakeTailUnit(const TailUnit& unit) {
@@ -183,7 +211,6 @@ absl::Status Recovery::TakeTailUnit(const TailUnit& unit) {
     newest_->overlays.push_back({unit.offset, std::move(copy), unit.size});
     return absl::OkStatus();
   }
-  if (touched_.empty() || touched_.back() != newest_) touched_.push_back(newest_);
   return newest_->file->Write(unit.offset, base::Bytes(unit.bytes.bytes()).first(unit.size), io::Flush::kNone);
 }
 
@@ -202,7 +229,7 @@ Recovery::SegmentPtr Recovery::NextInTail() const {
 // `previous` != 0 the first one must follow that revision.
 absl::Status Recovery::WalkNewest(uint64_t at, uint64_t previous) {
   SegmentScanner scanner(*newest_);
-  walked_.insert(newest_->id);
+  if (walked_.insert(newest_->id).second) unsynced_.push_back(newest_);
   for (;;) {
     const auto follows = [&](uint64_t first) { return previous == 0 || first == previous + 1; };
     const auto tail = tail_by_place_.find({newest_->id, static_cast<uint32_t>(at)});
@@ -225,6 +252,8 @@ absl::Status Recovery::WalkNewest(uint64_t at, uint64_t previous) {
       previous = found.last_revision;
       at += found.size;
     } else {
+      // The log must not seem to end where it cannot be read.
+      if (!scanner.read_error().ok() && !options_.salvage) return scanner.read_error();
       break;
     }
   }
@@ -446,7 +475,13 @@ absl::StatusOr<RecoveredLog> Recovery::Run(bool fresh) {
     FIRN_RETURN_IF_ERROR(WalkNewest(kFirstUnitOffset, walked_revision_));
   }
   FIRN_RETURN_IF_ERROR(CheckBeyondEnd());
-  for (const SegmentPtr& segment : touched_) FIRN_RETURN_IF_ERROR(segment->file->Sync());
+  FIRN_RETURN_IF_ERROR(CheckUnreadable());
+  // From here on these units count as durable: the next segment vouches for them.
+  if (!options_.read_only) {
+    for (const SegmentPtr& segment : unsynced_) FIRN_RETURN_IF_ERROR(segment->file->Sync());
+  }
+  // A newer segment without a unit: its first writes may have been promised revisions, and are gone.
+  if (candidates_.back()->id > newest_->id) result_.clean = false;
   if (walked_.contains(newest_->id)) {
     result_.clean = false;
     result_.cuts.push_back({newest_->id, newest_->units_end.load()});

@@ -16,6 +16,10 @@ constexpr uint64_t kFooterReadBytes = 64 * 1024;
 }  // namespace
 
 base::Bytes SegmentScanner::Window(uint64_t offset, uint64_t size) {
+  for (const Segment::Overlay& overlay : segment_.overlays) {
+    if (offset < overlay.offset || offset + size > overlay.offset + overlay.size) continue;
+    return base::Bytes(overlay.bytes.bytes()).subspan(offset - overlay.offset, size);
+  }
   const uint64_t file_bytes = base::RoundDown(segment_.file->size_bytes(), format::kBlockBytes);
   if (offset + size > file_bytes) return {};
   if (offset < window_offset_ || offset + size > window_offset_ + window_size_) {
@@ -23,8 +27,11 @@ base::Bytes SegmentScanner::Window(uint64_t offset, uint64_t size) {
     if (window_.size() < wanted) window_ = base::AlignedBuffer(wanted);
     window_size_ = 0;
     if (absl::Status status = segment_.file->Read(offset, window_.bytes().first(wanted)); !status.ok()) {
-      read_error_ = status;
-      if (size == wanted || !segment_.file->Read(offset, window_.bytes().first(size)).ok()) return {};
+      // What was read ahead does not matter; what was asked for does.
+      if (size == wanted || !segment_.file->Read(offset, window_.bytes().first(size)).ok()) {
+        read_error_ = status;
+        return {};
+      }
       window_size_ = size;
     } else {
       window_size_ = wanted;

@@ -264,6 +264,8 @@ absl::Status Log::RetireDead() {
   const std::string body = format::EncodeRetireList(ids);
   const auto written = AppendControl({.type = format::RecordType::kRetire, .value = base::AsBytes(body)});
   const absl::Status durable = written.ok() ? WaitDurable(written->revision) : written.status();
+  // Readers that were sent to these segments by the index before it changed still have to find them.
+  if (durable.ok()) epochs_.Synchronize();
   std::vector<std::shared_ptr<Segment>> retired;
   for (SegmentId id : ids) {
     if (durable.ok()) {

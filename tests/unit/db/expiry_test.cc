@@ -108,10 +108,12 @@ TEST_CASE("an expiry can be moved, taken away, and set again") {
   CHECK(expiry_of("k") == 0);
   store.Reopen();
   CHECK(expiry_of("k") == 0);
-  const auto iterator = store->NewIterator();
-  iterator->SeekToFirst();
-  REQUIRE(iterator->Valid());
-  CHECK(iterator->expires_at_ms() == 0);
+  {
+    const auto iterator = store->NewIterator();
+    iterator->SeekToFirst();
+    REQUIRE(iterator->Valid());
+    CHECK(iterator->expires_at_ms() == 0);
+  }
   Must(store->SetExpiry("k", now + 100'000));
   store.CrashAndReopen({CrashKind::kPowerCut, Survival::kNothing});
   CHECK(expiry_of("k") == now + 100'000);

@@ -193,8 +193,7 @@ TEST_CASE("a read-only open serves all reads and refuses all changes") {
   CHECK(Contents(space) == "k=in n");
   CHECK(store->ListNamespaces() == std::vector<std::string>{"n"});
   CHECK(Text(store->Get("k", {.read_durable = true})) == "v");
-  const auto snapshot = store->GetSnapshot();
-  CHECK(Text(store->Get("k", {.snapshot = snapshot.get()})) == "v");
+  CHECK(Text(store->Get("k", {.snapshot = store->GetSnapshot().get()})) == "v");
   const std::string_view keys[] = {"k"};
   CHECK(Text(store->MultiGet(keys)[0]) == "v");
   CHECK(Must(store->Verify()).damages.empty());

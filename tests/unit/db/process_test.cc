@@ -1,4 +1,5 @@
 // What the process does to an open store: forks, threads that come and go, and limits of the machine.
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
 #include <atomic>
@@ -28,7 +29,7 @@ std::string UseFully(const absl::StatusOr<std::unique_ptr<DB>>& opened) {
 
 TEST_CASE("the child of a fork gets FailedPrecondition from its parent's store and does it no harm") {
   RealStore store;
-  Namespace space = Must(store->CreateNamespace("n"));
+  Must(store->CreateNamespace("n"));
   Must(store->Put("k", "v"));
   Must(store->Put("buffered", "v", Buffered()));
   auto iterator = store->NewIterator();

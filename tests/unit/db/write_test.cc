@@ -267,11 +267,12 @@ TEST_CASE("metadata lies beside the value until the next put") {
     REQUIRE(store->GetInto("k", &value, &info).ok());
     CHECK(value == "v");
     CHECK(info.metadata == options.metadata);
-    const auto iterator = store->NewIterator();
+    auto iterator = store->NewIterator();
     iterator->SeekToFirst();
     REQUIRE(iterator->Valid());
     CHECK(iterator->metadata() == options.metadata);
     CHECK(iterator->value() == "v");
+    iterator.reset();
     store.Reopen();
   }
   Must(store->Put("k", "w"));

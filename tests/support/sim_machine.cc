@@ -1,0 +1,171 @@
+// The machine under the simulated disks: crashes, faults, time.
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+#include "base/check.h"
+#include "base/sync.h"
+#include "support/sim_disk.h"
+
+namespace firn::test {
+
+SimMachine::SimMachine(uint64_t seed) : rng_(seed) {}
+SimMachine::~SimMachine() = default;
+
+void SimMachine::TakeTime() {
+  base::Scheduler* scheduler = base::Scheduler::Current();
+  if (scheduler == nullptr) return;
+  const uint64_t nanos_max = latency_nanos_max_;
+  uint64_t nanos = 0;
+  if (nanos_max > 0) {
+    absl::MutexLock lock(&mutex_);
+    nanos = rng_.Below(nanos_max);
+  }
+  if (nanos == 0) {
+    scheduler->Yield();
+  } else {
+    scheduler->Wait(&nanos, scheduler->NowNanos() + nanos);
+  }
+}
+
+SimMachine::Outcome SimMachine::Begin(const Process& process, Operation operation, std::string_view what,
+                                      std::string_view name, uint64_t offset, uint64_t size_bytes) {
+  Outcome outcome;
+  outcome.dead = !process.alive;
+  if (outcome.dead) return outcome;
+  const uint64_t number = operations_++;
+  if (operation & (kWriteOperation | kAllocateOperation)) ++writes_;
+  outcome = Decide(operation, number);
+  if (trace_) {
+    std::string line = std::to_string(number) + " " + std::string(what) + " " + std::string(name) + " at " +
+                       std::to_string(offset) + ", " + std::to_string(size_bytes) + " bytes";
+    if (outcome.dead) line += ": crash";
+    if (outcome.error_number != 0) line += ": fails with " + std::to_string(outcome.error_number);
+    if (outcome.silent) line += ": goes wrong in silence";
+    trace_(line);
+  }
+  return outcome;
+}
+
+SimMachine::Outcome SimMachine::Decide(Operation operation, uint64_t number) {
+  Outcome outcome;
+  if (crash_at_ == number) {
+    crash_at_.reset();
+    CrashLocked(planned_crash_);
+    outcome.dead = true;
+    return outcome;
+  }
+  for (auto fault = faults_.begin(); fault != faults_.end(); ++fault) {
+    if ((fault->operations & operation) == 0) continue;
+    if (fault->after > 0) {
+      --fault->after;
+      continue;
+    }
+    ++faults_hit_;
+    if (fault->kind == Fault::Kind::kError) {
+      outcome.error_number = operation == kOpenOperation ? EMFILE : operation == kAllocateOperation ? ENOSPC : EIO;
+    } else if (operation == kWriteOperation) {
+      outcome.silent = fault->kind;
+    }
+    if (!fault->lasting) faults_.erase(fault);
+    break;
+  }
+  return outcome;
+}
+
+void SimMachine::Crash(const test::Crash& crash) {
+  absl::MutexLock lock(&mutex_);
+  CrashLocked(crash);
+}
+
+void SimMachine::CrashLocked(const test::Crash& crash) {
+  ++crashes_;
+  if (base::Scheduler* scheduler = base::Scheduler::Current()) crashed_at_nanos_ = scheduler->NowNanos();
+  for (const std::shared_ptr<Process>& process : processes_) process->alive = false;
+  processes_.clear();
+  for (const WriteUnderWay* write : writes_under_way_) {
+    for (uint64_t at = 0; at < write->data.size(); at += kPageBytes) {
+      const bool arrived =
+          crash.survival == Survival::kEverything || (crash.survival != Survival::kNothing && rng_.OneIn(2));
+      if (arrived && write->offset + at < write->content->claimed_bytes()) {
+        write->content->Write(write->offset + at, write->data.subspan(at, kPageBytes));
+      }
+    }
+  }
+  writes_under_way_.clear();
+  if (crash.kind == CrashKind::kPowerCut) {
+    folders_.PowerCut(crash.survival, rng_);
+  } else {
+    for (const auto& [name, content] : folders_.entries()) content->DetachMapping();
+  }
+}
+
+void SimMachine::CrashAfter(uint64_t count, const test::Crash& crash) {
+  absl::MutexLock lock(&mutex_);
+  crash_at_ = operations_ + count;
+  planned_crash_ = crash;
+}
+
+void SimMachine::Inject(const Fault& fault) {
+  absl::MutexLock lock(&mutex_);
+  faults_.push_back(fault);
+}
+
+void SimMachine::ClearFaults() {
+  absl::MutexLock lock(&mutex_);
+  faults_.clear();
+  crash_at_.reset();
+}
+
+bool SimMachine::HasRoom(uint64_t more_bytes) const {
+  return more_bytes == 0 || folders_.ClaimedBytes() + more_bytes <= capacity_bytes_;
+}
+
+void SimMachine::FlipBits(std::string_view name, uint64_t offset, std::byte mask) {
+  absl::MutexLock lock(&mutex_);
+  const std::shared_ptr<SimContent> content = folders_.Find(name);
+  FIRN_CHECK(content != nullptr && offset < content->size_bytes());
+  content->FlipBits(offset, mask);
+}
+
+void SimMachine::WriteBackMappings() {
+  absl::MutexLock lock(&mutex_);
+  for (const auto& [name, content] : folders_.entries()) content->WriteBackMapping(rng_);
+}
+
+uint64_t SimMachine::claimed_bytes() const {
+  absl::ReaderMutexLock lock(&mutex_);
+  return folders_.ClaimedBytes();
+}
+
+std::vector<std::string> SimMachine::FileNames() const {
+  absl::ReaderMutexLock lock(&mutex_);
+  std::vector<std::string> names;
+  for (const auto& [name, content] : folders_.entries()) names.push_back(name);
+  return names;
+}
+
+uint64_t SimMachine::FileSize(std::string_view name) const {
+  absl::ReaderMutexLock lock(&mutex_);
+  const std::shared_ptr<SimContent> content = folders_.Find(name);
+  FIRN_CHECK(content != nullptr);
+  return content->size_bytes();
+}
+
+std::string SimMachine::ReadFile(std::string_view name) const {
+  absl::ReaderMutexLock lock(&mutex_);
+  const std::shared_ptr<SimContent> content = folders_.Find(name);
+  FIRN_CHECK(content != nullptr);
+  std::string bytes(content->size_bytes(), '\0');
+  content->Read(0, std::as_writable_bytes(std::span(bytes.data(), bytes.size())));
+  return bytes;
+}
+
+int64_t SimClock::WallTimeMs() { return wall_offset_ms_ + static_cast<int64_t>(MonotonicNanos() / 1'000'000); }
+
+uint64_t SimClock::MonotonicNanos() {
+  if (base::Scheduler* scheduler = base::Scheduler::Current()) return scheduler->NowNanos();
+  return own_nanos_ += 1'000;
+}
+
+}  // namespace firn::test

@@ -257,6 +257,12 @@ absl::Status Client::Close() {
   return status;
 }
 
+void Client::Crash(const test::Crash& crash) {
+  world_.machine.Crash(crash);
+  if (crash.kind == CrashKind::kPowerCut) ledger_.NotePowerCut();
+  db_.reset();
+}
+
 void Client::CheckRecovered(bool power_was_cut) {
   events_.Clear();
   const absl::Status status = Open();

@@ -122,6 +122,9 @@ class Client {
   // Lets go of the store in whatever state it is; nothing is promised by that.
   void Drop() { db_.reset(); }
 
+  // The machine crashes under the open store.
+  void Crash(const test::Crash& crash);
+
   // Opens what is left and holds it to the ledger; revisions go on above all that were handed out. The store is open
   // afterwards, and the ledger starts again from what it shows.
   void CheckRecovered(bool power_was_cut);

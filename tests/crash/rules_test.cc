@@ -47,7 +47,7 @@ void AtEachCrash(uint64_t seed, const std::function<void(Client&)>& prepare, con
 constexpr uint64_t kUpkeepMs = 600;  // longer than two turns of the upkeep thread
 
 TEST_CASE("rule 1: a segment that is being retired and reused loses nothing, wherever the crash comes", "[rule1]") {
-  const uint64_t seed = GENERATE(1, 2);
+  const uint64_t seed = 1;
   AtEachCrash(
       seed,
       [](Client& client) {

@@ -179,7 +179,8 @@ bool Model::WroteNothing(const WriteCall& call) {
                     (!committed_.empty() && committed_.back()->revision == call.revision);
   // What has expired, or may have, counts as absent: then it makes no difference whether a tombstone was written.
   const auto absent = [this, &call](const WriteStep& step) {
-    return AnyPresence(VersionsOf(step.key).back().entry, call, [](bool present) { return !present; });
+    return AnyPresence(VersionsOf(step.key).back().entry, call, [](bool present) { return !present; }) &&
+           MayHold(step, std::nullopt, call);
   };
   if (!must && !std::all_of(call.steps.begin(), call.steps.end(), absent)) return false;
   for (const WriteStep& step : call.steps) {
@@ -201,6 +202,7 @@ void Model::Replay(const WriteCall& call) {
     if (call.steps.size() == 1 && Unsure(call.steps.front().key, call.replied)) {
       // Perhaps the unanswered call had deleted the key, and this one wrote nothing: then the revision is not its own.
       ReplayStep(call, call.steps.front(), std::nullopt, true);
+      guesses_.push_back(&call);
       return;
     }
   }
@@ -300,6 +302,9 @@ std::vector<Revision> Model::RevisionsIn(const Window& window) const {
     if (call->revision <= lowest) continue;
     if (call->invoked >= window.replied) break;
     revisions.push_back(call->revision);
+  }
+  for (const WriteCall* call : guesses_) {
+    if (call->revision > lowest && call->invoked < window.replied) revisions.push_back(call->revision);
   }
   return revisions;
 }

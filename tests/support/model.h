@@ -88,6 +88,7 @@ class Model {
 
   const History& history_;
   std::vector<const WriteCall*> committed_, in_doubt_, refused_;
+  std::vector<const WriteCall*> guesses_;  // acknowledged deletes that may have written nothing
   std::map<KeyId, std::vector<Version>> versions_;
   std::map<KeyId, Tick> unsure_since_;
   std::vector<std::pair<Tick, Revision>> newest_by_reply_;  // reply -> highest revision acknowledged by then

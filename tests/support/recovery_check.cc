@@ -34,6 +34,7 @@ class RecoveryCheck {
   Revision Floor(std::string* why) const;
   std::string WhyNot(Revision cut) const;
   std::string WhyUnansweredTorn(const WriteCall& call, Revision cut) const;
+  bool PutByUnanswered(const KeyId& key, const Entry& entry) const;
   bool Shows(const WriteCall& call, const WriteStep& step) const;
   bool Applied(const WriteCall& call) const;
   bool OthersTouch(const WriteCall& call, const KeyId& key) const;
@@ -130,11 +131,25 @@ Revision RecoveryCheck::Floor(std::string* why) const {
   return floor;
 }
 
+// Whether an unanswered put accounts for the entry.
+bool RecoveryCheck::PutByUnanswered(const KeyId& key, const Entry& entry) const {
+  for (const WriteCall* call : model_.in_doubt()) {
+    for (const WriteStep& step : call->steps) {
+      if (step.kind == WriteStep::Kind::kPut && step.key == key && step.value == entry.value &&
+          step.metadata == entry.metadata && step.expires_at_ms == entry.expires_at_ms) {
+        return true;
+      }
+    }
+  }
+  return false;
+}
+
 bool RecoveryCheck::Shows(const WriteCall& call, const WriteStep& step) const {
   const Entry* entry = Find(step.key);
   if (entry == nullptr || IsCommitted(entry->revision) || entry->revision <= history_.base_revision) return false;
   if (step.kind == WriteStep::Kind::kDelete) return false;
   if (step.expires_at_ms != entry->expires_at_ms) return false;
+  if (step.kind == WriteStep::Kind::kSetExpiry && PutByUnanswered(step.key, *entry)) return false;
   if (step.kind == WriteStep::Kind::kPut && (step.value != entry->value || step.metadata != entry->metadata))
     return false;
   // What was answered before this call began has lower revisions.
@@ -238,16 +253,12 @@ std::string RecoveryCheck::WhyNot(Revision cut) const {
 void RecoveryCheck::FindCut() {
   std::string why_floor = "the state before this life";
   const Revision floor = Floor(&why_floor);
-  Revision lowest = history_.base_revision;
-  std::vector<Revision> cuts;
-  for (const WriteCall* call : model_.committed()) {
-    if (call->revision <= floor) {
-      lowest = call->revision;
-    } else {
-      cuts.push_back(call->revision);
+  std::set<Revision> cuts{floor};
+  for (const auto& [key, versions] : model_.versions()) {
+    for (const Model::Version& version : versions) {
+      if (version.revision > floor) cuts.insert(version.revision);
     }
   }
-  cuts.insert(cuts.begin(), lowest);
   std::string first_why;
   for (const Revision cut : cuts) {
     std::string why = WhyNot(cut);
@@ -265,7 +276,7 @@ void RecoveryCheck::FindCut() {
                  TickText(space.drop_invoked) + ".." + TickText(space.drop_replied);
   }
   throw Violation("what was recovered is no prefix of what was written. Everything up to revision " +
-                  std::to_string(lowest) + " must be there (" + why_floor + "); then " + first_why);
+                  std::to_string(floor) + " must be there (" + why_floor + "); then " + first_why);
 }
 
 // A salvaged store may lack the newest version of a key and show an older one, even one that was deleted.

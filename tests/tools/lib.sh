@@ -1,4 +1,4 @@
-# Shared by the tests of this folder. FIRN, FIRN_DEMO, FIRN_QUICKSTART and JSON_GET come from CTest.
+# Shared by the tests of this folder. FIRN, FIRN_DEMO, FIRN_QUICKSTART and JSON_GET come from CTest. KEEP=1 keeps the files.
 set -u
 export LC_ALL=C
 work=$(mktemp -d)

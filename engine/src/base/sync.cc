@@ -4,7 +4,6 @@
 #include <sched.h>
 
 #include <algorithm>
-#include <new>
 #include <utility>
 
 #include "base/check.h"
@@ -142,12 +141,6 @@ void Thread::Join() {
   } else if (thread_.joinable()) {
     thread_.join();
   }
-}
-
-void Thread::Abandon() {
-  scheduled_id_ = 0;
-  // The handle names a thread of the parent process: neither join nor detach is possible here.
-  if (thread_.joinable()) new (&thread_) std::thread();
 }
 
 }  // namespace firn::base

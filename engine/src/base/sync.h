@@ -104,8 +104,6 @@ class Thread {
 
   bool joinable() const { return scheduled_id_ != 0 || thread_.joinable(); }
   void Join();
-  // Lets go of a thread that no longer exists: the child of a fork() has only the thread that forked.
-  void Abandon();
 
  private:
   std::thread thread_;

@@ -107,6 +107,13 @@ absl::Status Store::CheckServable(const Version& version) const {
   return log_->health();
 }
 
+// A delete that is not durable leaves nothing to tell it by, once its tombstone has left the index. So while there may be
+// one, no key counts as absent.
+absl::Status Store::CheckAbsenceServable() const {
+  if (erased_revision_.load(std::memory_order_seq_cst) <= log_->durable_revision()) return absl::OkStatus();
+  return log_->health();
+}
+
 absl::Status Store::AwaitDurable(uint64_t revision) {
   return options_.read_only ? absl::OkStatus() : log_->WaitDurable(revision);
 }
@@ -140,9 +147,9 @@ absl::Status Store::GetRecord(std::string_view index_key, const ReadOptions& opt
         info->expires_at_ms = version->expiry.at_ms;
         info->value_bytes = value->size();
       }
-    } else if (!options.read_durable) {
-      return KeyNotFound();
     } else {
+      FIRN_RETURN_IF_ERROR(CheckAbsenceServable());
+      if (!options.read_durable) return KeyNotFound();
       value = nullptr;
     }
   }
@@ -162,7 +169,7 @@ absl::StatusOr<bool> Store::Exists(uint32_t namespace_id, std::string_view key, 
     base::EpochGuard guard(epochs_);
     version = Locate(index_key.view(), at);
   }
-  if (version) FIRN_RETURN_IF_ERROR(CheckServable(*version));
+  FIRN_RETURN_IF_ERROR(version ? CheckServable(*version) : CheckAbsenceServable());
   if (options.read_durable) {
     FIRN_RETURN_IF_ERROR(AwaitDurable(version ? version->entry.revision : std::min(published, at)));
   }
@@ -247,7 +254,10 @@ std::vector<absl::StatusOr<std::string>> Store::MultiGet(uint32_t namespace_id, 
   uint64_t bytes_in_flight = 0;
   uint64_t newest = std::min(revision, log_->published().Get());
   for (size_t i = 0; i < keys.size(); ++i) {
-    if (!found[i]) continue;
+    if (!found[i]) {
+      if (absl::Status status = CheckAbsenceServable(); absl::IsNotFound(results[i].status()) && !status.ok()) results[i] = status;
+      continue;
+    }
     const Version& version = *found[i];
     if (absl::Status status = CheckServable(version); !status.ok()) {
       results[i] = status;

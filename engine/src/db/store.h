@@ -92,6 +92,7 @@ class Store {
 
   // After a failed write, what is not durable is not served.
   absl::Status CheckServable(const Version& version) const;
+  absl::Status CheckAbsenceServable() const;
 
   // In the child of a fork() nothing of the store may even be destroyed: its threads do not exist there, and its locks and
   // its readers' places stay for ever as they were at that moment.

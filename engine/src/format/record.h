@@ -13,6 +13,8 @@
 #include <utility>
 #include <vector>
 
+#include <firn/limits.h>
+
 #include "base/coding.h"
 #include "base/status.h"
 #include "format/layout.h"
@@ -55,6 +57,9 @@ struct Record {
   base::Bytes metadata;
   base::Bytes value;
 };
+
+// Of kNamespaceCreate and kNamespaceDrop: id and name.
+inline constexpr size_t kNamespaceKeyBytesMax = sizeof(uint32_t) + kNamespaceNameBytesMax;
 
 inline constexpr size_t kRecordFixedBytes = 18;
 // The largest head (everything before the key).

@@ -104,6 +104,7 @@ absl::Status Log::Close() {
     background_wake_.NotifyAll();
   }
   background_.Join();
+  if (status.ok()) status = health();  // the last turn in the background may have failed
   FIRN_RETURN_IF_ERROR(status);
   std::string unused;
   {
@@ -119,11 +120,6 @@ absl::Status Log::Close() {
   FIRN_RETURN_IF_ERROR(health());
   tail_->Clear();
   return absl::OkStatus();
-}
-
-void Log::AbandonAfterFork() {
-  closed_for_good_.store(true);
-  background_.Abandon();
 }
 
 absl::Status Log::Read(SegmentId segment, uint32_t offset, base::MutableBytes out) {

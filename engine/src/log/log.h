@@ -119,8 +119,6 @@ class Log {
   absl::Status RetireDead();
   // Makes all durable, seals, stops. Nothing may be reserved any more.
   absl::Status Close();
-  // In the child of a fork(): the background thread does not exist here, and nothing may be written.
-  void AbandonAfterFork();
 
   // The record at [offset, offset + out.size()), from a tail buffer or from disk. The caller is inside an epoch guard and
   // verifies. NotFound for a segment the store no longer has.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstdlib>
 #include <cstring>
 #include <set>
 
@@ -48,7 +49,6 @@ class Recovery {
 
   absl::Status CheckUnreadable();
   absl::Status Damage(std::string_view place, std::string_view what);
-  absl::Status Damage(const Segment& segment, uint64_t from, std::string_view what);
   void Say(EventKind kind, std::string message) const { options_.on_event(kind, std::move(message)); }
   void Saw(uint64_t revision) { result_.last_revision = std::max(result_.last_revision, revision); }
 
@@ -88,10 +88,6 @@ absl::Status Recovery::Damage(std::string_view place, std::string_view what) {
   return base::DataLoss(message);
 }
 
-absl::Status Recovery::Damage(const Segment& segment, uint64_t from, std::string_view what) {
-  return Damage(At(segment, from), what);
-}
-
 absl::Status Recovery::OpenFiles() {
   auto names = disk_.List(kLogFolder);
   if (!names.ok()) return names.status();
@@ -99,6 +95,11 @@ absl::Status Recovery::OpenFiles() {
   std::vector<std::unique_ptr<io::File>> files;
   for (const std::string& name : *names) {
     if (!name.ends_with(".seg")) continue;
+    // Names are not believed, but whatever bears one keeps it.
+    constexpr SegmentId kIdsMax = SegmentId{1} << 31;
+    if (const auto id = static_cast<SegmentId>(std::strtoul(name.c_str(), nullptr, 10)); id < kIdsMax) {
+      result_.last_segment = std::max(result_.last_segment, id);
+    }
     FIRN_ASSIGN_OR_RETURN(files.emplace_back(), disk_.Open(std::string(kLogFolder) + "/" + name, mode));
   }
   base::AlignedBuffer blocks(std::max<size_t>(1, files.size()) * format::kBlockBytes);
@@ -288,7 +289,7 @@ absl::Status Recovery::CheckBeyondEnd() {
   while (const auto witness = FindWitness()) {
     const uint64_t end = newest_->units_end.load();
     FIRN_RETURN_IF_ERROR(Damage(
-        *newest_, end,
+        At(*newest_, end),
         "acknowledged data does not verify: " + At(*witness->segment, witness->offset) +
             " proves that more was durable. Lost, whole or in part: writes with revisions " +
             std::to_string(walked_revision_ + 1) + " to " + std::to_string(witness->first_revision - 1)));
@@ -337,7 +338,7 @@ absl::Status Recovery::ScanSealed(Segment& segment, uint64_t end) {
     const uint64_t next = scanner.FindUnit(at + format::kBlockBytes, end).value_or(end);
     std::string what = "acknowledged data does not verify: " + std::to_string(next - at) + " bytes are lost, whole or in part";
     if (!scanner.read_error().ok()) what += " (" + std::string(scanner.read_error().message()) + ")";
-    FIRN_RETURN_IF_ERROR(Damage(segment, at, what));
+    FIRN_RETURN_IF_ERROR(Damage(At(segment, at), what));
     SalvageStretch(segment, at, std::min<uint64_t>(next, segment.file->size_bytes()));
     at = next;
   }
@@ -348,16 +349,7 @@ absl::Status Recovery::ScanSealed(Segment& segment, uint64_t end) {
 format::FooterReader Recovery::DirectoryOfScanned(Segment& segment) {
   const uint32_t units_end = segment.units_end.load();
   segment.written_end.store(units_end);
-  segment.recovered_footer = segment.directory->Finish({.segment = segment.id,
-                                                        .units_end = units_end,
-                                                        .records = segment.directory->entries(),
-                                                        .first_revision = segment.header.first_revision,
-                                                        .last_revision = segment.last_revision,
-                                                        .time_ms_max = segment.time_ms_max,
-                                                        .live_ids = segment.live_ids,
-                                                        .retired = segment.retired,
-                                                        .cuts = segment.cuts},
-                                                       segment.seed);
+  segment.recovered_footer = FinishFooter(segment);
   const auto footer_bytes = static_cast<uint32_t>(segment.recovered_footer.size());
   const format::Trailer trailer{units_end, footer_bytes, uint64_t{units_end} + footer_bytes};
   auto directory = format::FooterReader::Open(segment.recovered_footer, trailer, segment.seed, segment.id);
@@ -395,7 +387,7 @@ absl::Status Recovery::LoadLive() {
     const auto at = std::find_if(candidates_.begin(), candidates_.end(), [&](const auto& s) { return s->id == listed.id; });
     if (at == candidates_.end()) {
       missing_ = true;
-      FIRN_RETURN_IF_ERROR(Damage(*newest_, kFirstUnitOffset,
+      FIRN_RETURN_IF_ERROR(Damage(At(*newest_, kFirstUnitOffset),
                                   "segment " + std::to_string(listed.id) + " (" + SegmentFileName(listed.id) +
                                       ") is listed as part of the store, but its file is missing or its header is damaged"));
       continue;

@@ -52,6 +52,22 @@ void NoteUnit(Segment& segment, base::Bytes payload, uint32_t payload_offset) {
   }
 }
 
+std::string FinishFooter(Segment& segment) {
+  // Whoever asked twice would get a footer that verifies and knows of nothing.
+  const std::unique_ptr<format::FooterBuilder> directory = std::move(segment.directory);
+  FIRN_CHECK(directory != nullptr);
+  return directory->Finish({.segment = segment.id,
+                            .units_end = segment.units_end.load(std::memory_order_relaxed),
+                            .records = directory->entries(),
+                            .first_revision = segment.header.first_revision,
+                            .last_revision = segment.last_revision,
+                            .time_ms_max = segment.time_ms_max,
+                            .live_ids = segment.live_ids,
+                            .retired = segment.retired,
+                            .cuts = segment.cuts},
+                           segment.seed);
+}
+
 absl::Status ReadSegmentBytes(const Segment& segment, uint64_t offset, base::MutableBytes out) {
   for (const Segment::Overlay& overlay : segment.overlays) {
     if (offset >= overlay.offset && offset + out.size() <= overlay.offset + overlay.size) {

@@ -69,6 +69,9 @@ struct Segment {
 // was just written by this process.
 void NoteUnit(Segment& segment, base::Bytes payload, uint32_t payload_offset);
 
+// The footer of what was noted. To be called once: the directory is gone then.
+std::string FinishFooter(Segment& segment);
+
 // Reads bytes of a segment wherever they are on disk (or in an overlay), any alignment.
 absl::Status ReadSegmentBytes(const Segment& segment, uint64_t offset, base::MutableBytes out);
 

@@ -161,7 +161,7 @@ void Log::SealLeft() {
     std::shared_ptr<Segment> segment;
     {
       base::MutexLock lock(append_mutex_);
-      if (left_.empty()) return;
+      if (left_.empty() || poisoned_.load(std::memory_order_relaxed)) return;
       segment = left_.front();
     }
     if (segment->written_end.load(std::memory_order_acquire) != segment->units_end.load(std::memory_order_relaxed)) return;
@@ -181,18 +181,9 @@ absl::Status Log::Seal(Segment& segment) {
   FIRN_RETURN_IF_ERROR(WaitDurable(segment.last_revision));
   const uint32_t units_end = segment.units_end.load(std::memory_order_relaxed);
   std::string footer = std::move(segment.recovered_footer);
-  if (footer.empty()) {
-    footer = segment.directory->Finish({.segment = segment.id,
-                                        .units_end = units_end,
-                                        .records = segment.directory->entries(),
-                                        .first_revision = segment.header.first_revision,
-                                        .last_revision = segment.last_revision,
-                                        .time_ms_max = segment.time_ms_max,
-                                        .live_ids = segment.live_ids,
-                                        .retired = segment.retired,
-                                        .cuts = segment.cuts},
-                                       segment.seed);
-  }
+  // What has expired by now stays expired after the next open, however the clock jumps.
+  segment.time_ms_max = std::max(segment.time_ms_max, options_.clock->NowMs());
+  if (footer.empty()) footer = FinishFooter(segment);
   const uint64_t file_bytes = units_end + footer.size();
   // Beyond what was claimed only if the segment was recovered: without room it stays unsealed and is scanned at open.
   if (segment.file->size_bytes() < file_bytes) FIRN_RETURN_IF_ERROR(segment.file->Allocate(file_bytes));
@@ -201,7 +192,6 @@ absl::Status Log::Seal(Segment& segment) {
   FIRN_RETURN_IF_ERROR(segment.file->Write(units_end, aligned.bytes().first(footer.size()), io::Flush::kNone));
   if (segment.file->size_bytes() > file_bytes) FIRN_RETURN_IF_ERROR(segment.file->Truncate(file_bytes));
   FIRN_RETURN_IF_ERROR(segment.file->Sync());
-  segment.directory.reset();
   segment.sealed.store(true, std::memory_order_release);
   options_.on_event(EventKind::kSegmentSealed,
                     segment.file->name() + " sealed: " + std::to_string(file_bytes) + " bytes");

@@ -158,16 +158,6 @@ TEST_CASE("what expired before a recorded write stays expired after a crash and 
   CHECK(Text(store->Get("other")) == "v");
 }
 
-TEST_CASE("a key whose delete was acknowledged after it expired never comes back with the clock") {
-  SimStore store;
-  Must(store->Put("k", "v", Expiring(store.NowMs() + 1'000)));
-  store.world.clock.JumpWall(2'000);
-  Must(store->Delete("k"));
-  store.world.clock.JumpWall(-100'000);
-  store.CrashAndReopen({CrashKind::kPowerCut, Survival::kNothing});
-  CHECK(Text(store->Get("k")) == kAbsent);
-}
-
 TEST_CASE("the clock jumps forward past an expiry between close and open") {
   SimStore store;
   const int64_t now = store.NowMs();

@@ -234,14 +234,17 @@ TEST_CASE("buffered puts into a tail buffer with room make no system call") {
   CHECK(InChild([&]() -> std::string {
           auto db = DB::Open({.flush_interval_ms = kFlushIntervalMsMax}, dir.path());
           if (!db.ok()) return Text(db.status());
-          if (!(*db)->Put("the first", std::string(100, 'v'), Buffered()).ok()) return "put";
-          if (!(*db)->Sync().ok()) return "sync";
-          // Until the next segment has been prepared the background thread holds locks now and then.
-          while ((*db)->GetStats().spare_segments == 0) std::this_thread::yield();
           std::vector<std::string> keys;
           for (size_t i = 0; i < 500; ++i) keys.push_back(NumberedKey(i));
           const std::string value(100, 'v');
           const PutOptions options = Buffered();
+          // New keys make the index grow, which asks the system for memory now and then.
+          for (const std::string& key : keys) {
+            if (!(*db)->Put(key, value, options).ok()) return "put";
+          }
+          if (!(*db)->Sync().ok()) return "sync";
+          // Until the next segment has been prepared the background thread holds locks now and then.
+          while ((*db)->GetStats().spare_segments == 0) std::this_thread::yield();
           AllowNoSystemCalls();
           for (int round = 0; round < 2; ++round) {
             for (const std::string& key : keys) {

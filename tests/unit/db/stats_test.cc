@@ -75,10 +75,10 @@ TEST_CASE("segments, live and dead bytes, commits and the index add up") {
 
 TEST_CASE("opening a cleanly closed store reads the footers, not the data") {
   SimStore store;
-  for (size_t i = 0; i < 20'000; ++i) Must(store->Put(NumberedKey(i), std::string(1'024, 'v'), Buffered()));
+  for (size_t i = 0; i < 50'000; ++i) Must(store->Put(NumberedKey(i), std::string(1'024, 'v'), Buffered()));
   store.Reopen();
   const Stats stats = store->GetStats();
-  CHECK(stats.keys == 20'000);
+  CHECK(stats.keys == 50'000);
   CHECK(stats.open_read_bytes < stats.log_bytes / 10);
 }
 

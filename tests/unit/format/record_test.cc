@@ -164,14 +164,14 @@ TEST_CASE("keys of data records have 1 to 65,535 bytes") {
   }
 }
 
-TEST_CASE("namespace records name 1 to 64 bytes and carry no value") {
+TEST_CASE("namespace records have a key of an id and a name of at most 64 bytes, and no value") {
   for (const uint8_t type : {8, 9}) {
     CAPTURE(static_cast<int>(type));
     CHECK_FALSE(Forged{.type = type, .key_bytes = 0}.IsAccepted());
     CHECK(Forged{.type = type, .key_bytes = 1}.IsAccepted());
-    CHECK(Forged{.type = type, .key_bytes = kNamespaceNameBytesMax - 1}.IsAccepted());
-    CHECK(Forged{.type = type, .key_bytes = kNamespaceNameBytesMax}.IsAccepted());
-    CHECK_FALSE(Forged{.type = type, .key_bytes = kNamespaceNameBytesMax + 1}.IsAccepted());
+    CHECK(Forged{.type = type, .key_bytes = kNamespaceKeyBytesMax - 1}.IsAccepted());
+    CHECK(Forged{.type = type, .key_bytes = kNamespaceKeyBytesMax}.IsAccepted());
+    CHECK_FALSE(Forged{.type = type, .key_bytes = kNamespaceKeyBytesMax + 1}.IsAccepted());
     CHECK_FALSE(Forged{.type = type, .value_bytes = 1}.IsAccepted());
   }
 }

@@ -49,8 +49,7 @@ absl::Status Tour(const std::string& path) {
     then.snapshot = snapshot.get();
     absl::StatusOr<std::string> year = people->Get("ada", then);
     if (!year.ok()) return year.status();
-    std::printf("ada, in the snapshot: %s; now: %s\n", year->c_str(),
-                people->Get("ada").ok() ? "there" : "gone");
+    std::printf("ada, in the snapshot: %s; now: %s\n", year->c_str(), people->Get("ada").ok() ? "there" : "gone");
   }
 
   // Gone in a minute.

@@ -54,8 +54,10 @@ std::string Ledger::Describe() const {
   std::string text = "began with\n" + test::Describe(start_);
   for (size_t i = 0; i < operations_.size(); ++i) {
     static constexpr const char* kOutcomes[] = {"done", "durable", "unknown", "power cut"};
-    text += std::to_string(i) + (i < durable_ ? " (durable) " : " ") + kOutcomes[static_cast<int>(operations_[i].outcome)] + ":";
-    for (const Change& change : operations_[i].changes) text += " " + change.key + " = " + change.shown.value_or("(deleted)");
+    text += std::to_string(i) + (i < durable_ ? " (durable) " : " ") +
+            kOutcomes[static_cast<int>(operations_[i].outcome)] + ":";
+    for (const Change& change : operations_[i].changes)
+      text += " " + change.key + " = " + change.shown.value_or("(deleted)");
     text += "\n";
   }
   return text;
@@ -114,7 +116,8 @@ std::string Shown(std::string_view value, std::string_view metadata, int64_t exp
   constexpr size_t kWholeBytes = 40;
   std::string shown(value.substr(0, kWholeBytes));
   if (value.size() > kWholeBytes) {
-    shown += "... " + std::to_string(value.size()) + " bytes, hash " + std::to_string(base::Hash64(base::AsBytes(value)));
+    shown +=
+        "... " + std::to_string(value.size()) + " bytes, hash " + std::to_string(base::Hash64(base::AsBytes(value)));
   }
   if (!metadata.empty()) shown += " [" + std::string(metadata) + "]";
   if (expires_at_ms != 0) shown += " until " + std::to_string(expires_at_ms);
@@ -190,7 +193,8 @@ absl::Status Client::Put(std::string_view key, std::string_view value, Durabilit
   PutOptions options;
   options.durability = durability;
   options.expires_at_ms = expires_at_ms;
-  return Note({{std::string(key), Shown(value, "", expires_at_ms)}}, db_->Put(key, value, options), was_dead, durability);
+  return Note({{std::string(key), Shown(value, "", expires_at_ms)}}, db_->Put(key, value, options), was_dead,
+              durability);
 }
 
 absl::Status Client::Delete(std::string_view key, Durability durability) {

@@ -1,5 +1,5 @@
-// One client of a store on a simulated machine, which keeps a ledger of what it asked for and what it was told, and holds
-// the store to it after every crash.
+// One client of a store on a simulated machine, which keeps a ledger of what it asked for and what it was told, and
+// holds the store to it after every crash.
 #pragma once
 
 #include <firn/db.h>

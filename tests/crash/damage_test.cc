@@ -1,5 +1,5 @@
-// Damage to a store's files, enumerated: a clear status, never a crash, never a wrong value, and nothing lost but what the
-// damage itself destroyed and the last units, which no later watermark covers.
+// Damage to a store's files, enumerated: a clear status, never a crash, never a wrong value, and nothing lost but what
+// the damage itself destroyed and the last units, which no later watermark covers.
 #include <catch2/catch.hpp>
 
 #include "crash/image.h"
@@ -117,7 +117,8 @@ TEST_CASE("fault A5: with any single bit of a footer flipped the store opens who
   }
 }
 
-TEST_CASE("with any single bit of a record header flipped no wrong value is shown and the damage is named", "[damage]") {
+TEST_CASE("with any single bit of a record header flipped no wrong value is shown and the damage is named",
+          "[damage]") {
   Sample sample = MakeSample(false);
   // In a segment scanned because its footer is damaged too, and in the active one below a later watermark.
   for (const log::SegmentId id : {sample.sealed, sample.active}) {
@@ -177,9 +178,10 @@ TEST_CASE("a segment of zeros or of random bytes is never taken for data", "[dam
   }
 }
 
-TEST_CASE("a segment cut at every byte of its last two units loses those at most, and never in silence if acknowledged data "
-          "is provably gone",
-          "[damage]") {
+TEST_CASE(
+    "a segment cut at every byte of its last two units loses those at most, and never in silence if acknowledged data "
+    "is provably gone",
+    "[damage]") {
   const Sample sample = MakeSample(false);
   for (const log::SegmentId id : {sample.sealed, sample.active}) {
     const std::string whole = sample.image.segment(id);
@@ -264,7 +266,8 @@ TEST_CASE("TAIL missing, random, of zeros or from an earlier time loses nothing 
   std::vector<std::string> tails{early.files.at("TAIL"), std::string(early.files.at("TAIL").size(), '\0')};
   Rng rng(60);
   tails.push_back(tails[0]);
-  for (size_t i = 0; i < tails[2].size(); i += 8) base::StoreLe(reinterpret_cast<std::byte*>(tails[2].data()) + i, rng.Next());
+  for (size_t i = 0; i < tails[2].size(); i += 8)
+    base::StoreLe(reinterpret_cast<std::byte*>(tails[2].data()) + i, rng.Next());
   tails.push_back(tails[0]);
   for (size_t i = 8'192; i < tails[3].size(); i += 4'096) tails[3][i + 30] = static_cast<char>(rng.Next());
   for (const std::string& tail : tails) {

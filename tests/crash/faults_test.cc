@@ -1,5 +1,5 @@
-// "Fail operation N" for N = 0, 1, 2, ... until it runs clean: never a crash, never a hang (the scheduler finds deadlocks),
-// never wrong data, and no success that is none.
+// "Fail operation N" for N = 0, 1, 2, ... until it runs clean: never a crash, never a hang (the scheduler finds
+// deadlocks), never wrong data, and no success that is none.
 #include <catch2/catch.hpp>
 #include <optional>
 
@@ -9,7 +9,8 @@ namespace firn::test {
 namespace {
 
 // Faults at each operation of `run`, and then the power fails. What was acknowledged must be there all the same.
-void AtEachFault(unsigned operations, const std::function<void(Client&)>& prepare, const std::function<void(Client&)>& run) {
+void AtEachFault(unsigned operations, const std::function<void(Client&)>& prepare,
+                 const std::function<void(Client&)>& run) {
   for (const bool lasting : {false, true}) {
     for (const Survival survival : {Survival::kNothing, Survival::kSectors}) {
       std::optional<Client> client;
@@ -56,10 +57,11 @@ void ReadAll(Client& client) {
   }
 }
 
-constexpr unsigned kKinds[] = {kWriteOperation, kSyncOperation, kAllocateOperation, kOpenOperation, kReadOperation,
-                               kFolderOperation};
+constexpr unsigned kKinds[] = {kWriteOperation, kSyncOperation, kAllocateOperation,
+                               kOpenOperation,  kReadOperation, kFolderOperation};
 
-TEST_CASE("an operation that fails while writing, sealing, retiring or closing costs nothing acknowledged", "[faults]") {
+TEST_CASE("an operation that fails while writing, sealing, retiring or closing costs nothing acknowledged",
+          "[faults]") {
   for (const unsigned operations : kKinds) {
     if (operations == kReadOperation) continue;  // none of these reads
     AtEachFault(

@@ -46,7 +46,8 @@ TEST_CASE("fault A1: deletes do not come back, from footers, from scans, or from
   }
 }
 
-TEST_CASE("fault A2: an expiry change that lands in a later segment than its value counts after every restart", "[A2]") {
+TEST_CASE("fault A2: an expiry change that lands in a later segment than its value counts after every restart",
+          "[A2]") {
   for (const bool crash : {false, true}) {
     InSchedule(101, [&](SimWorld& world) {
       Client client(world);
@@ -128,23 +129,27 @@ void WriteWhileSealing(const Open& open, int writers, int puts, const std::funct
   REQUIRE(db->Close().ok());
 }
 
-TEST_CASE("fault A3: sealing drains writers, in every schedule: nothing acknowledged is missing after a reopen", "[A3]") {
+TEST_CASE("fault A3: sealing drains writers, in every schedule: nothing acknowledged is missing after a reopen",
+          "[A3]") {
   for (uint64_t seed = 200; seed < 215; ++seed) {
     for (const bool killed : {false, true}) {
-      InSchedule(seed, [&](SimWorld& world) {
-        const auto open = [&] {
-          auto db = OpenOn(QuietOptions(), SimEnvironment(world));
-          REQUIRE(db.ok());
-          return *std::move(db);
-        };
-        WriteWhileSealing<base::Thread>(open, 4, 40, [&](DB& db) {
-          if (killed) {
-            world.machine.Crash({CrashKind::kKill, Survival::kNothing});
-          } else {
-            REQUIRE(db.Close().ok());
-          }
-        });
-      }, 0.5);
+      InSchedule(
+          seed,
+          [&](SimWorld& world) {
+            const auto open = [&] {
+              auto db = OpenOn(QuietOptions(), SimEnvironment(world));
+              REQUIRE(db.ok());
+              return *std::move(db);
+            };
+            WriteWhileSealing<base::Thread>(open, 4, 40, [&](DB& db) {
+              if (killed) {
+                world.machine.Crash({CrashKind::kKill, Survival::kNothing});
+              } else {
+                REQUIRE(db.Close().ok());
+              }
+            });
+          },
+          0.5);
     }
   }
 }
@@ -203,8 +208,9 @@ TEST_CASE("fault A6: a value that looks like a footer, a unit or a record is onl
   });
 }
 
-TEST_CASE("fault A7: bit rot in the active segment is refused with place, loss and remedy; salvage keeps all that verifies",
-          "[A7]") {
+TEST_CASE(
+    "fault A7: bit rot in the active segment is refused with place, loss and remedy; salvage keeps all that verifies",
+    "[A7]") {
   StoreImage image;
   State truth;
   InSchedule(103, [&](SimWorld& world) {
@@ -229,9 +235,9 @@ TEST_CASE("fault A7: bit rot in the active segment is refused with place, loss a
   struct Case {
     std::vector<std::string> places, lost;
   };
-  for (const Case& each : {Case{{"key4"}, {"key4"}}, Case{{"key4", "key5"}, {"key4", "key5"}},
-                           Case{{"key2", "key7"}, {"key2", "key7"}}, Case{{"batch2"}, {"batch1", "batch2"}},
-                           Case{{"batch1"}, {"batch1", "batch2"}}}) {
+  for (const Case& each :
+       {Case{{"key4"}, {"key4"}}, Case{{"key4", "key5"}, {"key4", "key5"}}, Case{{"key2", "key7"}, {"key2", "key7"}},
+        Case{{"batch2"}, {"batch1", "batch2"}}, Case{{"batch1"}, {"batch1", "batch2"}}}) {
     const StoreImage damaged = rot(image, each.places);
     const Opened opened = OpenImage(damaged);
     INFO(each.places[0] << ": " << opened.status.ToString());
@@ -282,34 +288,35 @@ TEST_CASE("fault A9: a batch torn by a power cut or a kill at any point is there
   for (const Durability durability : {Durability::kSynced, Durability::kBuffered}) {
     std::optional<Client> client;
     for (const CrashKind kind : {CrashKind::kPowerCut, CrashKind::kKill}) {
-      const CrashTest test{.prepare =
-                               [&](SimWorld& world) {
-                                 client.emplace(world);
-                                 REQUIRE(client->Open().ok());
-                                 REQUIRE(client->Put("b", "before").ok());
-                               },
-                           .run =
-                               [&](SimWorld&) {
-                                 for (int round = 0; round < 3; ++round) {
-                                   const std::string tag = std::to_string(round);
-                                   // Larger than a block, so that sectors and pages of it are torn apart.
-                                   client->Apply({{"a", Value(tag, 5'000)}, {"b", ""}, {"c", Value(tag, 7'000)}}, durability)
-                                       .IgnoreError();
-                                   client->Apply({{"b", tag}, {"a", ""}, {"d", Value(tag, 9'000)}}, durability).IgnoreError();
-                                 }
-                                 client->Sync().IgnoreError();
-                                 client->Drop();
-                               },
-                           .check =
-                               [&](SimWorld&) {
-                                 try {
-                                   client->CheckRecovered(kind == CrashKind::kPowerCut);
-                                 } catch (...) {
-                                   client.reset();
-                                   throw;
-                                 }
-                                 client.reset();
-                               }};
+      const CrashTest test{
+          .prepare =
+              [&](SimWorld& world) {
+                client.emplace(world);
+                REQUIRE(client->Open().ok());
+                REQUIRE(client->Put("b", "before").ok());
+              },
+          .run =
+              [&](SimWorld&) {
+                for (int round = 0; round < 3; ++round) {
+                  const std::string tag = std::to_string(round);
+                  // Larger than a block, so that sectors and pages of it are torn apart.
+                  client->Apply({{"a", Value(tag, 5'000)}, {"b", ""}, {"c", Value(tag, 7'000)}}, durability)
+                      .IgnoreError();
+                  client->Apply({{"b", tag}, {"a", ""}, {"d", Value(tag, 9'000)}}, durability).IgnoreError();
+                }
+                client->Sync().IgnoreError();
+                client->Drop();
+              },
+          .check =
+              [&](SimWorld&) {
+                try {
+                  client->CheckRecovered(kind == CrashKind::kPowerCut);
+                } catch (...) {
+                  client.reset();
+                  throw;
+                }
+                client.reset();
+              }};
       ForEachCrash(test, {kind}, 105);
     }
   }
@@ -322,8 +329,10 @@ TEST_CASE("fault A9: a kill in the middle of writing a batch into the tail buffe
     REQUIRE(client.Open().ok());
     REQUIRE(client.Put("before", "durable").ok());
     REQUIRE(client.Put("buffered", "x", Durability::kBuffered).ok());
-    REQUIRE(client.Apply({{"first of three", "x"}, {"second of three", "y"}, {"third of three", "z"}}, Durability::kBuffered)
-                .ok());
+    REQUIRE(
+        client
+            .Apply({{"first of three", "x"}, {"second of three", "y"}, {"third of three", "z"}}, Durability::kBuffered)
+            .ok());
     world.machine.Crash({CrashKind::kKill, Survival::kNothing});
     client.Drop();
     StoreImage image = StoreImage::Take(world.machine);
@@ -342,9 +351,10 @@ TEST_CASE("fault A9: a kill in the middle of writing a batch into the tail buffe
   });
 }
 
-TEST_CASE("fault A11: after a failed fsync nothing more is accepted, what is not durable is not served, and nothing "
-          "acknowledged is lost",
-          "[A11]") {
+TEST_CASE(
+    "fault A11: after a failed fsync nothing more is accepted, what is not durable is not served, and nothing "
+    "acknowledged is lost",
+    "[A11]") {
   for (const unsigned operation : {kSyncOperation, kWriteOperation}) {
     for (const Survival survival : kSurvivals) {
       InSchedule(107, [&](SimWorld& world) {

@@ -1,9 +1,9 @@
 // A real process on a real disk, killed with SIGKILL again and again.
-#include <catch2/catch.hpp>
 #include <firn/db.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <catch2/catch.hpp>
 
 #include <cstdio>
 #include <string>

@@ -1,5 +1,5 @@
-// Rules 1, 2, 3 and 11 of the design: what keeps retired segments, tombstones, cuts and addresses true across any crash.
-// For each there is a mutant in mutants.sh that breaks the rule, and with it a test in here.
+// Rules 1, 2, 3 and 11 of the design: what keeps retired segments, tombstones, cuts and addresses true across any
+// crash. For each there is a mutant in mutants.sh that breaks the rule, and with it a test in here.
 #include <catch2/catch.hpp>
 #include <optional>
 
@@ -69,8 +69,8 @@ TEST_CASE("rule 1: a segment that is being retired and reused loses nothing, whe
 
 thread_local bool has_slow_clock = false;
 
-// Reads of keys that are always there, while their segments are overwritten, retired and reused. An entry with an expiry is
-// judged by the clock between the index and the disk: that is where a slow clock keeps a reader.
+// Reads of keys that are always there, while their segments are overwritten, retired and reused. An entry with an
+// expiry is judged by the clock between the index and the disk: that is where a slow clock keeps a reader.
 class SlowClock final : public base::Clock {
  public:
   explicit SlowClock(SimClock& clock) : clock_(clock) {}
@@ -140,9 +140,10 @@ void ReadWhileSegmentsAreReused(SimWorld& world) {
   REQUIRE(db.Close().ok());
 }
 
-TEST_CASE("rules 1 and 11, fault A10: a slow reader of an overwritten key in a segment that is retired and reused sees "
-          "an intact value and never an older one",
-          "[rule1][rule11][A10]") {
+TEST_CASE(
+    "rules 1 and 11, fault A10: a slow reader of an overwritten key in a segment that is retired and reused sees "
+    "an intact value and never an older one",
+    "[rule1][rule11][A10]") {
   for (uint64_t seed = 1; seed <= 10; ++seed) InSchedule(seed, ReadWhileSegmentsAreReused);
 }
 
@@ -166,7 +167,8 @@ TEST_CASE("rule 2: a deleted key stays deleted while an older segment still hold
       });
 }
 
-TEST_CASE("rule 2: an expired put hides what older segments hold of its key, swept or not, across restarts", "[rule2]") {
+TEST_CASE("rule 2: an expired put hides what older segments hold of its key, swept or not, across restarts",
+          "[rule2]") {
   for (const bool crash : {false, true}) {
     InSchedule(5, [&](SimWorld& world) {
       Client client(world);
@@ -251,8 +253,8 @@ void CrashInRecovery(const Crash& first, const Crash& second, uint64_t seed) {
   for (uint64_t point = 0;; ++point) {
     bool reached = false;
     INFO("first crash " << static_cast<int>(first.kind) << "/" << static_cast<int>(first.survival) << ", second "
-                        << static_cast<int>(second.kind) << "/" << static_cast<int>(second.survival)
-                        << " in operation " << point << ", seed " << seed);
+                        << static_cast<int>(second.kind) << "/" << static_cast<int>(second.survival) << " in operation "
+                        << point << ", seed " << seed);
     InSchedule(seed, [&](SimWorld& world) {
       Client client(world);
       REQUIRE(client.Open().ok());
@@ -289,7 +291,8 @@ void CrashInRecovery(const Crash& first, const Crash& second, uint64_t seed) {
   }
 }
 
-TEST_CASE("rule 3: a crash at any point of a recovery leaves a store that recovers the same again", "[rule3][recovery]") {
+TEST_CASE("rule 3: a crash at any point of a recovery leaves a store that recovers the same again",
+          "[rule3][recovery]") {
   const uint64_t seed = GENERATE(10, 11, 12);
   for (const Survival survival : {Survival::kNothing, Survival::kPages, Survival::kSectors}) {
     const Crash cut{CrashKind::kPowerCut, survival}, kill{CrashKind::kKill, survival};

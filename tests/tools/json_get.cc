@@ -1,5 +1,5 @@
-// json_get POINTER: parses every line of the standard input as JSON and prints what POINTER names in it, strings without
-// quotes. Fails on a line that does not parse or lacks it, and on no lines at all.
+// json_get POINTER: parses every line of the standard input as JSON and prints what POINTER names in it, strings
+// without quotes. Fails on a line that does not parse or lacks it, and on no lines at all.
 #include <cstdio>
 #include <iostream>
 #include <string>

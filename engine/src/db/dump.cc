@@ -1,6 +1,5 @@
 // A store's files in words, for people and tools.
 #include <algorithm>
-#include <filesystem>
 
 #include <firn/inspect.h>
 
@@ -154,17 +153,18 @@ absl::StatusOr<format::Superblock> ReadSuperblock(io::Disk& disk) {
 absl::Status DumpFile(std::string_view store_path, std::string_view file_path, const Line& line) {
   FIRN_ASSIGN_OR_RETURN(const auto store, io::OpenDisk(store_path, {.read_only = true}));
   FIRN_ASSIGN_OR_RETURN(const format::Superblock superblock, ReadSuperblock(*store));
-  const std::filesystem::path path(file_path);
-  if (path.filename() == "SUPERBLOCK") {
+  const size_t slash = file_path.rfind('/');
+  const std::string_view file_name = slash == std::string_view::npos ? file_path : file_path.substr(slash + 1);
+  if (file_name == "SUPERBLOCK") {
     line("superblock: uuid " + Hex(superblock.uuid) + ", format version " + std::to_string(superblock.format_version) +
          ", blocks of " + std::to_string(superblock.block_bytes) + " bytes, features " + std::to_string(superblock.features) +
          ", created at " + std::to_string(superblock.created_ms) + " ms");
     return absl::OkStatus();
   }
-  const std::string folder = path.has_parent_path() ? path.parent_path().string() : ".";
+  const std::string_view folder = slash == std::string_view::npos ? "." : slash == 0 ? "/" : file_path.substr(0, slash);
   FIRN_ASSIGN_OR_RETURN(const auto disk, io::OpenDisk(folder, {.read_only = true}));
   log::Segment segment;
-  FIRN_ASSIGN_OR_RETURN(segment.file, disk->Open(path.filename().string(), io::OpenMode::kRead));
+  FIRN_ASSIGN_OR_RETURN(segment.file, disk->Open(file_name, io::OpenMode::kRead));
   if (segment.file->size_bytes() < format::kBlockBytes) {
     return base::DataLoss(std::string(file_path) + " is too short to be a segment");
   }

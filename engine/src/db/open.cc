@@ -164,6 +164,8 @@ absl::Status Store::OpenFiles() {
     if (options_.read_only || !options_.create_if_missing) return base::NotFound(path + ": there is no store here");
     FIRN_RETURN_IF_ERROR(PrepareFreshDirectory());
   }
+  // A store whose maker died just before its last sync of the folder must not lose its name now.
+  if (exists && !options_.read_only) FIRN_RETURN_IF_ERROR(disk_->SyncFolder(""));
   const auto on_event = [this](EventKind kind, std::string message) { Emit(kind, std::move(message)); };
   FIRN_ASSIGN_OR_RETURN(log::RecoveredLog recovered,
                         log::RecoverLog(*disk_, superblock_, !exists,
@@ -274,7 +276,11 @@ absl::Status Store::BuildIndex(std::vector<log::RecoveredSegment>& segments, uin
       const auto entry = ParseNamespaceRecordKey(std::string_view(index_key).substr(kNamespacePrefixBytes));
       if (!entry) continue;
       next_namespace_id = std::max(next_namespace_id, entry->id + 1);  // dropped ones too: an id is never used again
-      if (state.put_segment != nullptr) namespaces_.Add(*entry);
+      if (state.put_segment != nullptr) {
+        // Where salvage has lost the record of a drop, a name may come up again: the later namespace has it.
+        if (const auto earlier = namespaces_.Find(entry->name)) namespaces_.Remove(*earlier);
+        namespaces_.Add(*entry);
+      }
     }
     if (state.put_segment == nullptr) continue;
     if (namespace_id != format::kSystemNamespace && !IsAlive(namespace_id)) {

@@ -214,14 +214,18 @@ std::vector<absl::StatusOr<std::string>> Store::MultiGet(uint32_t namespace_id, 
       revision = last_turn ? AcquireView() : log_->published().Get();
     }
     bool consistent = true;
-    for (size_t i = 0; i < keys.size() && consistent; ++i) {
+    const bool has_snapshot = has_view || options.snapshot != nullptr;
+    for (size_t i = 0; i < keys.size() && (consistent || has_snapshot); ++i) {
       if (absl::IsInvalidArgument(results[i].status())) continue;
       const auto entry = tree_->Find(index_keys[i].view());
-      if (entry && entry->revision > revision && options.snapshot == nullptr && !has_view) consistent = false;
       found[i] = entry ? LocateFrom(index_keys[i].view(), *entry, revision) : std::nullopt;
+      if (!entry) continue;
+      // Finding out about an expiry may have gone on to a newer entry.
+      const bool has_expiry = (entry->flags & entry_flags::kHasExpiry) != 0;
+      if (entry->revision > revision || (has_expiry && tree_->Find(index_keys[i].view()) != entry)) consistent = false;
     }
     consistent = consistent && erased_revision_.load(std::memory_order_seq_cst) <= revision;
-    if (consistent || has_view || options.snapshot != nullptr) break;
+    if (consistent || has_snapshot) break;
   }
 
   std::vector<io::ReadRequest> reads;

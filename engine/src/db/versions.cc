@@ -3,17 +3,9 @@
 #include <algorithm>
 #include <utility>
 
-#include <absl/strings/string_view.h>
-
 #include "base/hash.h"
 
 namespace firn {
-namespace {
-
-absl::string_view ToAbsl(std::string_view text) { return {text.data(), text.size()}; }
-
-}  // namespace
-
 Versions::Shard& Versions::ShardOf(std::string_view index_key) const {
   return shards_[base::Hash64(base::AsBytes(index_key)) % kShards];
 }
@@ -59,20 +51,22 @@ bool Versions::Keeps(std::string_view index_key) const {
   if (kept() == 0) return false;
   Shard& shard = ShardOf(index_key);
   base::MutexLock lock(shard.mutex);
-  return shard.chains.contains(ToAbsl(index_key));
+  return shard.chains.contains(index_key);
 }
 
 void Versions::Keep(std::string_view index_key, const Version& old, uint64_t replaced_by) {
   Shard& shard = ShardOf(index_key);
   base::MutexLock lock(shard.mutex);
-  shard.chains[ToAbsl(index_key)].push_back({old, replaced_by});
+  auto chain = shard.chains.find(index_key);
+  if (chain == shard.chains.end()) chain = shard.chains.emplace(index_key, std::vector<Kept>()).first;
+  chain->second.push_back({old, replaced_by});
   kept_.fetch_add(1, std::memory_order_relaxed);
 }
 
 std::optional<Version> Versions::Find(std::string_view index_key, uint64_t revision) const {
   Shard& shard = ShardOf(index_key);
   base::MutexLock lock(shard.mutex);
-  const auto chain = shard.chains.find(ToAbsl(index_key));
+  const auto chain = shard.chains.find(index_key);
   if (chain == shard.chains.end()) return std::nullopt;
   for (auto kept = chain->second.rbegin(); kept != chain->second.rend(); ++kept) {
     if (kept->version.entry.revision <= revision && kept->replaced_by > revision) return kept->version;
@@ -95,7 +89,7 @@ void Versions::Prune(uint64_t bound, const Dropped& dropped) {
         kept.erase(kept.begin(), needed);
         if (kept.empty()) {
           ended.push_back(chain->first);
-          shard.chains.erase(chain++);
+          chain = shard.chains.erase(chain);
         } else {
           ++chain;
         }

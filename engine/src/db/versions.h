@@ -10,13 +10,12 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
 #include <set>
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include <absl/container/flat_hash_map.h>
 
 #include "base/sync.h"
 #include "db/keys.h"
@@ -59,7 +58,7 @@ class Versions {
   };
   struct Shard {
     mutable base::Mutex mutex;
-    absl::flat_hash_map<std::string, std::vector<Kept>> chains ABSL_GUARDED_BY(mutex);  // ascending revisions
+    std::map<std::string, std::vector<Kept>, std::less<>> chains ABSL_GUARDED_BY(mutex);  // ascending revisions
   };
   static constexpr size_t kShards = 64;
 

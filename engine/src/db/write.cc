@@ -137,7 +137,8 @@ absl::StatusOr<Revision> Store::Commit(std::span<Planned> planned, Durability du
     for (Planned& each : planned) {
       if (each.writes) effective.push_back(&each);
     }
-    if (effective.empty()) return log_->published().Get();
+    // Nothing to write. The newest revision covers whatever made it so, such as another's delete of the key.
+    if (effective.empty()) return log_->LastReserved();
     return Append(effective);
   };
   auto revision = locked_part();

@@ -1,3 +1,4 @@
+// Long file: one algorithm, read top-down in the order of Recovery::Run() at the end.
 #include "log/recovery.h"
 
 #include <algorithm>
@@ -37,6 +38,7 @@ class Recovery {
   absl::Status FindNewest(bool fresh);
   absl::Status WalkNewest(uint64_t at, uint64_t previous);
   absl::Status TakeTailUnit(const TailUnit& unit);
+  absl::Status MakeDurable();
   SegmentPtr NextInTail() const;
   std::optional<Witness> FindWitness();
   absl::Status CheckBeyondEnd();
@@ -68,7 +70,7 @@ class Recovery {
   std::optional<format::FooterReader> newest_footer_;
   uint64_t walked_revision_ = 0;   // the last one taken
   std::set<SegmentId> walked_;     // unsealed segments whose units were taken one by one
-  std::vector<SegmentPtr> unsynced_;  // what a killed process wrote last, and what is written from the tail buffers
+  Position vouched_;               // the highest watermark of a unit taken
   bool torn_ = false;
   bool missing_ = false;
 };
@@ -215,6 +217,25 @@ absl::Status Recovery::TakeTailUnit(const TailUnit& unit) {
   return newest_->file->Write(unit.offset, base::Bytes(unit.bytes.bytes()).first(unit.size), io::Flush::kNone);
 }
 
+// Makes the units taken so far durable, as a later segment and every later watermark will say they are. What no watermark
+// vouches for may be in the system's cache only, marked clean by a flush that failed: a sync alone would then report
+// success and write nothing. So the same bytes go to the same place again (docs/decisions/0003-recovery-rewrites.md).
+absl::Status Recovery::MakeDurable() {
+  if (options_.read_only || !walked_.contains(newest_->id)) return absl::OkStatus();
+  const Position end{newest_->id, newest_->units_end.load()};
+  uint64_t at = kFirstUnitOffset;
+  if (vouched_.segment == newest_->id) at = std::max<uint64_t>(at, vouched_.offset);
+  constexpr uint64_t kPieceBytes = uint64_t{1} << 20;
+  base::AlignedBuffer piece(std::min(kPieceBytes, end.offset - std::min<uint64_t>(at, end.offset)));
+  for (; at < end.offset; at += piece.size()) {
+    const base::MutableBytes bytes = piece.bytes().first(std::min<uint64_t>(piece.size(), end.offset - at));
+    FIRN_RETURN_IF_ERROR(newest_->file->Read(at, bytes));
+    FIRN_RETURN_IF_ERROR(newest_->file->Write(at, bytes, io::Flush::kNone));
+  }
+  vouched_ = std::max(vouched_, end);
+  return newest_->file->Sync();
+}
+
 // The segment that a killed process had moved on to without having written its first unit.
 Recovery::SegmentPtr Recovery::NextInTail() const {
   for (const SegmentPtr& segment : candidates_) {
@@ -230,7 +251,7 @@ Recovery::SegmentPtr Recovery::NextInTail() const {
 // `previous` != 0 the first one must follow that revision.
 absl::Status Recovery::WalkNewest(uint64_t at, uint64_t previous) {
   SegmentScanner scanner(*newest_);
-  if (walked_.insert(newest_->id).second) unsynced_.push_back(newest_);
+  walked_.insert(newest_->id);
   for (;;) {
     const auto follows = [&](uint64_t first) { return previous == 0 || first == previous + 1; };
     const auto tail = tail_by_place_.find({newest_->id, static_cast<uint32_t>(at)});
@@ -240,6 +261,7 @@ absl::Status Recovery::WalkNewest(uint64_t at, uint64_t previous) {
     if (const auto unit = scanner.UnitAt(at); unit && follows(unit->header.first_revision)) {
       NoteUnit(*newest_, unit->payload, static_cast<uint32_t>(at + format::kUnitHeaderBytes));
       newest_->time_ms_max = std::max(newest_->time_ms_max, unit->header.time_ms);
+      vouched_ = std::max(vouched_, unit->header.durable);
       previous = unit->header.last_revision;
       at += uint64_t{unit->header.blocks} * format::kBlockBytes;
     } else if (tail_fits) {
@@ -296,6 +318,7 @@ absl::Status Recovery::CheckBeyondEnd() {
     uint64_t from = end;
     if (witness->segment != newest_) {
       // Its own list of live segments may be among what is lost.
+      FIRN_RETURN_IF_ERROR(MakeDurable());
       const SegmentPtr before = newest_;
       newest_ = witness->segment;
       newest_->live_ids = before->live_ids;
@@ -463,15 +486,14 @@ absl::StatusOr<RecoveredLog> Recovery::Run(bool fresh) {
     FIRN_RETURN_IF_ERROR(WalkNewest(kFirstUnitOffset, 0));
   }
   while (const SegmentPtr next = NextInTail()) {
+    // As when the log was written: a segment's first unit vouches for all before it.
+    FIRN_RETURN_IF_ERROR(MakeDurable());
     newest_ = next;
     FIRN_RETURN_IF_ERROR(WalkNewest(kFirstUnitOffset, walked_revision_));
   }
   FIRN_RETURN_IF_ERROR(CheckBeyondEnd());
   FIRN_RETURN_IF_ERROR(CheckUnreadable());
-  // From here on these units count as durable: the next segment vouches for them.
-  if (!options_.read_only) {
-    for (const SegmentPtr& segment : unsynced_) FIRN_RETURN_IF_ERROR(segment->file->Sync());
-  }
+  FIRN_RETURN_IF_ERROR(MakeDurable());
   // A newer segment without a unit: its first writes may have been promised revisions, and are gone.
   if (candidates_.back()->id > newest_->id) result_.clean = false;
   if (walked_.contains(newest_->id)) {

@@ -1,6 +1,7 @@
 #include "support/model.h"
 
 #include <algorithm>
+#include <tuple>
 #include <cstdio>
 #include <set>
 
@@ -145,9 +146,15 @@ Model::Model(const History& history) : history_(history) {
     }
   }
   // Deleting an absent key writes nothing and tells the newest revision, which may be another call's: those come last.
-  std::stable_sort(committed_.begin(), committed_.end(), [](const WriteCall* a, const WriteCall* b) {
-    return std::pair(a->revision, OnlyDeletes(*a)) < std::pair(b->revision, OnlyDeletes(*b));
-  });
+  // Of those with one revision, the write comes first; then what wrote nothing, as deletes on condition of absence do.
+  const auto order = [](const WriteCall& call) {
+    const bool never_writes = OnlyDeletes(call) && std::any_of(call.steps.begin(), call.steps.end(), [](const WriteStep& s) {
+      return s.condition.kind() == Condition::Kind::kAbsent;
+    });
+    return std::tuple(call.revision, OnlyDeletes(call), never_writes);
+  };
+  std::stable_sort(committed_.begin(), committed_.end(),
+                   [order](const WriteCall* a, const WriteCall* b) { return order(*a) < order(*b); });
   std::vector<const WriteCall*> answered;
   answered.swap(committed_);
   for (const WriteCall* call : answered) Replay(*call);

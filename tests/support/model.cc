@@ -1,9 +1,8 @@
 #include "support/model.h"
 
 #include <algorithm>
-#include <tuple>
-#include <cstdio>
 #include <set>
+#include <tuple>
 
 namespace firn::test {
 namespace {
@@ -19,6 +18,10 @@ bool OnlyDeletes(const WriteCall& call) {
   const auto last_steps = LastSteps(call);
   return std::all_of(last_steps.begin(), last_steps.end(),
                      [](const auto& each) { return each.second->kind == WriteStep::Kind::kDelete; });
+}
+
+bool Touches(const WriteCall& call, const KeyId& key) {
+  return std::any_of(call.steps.begin(), call.steps.end(), [&key](const WriteStep& step) { return step.key == key; });
 }
 
 bool Holds(const Condition& condition, bool present, Revision revision) {
@@ -65,58 +68,9 @@ bool FieldsMatch(const Entry& entry, const Seen& seen) {
 
 }  // namespace
 
-std::string Shorten(const std::string& text) {
-  constexpr size_t kShownMax = 40;
-  std::string shown;
-  for (const char letter : text.substr(0, kShownMax)) {
-    if (letter >= ' ' && letter <= '~') {
-      shown += letter;
-    } else {
-      char escaped[8];
-      std::snprintf(escaped, sizeof(escaped), "\\x%02x", static_cast<unsigned>(static_cast<unsigned char>(letter)));
-      shown += escaped;
-    }
-  }
-  if (text.size() > kShownMax) shown += "...(" + std::to_string(text.size()) + " bytes)";
-  return shown;
-}
-
-std::string When(const Window& window) {
-  return " (ticks " + std::to_string(window.invoked) + ".." + std::to_string(window.replied) + ", wall " +
-         std::to_string(window.wall_ms_min) + ".." + std::to_string(window.wall_ms_max) + ")";
-}
-
 Visibility VisibilityOf(const Entry& entry, int64_t wall_ms_min, int64_t wall_ms_max) {
   if (entry.expires_at_ms == 0 || entry.expires_at_ms > wall_ms_max) return Visibility::kVisible;
   return entry.expires_at_ms <= wall_ms_min ? Visibility::kHidden : Visibility::kEither;
-}
-
-std::string Describe(const KeyId& key) { return std::to_string(key.space) + ":" + Shorten(key.key); }
-
-std::string Describe(const std::optional<Entry>& entry) {
-  if (!entry) return "absent";
-  return "'" + Shorten(entry->value) + "' meta '" + Shorten(entry->metadata) + "' revision " +
-         std::to_string(entry->revision) + " expires " + std::to_string(entry->expires_at_ms);
-}
-
-std::string Describe(const Seen& seen) {
-  if (!seen.present) return "absent";
-  std::string text = "present";
-  if (seen.value) text += " '" + Shorten(*seen.value) + "'";
-  if (seen.metadata) text += " meta '" + Shorten(*seen.metadata) + "'";
-  if (seen.revision) text += " revision " + std::to_string(*seen.revision);
-  if (seen.expires_at_ms) text += " expires " + std::to_string(*seen.expires_at_ms);
-  return text;
-}
-
-std::string Describe(const WriteCall& call) {
-  std::string text = call.batch ? "batch [" : "[";
-  for (const WriteStep& step : call.steps) {
-    text += step.kind == WriteStep::Kind::kPut ? "put " : step.kind == WriteStep::Kind::kDelete ? "delete " : "expire ";
-    text += Describe(step.key) + " ";
-  }
-  return text + "] revision " + std::to_string(call.revision) + " ticks " + std::to_string(call.invoked) + ".." +
-         std::to_string(call.replied);
 }
 
 bool Matches(const std::optional<Entry>& entry, const Seen& seen, const Window& window) {
@@ -146,20 +100,24 @@ Model::Model(const History& history) : history_(history) {
     }
   }
   // Deleting an absent key writes nothing and tells the newest revision, which may be another call's: those come last.
-  // Of those with one revision, the write comes first; then what wrote nothing, as deletes on condition of absence do.
-  const auto order = [](const WriteCall& call) {
-    const bool never_writes = OnlyDeletes(call) && std::any_of(call.steps.begin(), call.steps.end(), [](const WriteStep& s) {
-      return s.condition.kind() == Condition::Kind::kAbsent;
-    });
-    return std::tuple(call.revision, OnlyDeletes(call), never_writes);
-  };
-  std::stable_sort(committed_.begin(), committed_.end(),
-                   [order](const WriteCall* a, const WriteCall* b) { return order(*a) < order(*b); });
+  const auto order = [](const WriteCall& call) { return std::tuple(call.revision, OnlyDeletes(call), call.invoked); };
+  std::sort(committed_.begin(), committed_.end(),
+            [order](const WriteCall* a, const WriteCall* b) { return order(*a) < order(*b); });
   std::vector<const WriteCall*> answered;
   answered.swap(committed_);
-  for (const WriteCall* call : answered) Replay(*call);
+  for (const WriteCall* call : answered) newest_by_reply_.emplace_back(call->replied, call->revision);
+  for (auto call = answered.begin(); call != answered.end();) {
+    if (!OnlyDeletes(**call)) {
+      Replay(**call++);
+      continue;
+    }
+    const auto end = std::find_if(call, answered.end(), [revision = (*call)->revision](const WriteCall* other) {
+      return other->revision != revision;
+    });
+    ReplayDeletes({call, end});
+    call = end;
+  }
   CheckRevisionsFollowTime();
-  for (const WriteCall* call : committed_) newest_by_reply_.emplace_back(call->replied, call->revision);
   std::sort(newest_by_reply_.begin(), newest_by_reply_.end());
   Revision newest = history.base_revision;
   for (auto& [reply, revision] : newest_by_reply_) newest = revision = std::max(newest, revision);
@@ -179,40 +137,89 @@ std::vector<Model::Version>& Model::VersionsOf(const KeyId& key) {
   return versions;
 }
 
-// Whether all keys were absent already. Throws when that must be so and is not.
-bool Model::WroteNothing(const WriteCall& call) {
-  // What is written gets a revision that nobody has seen before.
-  const bool must = call.revision <= std::max(history_.base_revision, call.newest_before) ||
-                    (!committed_.empty() && committed_.back()->revision == call.revision);
-  // What has expired, or may have, counts as absent: then it makes no difference whether a tombstone was written.
-  const auto absent = [this, &call](const WriteStep& step) {
-    return AnyPresence(VersionsOf(step.key).back().entry, call, [](bool present) { return !present; }) &&
-           MayHold(step, std::nullopt, call);
-  };
-  if (!must && !std::all_of(call.steps.begin(), call.steps.end(), absent)) return false;
+// Why the delete cannot have found all its keys absent; empty when it can. `writer` has deleted its own just before.
+std::string Model::WhyNotNothing(const WriteCall& call, const WriteCall* writer) {
   for (const WriteStep& step : call.steps) {
-    if (Unsure(step.key, call.replied)) continue;
+    // What has expired, or may have, counts as absent: then it makes no difference whether a tombstone was written.
     const std::optional<Entry>& last = VersionsOf(step.key).back().entry;
-    if (!AnyPresence(last, call, [](bool present) { return !present; })) {
-      throw Violation("a delete wrote nothing although the key is there: " + test::Describe(call) + ", key " +
-                      test::Describe(last) + When(call) + StoryOf(step.key));
+    const bool may_be_absent = Unsure(step.key, call.replied) || (writer != nullptr && Touches(*writer, step.key)) ||
+                               AnyPresence(last, call, [](bool present) { return !present; });
+    if (!may_be_absent) {
+      return "a delete wrote nothing although the key is there: " + test::Describe(call) + ", key " +
+             test::Describe(last) + When(call) + StoryOf(step.key);
     }
-    if (!MayHold(step, std::nullopt, call))
-      throw Violation("a delete's condition did not hold: " + test::Describe(call));
+    if (!MayHold(step, std::nullopt, call)) return "a delete's condition did not hold: " + test::Describe(call);
   }
-  return true;
+  return "";
+}
+
+// Why the delete cannot have written anything; empty when it can.
+std::string Model::WhyNotWritten(const WriteCall& call) {
+  // What is written gets a revision that nobody has seen before.
+  if (call.revision <= std::max(history_.base_revision, call.newest_before)) return "its revision was known before";
+  if (!committed_.empty() && committed_.back()->revision == call.revision) {
+    return "its revision belongs to " + Describe(*committed_.back());
+  }
+  bool any = false;
+  for (const WriteStep& step : call.steps) {
+    const std::optional<Entry>& last = VersionsOf(step.key).back().entry;
+    const bool unsure = Unsure(step.key, call.replied);
+    any |= unsure || AnyPresence(last, call, [](bool present) { return present; });
+    if (!unsure && !MayHold(step, last, call)) return "its condition did not hold at " + Describe(step.key);
+  }
+  return any ? "" : "its keys were absent";
+}
+
+// Deletes that told one revision: at most one of them wrote, and it left what lets all others have written nothing.
+void Model::ReplayDeletes(std::span<const WriteCall* const> calls) {
+  const auto why_not = [this, calls](const WriteCall* writer) -> std::string {
+    for (const WriteCall* call : calls) {
+      if (call == writer) continue;
+      if (std::string why = WhyNotNothing(*call, writer); !why.empty()) return why;
+    }
+    return "";
+  };
+  std::vector<const WriteCall*> possible;
+  std::string why_nobody = why_not(nullptr);
+  const bool somebody_wrote = !why_nobody.empty();
+  for (const WriteCall* call : calls) {
+    if (call->revision < call->newest_before) {
+      throw Violation("a delete told an older revision than " + std::to_string(call->newest_before) +
+                      ", which was known before: " + Describe(*call));
+    }
+    std::string why = WhyNotWritten(*call);
+    if (why.empty()) why = why_not(call);
+    if (why.empty()) possible.push_back(call);
+    if (!why.empty()) why_nobody += "\n  " + Describe(*call) + " did not write: " + why;
+  }
+  if (somebody_wrote && possible.empty()) throw Violation(why_nobody);
+
+  if (somebody_wrote) {
+    const WriteCall& writer = *possible.front();  // whoever it was, the keys are absent then; the earliest bounds all
+    Replay(writer);
+    // A key that another found absent was deleted by the time of that answer.
+    for (const auto& [key, step] : LastSteps(writer)) {
+      Version& version = VersionsOf(key).back();
+      for (const WriteCall* call : calls) {
+        if (!version.guessed && Touches(*call, key)) version.effective = std::min(version.effective, call->replied);
+      }
+    }
+    possible.erase(possible.begin());
+  }
+  // Perhaps an unanswered call had put a key and this one deleted it; else it wrote nothing and the revision is not its
+  // own.
+  for (const WriteCall* call : possible) {
+    bool guessed = false;
+    for (const auto& [key, step] : LastSteps(*call)) {
+      if (!Unsure(key, call->replied)) continue;
+      ReplayStep(*call, *step, std::nullopt, true);
+      guessed = true;
+    }
+    if (guessed) guesses_.push_back(call);
+  }
 }
 
 void Model::Replay(const WriteCall& call) {
-  if (OnlyDeletes(call)) {
-    if (WroteNothing(call)) return;
-    if (call.steps.size() == 1 && Unsure(call.steps.front().key, call.replied)) {
-      // Perhaps the unanswered call had deleted the key, and this one wrote nothing: then the revision is not its own.
-      ReplayStep(call, call.steps.front(), std::nullopt, true);
-      guesses_.push_back(&call);
-      return;
-    }
-  }
   if (call.revision <= history_.base_revision) {
     throw Violation("a revision is not above those before the open, " + std::to_string(history_.base_revision) + ": " +
                     test::Describe(call));
@@ -451,8 +458,9 @@ Revision Model::DurableFloor(std::string* why) const {
     floor = revision;
     *why = reason;
   };
-  for (const WriteCall* call : committed_) {
-    if (call->synced) raise(call->revision, "a synced write");
+  // Of deletes that wrote nothing too: what made the key absent is durable with them.
+  for (const WriteCall& call : history_.writes) {
+    if (call.outcome == WriteCall::Outcome::kDone && call.synced) raise(call.revision, "a synced write");
   }
   for (const DurableFact& fact : history_.durable) raise(fact.revision, fact.why);
   return floor;

@@ -8,6 +8,7 @@
 
 #include <map>
 #include <optional>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -62,8 +63,10 @@ class Model {
   Revision DurableFloor(std::string* why) const;
 
  private:
-  bool WroteNothing(const WriteCall& call);
   void Replay(const WriteCall& call);
+  void ReplayDeletes(std::span<const WriteCall* const> calls);
+  std::string WhyNotNothing(const WriteCall& call, const WriteCall* writer);
+  std::string WhyNotWritten(const WriteCall& call);
   void ReplayStep(const WriteCall& call, const WriteStep& step, const std::optional<Entry>& before, bool unsure);
   void CheckCondition(const WriteCall& call, const WriteStep& step, const std::optional<Entry>& before) const;
   void CheckRevisionsFollowTime() const;
@@ -88,7 +91,7 @@ class Model {
 
   const History& history_;
   std::vector<const WriteCall*> committed_, in_doubt_, refused_;
-  std::vector<const WriteCall*> guesses_;  // acknowledged deletes that may have written nothing
+  std::vector<const WriteCall*> guesses_;  // acknowledged deletes of which an unanswered call decides if they wrote
   std::map<KeyId, std::vector<Version>> versions_;
   std::map<KeyId, Tick> unsure_since_;
   std::vector<std::pair<Tick, Revision>> newest_by_reply_;  // reply -> highest revision acknowledged by then

@@ -35,7 +35,9 @@ class RecoveryCheck {
   std::string WhyNot(Revision cut) const;
   std::string WhyUnansweredTorn(const WriteCall& call, Revision cut) const;
   bool PutByUnanswered(const KeyId& key, const Entry& entry) const;
+  bool MayShow(const WriteCall& call, const WriteStep& step) const;
   bool Shows(const WriteCall& call, const WriteStep& step) const;
+  bool ShownByOther(const WriteCall& call, const KeyId& key) const;
   bool Applied(const WriteCall& call) const;
   bool OthersTouch(const WriteCall& call, const KeyId& key) const;
   bool Explained(const KeyId& key) const;
@@ -145,11 +147,15 @@ bool RecoveryCheck::PutByUnanswered(const KeyId& key, const Entry& entry) const 
 }
 
 bool RecoveryCheck::Shows(const WriteCall& call, const WriteStep& step) const {
+  if (!MayShow(call, step)) return false;
+  return step.kind != WriteStep::Kind::kSetExpiry || !PutByUnanswered(step.key, *Find(step.key));
+}
+
+bool RecoveryCheck::MayShow(const WriteCall& call, const WriteStep& step) const {
   const Entry* entry = Find(step.key);
   if (entry == nullptr || IsCommitted(entry->revision) || entry->revision <= history_.base_revision) return false;
   if (step.kind == WriteStep::Kind::kDelete) return false;
   if (step.expires_at_ms != entry->expires_at_ms) return false;
-  if (step.kind == WriteStep::Kind::kSetExpiry && PutByUnanswered(step.key, *entry)) return false;
   if (step.kind == WriteStep::Kind::kPut && (step.value != entry->value || step.metadata != entry->metadata))
     return false;
   // What was answered before this call began has lower revisions.
@@ -158,6 +164,15 @@ bool RecoveryCheck::Shows(const WriteCall& call, const WriteStep& step) const {
     if ((*other)->replied < call.invoked) return false;
   }
   return true;
+}
+
+// Whether what is found at the key may be the work of another unanswered call.
+bool RecoveryCheck::ShownByOther(const WriteCall& call, const KeyId& key) const {
+  return std::any_of(model_.in_doubt().begin(), model_.in_doubt().end(), [&](const WriteCall* other) {
+    return other != &call && std::any_of(other->steps.begin(), other->steps.end(), [&](const WriteStep& step) {
+             return step.key == key && MayShow(*other, step);
+           });
+  });
 }
 
 bool RecoveryCheck::Applied(const WriteCall& call) const {
@@ -202,18 +217,23 @@ bool RecoveryCheck::Explained(const KeyId& key) const {
 std::string RecoveryCheck::WhyUnansweredTorn(const WriteCall& call, Revision cut) const {
   Revision revision = 0;
   for (const WriteStep& step : call.steps) {
-    if (!Shows(call, step)) continue;
+    // An expiry change that changes nothing but the revision leaves what looks like the put before it.
+    if (!Shows(call, step) || ShownByOther(call, step.key)) continue;
     const Revision shown = Find(step.key)->revision;
-    if (revision != 0 && revision != shown) return "one batch with two revisions, at " + Describe(step.key);
+    if (revision != 0 && revision != shown) {
+      return "one batch with two revisions, " + std::to_string(revision) + " and at " + Describe(step.key) + " " +
+             Describe(std::optional(*Find(step.key))) + model_.StoryOf(step.key);
+    }
     revision = shown;
   }
   if (revision == 0) return "";
   std::map<KeyId, const WriteStep*> last_steps;
   for (const WriteStep& step : call.steps) last_steps[step.key] = &step;
   for (const auto& [key, step] : last_steps) {
-    if (!space_there_[key.space] || Shows(call, *step)) continue;
+    if (!space_there_[key.space]) continue;
     const Entry* entry = Find(key);
     if (entry != nullptr && entry->revision > revision) continue;
+    if (entry != nullptr && entry->revision == revision && MayShow(call, *step)) continue;
     if (entry == nullptr) {
       if (step->kind == WriteStep::Kind::kDelete) continue;
       const Model::Version* version = model_.StateAt(key, cut);

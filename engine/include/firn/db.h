@@ -95,8 +95,8 @@ class DB {
  public:
   // `path` is a directory, created if missing (one level) when the options permit. NotFound, InvalidArgument (not a
   // directory, options out of range), FailedPrecondition (options contradict the store; newer format version),
-  // PermissionDenied, Unavailable (opened elsewhere), DataLoss (acknowledged data is damaged: names file, offset, what is
-  // lost, and how to open anyway).
+  // PermissionDenied, Unavailable (opened elsewhere), DataLoss (acknowledged data is damaged: names file, offset, what
+  // is lost, and how to open anyway).
   static absl::StatusOr<std::unique_ptr<DB>> Open(const Options& options, std::string_view path);
   ~DB();
   DB(const DB&) = delete;

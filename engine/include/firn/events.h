@@ -6,16 +6,16 @@
 namespace firn {
 
 enum class EventKind {
-  kDiskFallback,     // io_uring or direct I/O cannot be used here; slower means are
-  kTailNotLocked,    // RLIMIT_MEMLOCK forbids locking the tail buffers
-  kRecovered,        // opened after a crash; the message counts what was found
-  kTornTail,         // unacknowledged bytes at the end of the log were dropped; normal after a crash
-  kDamageFound,      // acknowledged bytes do not verify
-  kFooterFallback,   // a segment's footer is missing or damaged; the segment was scanned
+  kDiskFallback,    // io_uring or direct I/O cannot be used here; slower means are
+  kTailNotLocked,   // RLIMIT_MEMLOCK forbids locking the tail buffers
+  kRecovered,       // opened after a crash; the message counts what was found
+  kTornTail,        // unacknowledged bytes at the end of the log were dropped; normal after a crash
+  kDamageFound,     // acknowledged bytes do not verify
+  kFooterFallback,  // a segment's footer is missing or damaged; the segment was scanned
   kSegmentSealed,
   kSegmentRetired,
   kDiskFull,
-  kPoisoned,         // a write or flush failed; the store no longer accepts writes
+  kPoisoned,  // a write or flush failed; the store no longer accepts writes
 };
 
 struct Event {

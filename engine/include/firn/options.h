@@ -72,8 +72,8 @@ struct WriteOptions {
 };
 
 struct PutOptions : WriteOptions {
-  int64_t expires_at_ms = 0;   // absolute; 0: never. Once passed, the entry is gone at once.
-  std::string_view metadata;   // 0..kMetadataBytesMax bytes kept beside the value
+  int64_t expires_at_ms = 0;  // absolute; 0: never. Once passed, the entry is gone at once.
+  std::string_view metadata;  // 0..kMetadataBytesMax bytes kept beside the value
 };
 
 struct ReadOptions {

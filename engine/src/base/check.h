@@ -5,7 +5,6 @@ namespace firn::base {
 [[noreturn]] void CheckFailed(const char* file, int line, const char* expression);
 }  // namespace firn::base
 
-#define FIRN_CHECK(expression)     \
-  (__builtin_expect(!!(expression), 1) \
-       ? static_cast<void>(0)      \
-       : ::firn::base::CheckFailed(__FILE__, __LINE__, #expression))
+#define FIRN_CHECK(expression)                                \
+  (__builtin_expect(!!(expression), 1) ? static_cast<void>(0) \
+                                       : ::firn::base::CheckFailed(__FILE__, __LINE__, #expression))

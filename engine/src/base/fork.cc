@@ -11,9 +11,7 @@ namespace {
 
 std::atomic<uint64_t> generation{1};
 
-void InForkedChild() {
-  generation.fetch_add(1, std::memory_order_relaxed);
-}
+void InForkedChild() { generation.fetch_add(1, std::memory_order_relaxed); }
 
 bool WatchForks() {
   FIRN_CHECK(pthread_atfork(nullptr, nullptr, InForkedChild) == 0);

@@ -32,16 +32,15 @@ inline absl::Status ResourceExhausted(std::string_view m) {
 
 }  // namespace firn::base
 
-#define FIRN_RETURN_IF_ERROR(expression)                       \
-  do {                                                         \
+#define FIRN_RETURN_IF_ERROR(expression)                                                   \
+  do {                                                                                     \
     if (absl::Status firn_status_ = (expression); !firn_status_.ok()) return firn_status_; \
   } while (false)
 
 #define FIRN_CONCAT_INNER(a, b) a##b
 #define FIRN_CONCAT(a, b) FIRN_CONCAT_INNER(a, b)
 // FIRN_ASSIGN_OR_RETURN(auto file, disk.Open(...));
-#define FIRN_ASSIGN_OR_RETURN(declaration, expression)                          \
-  auto FIRN_CONCAT(firn_result_, __LINE__) = (expression);                      \
-  if (!FIRN_CONCAT(firn_result_, __LINE__).ok())                                \
-    return std::move(FIRN_CONCAT(firn_result_, __LINE__)).status();             \
+#define FIRN_ASSIGN_OR_RETURN(declaration, expression)                                                           \
+  auto FIRN_CONCAT(firn_result_, __LINE__) = (expression);                                                       \
+  if (!FIRN_CONCAT(firn_result_, __LINE__).ok()) return std::move(FIRN_CONCAT(firn_result_, __LINE__)).status(); \
   declaration = *std::move(FIRN_CONCAT(firn_result_, __LINE__))

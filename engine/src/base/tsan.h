@@ -17,12 +17,8 @@
 namespace firn::base::tsan {
 
 #ifdef FIRN_TSAN
-inline void BeforeLock(void* mutex) {
-  __tsan_mutex_pre_lock(mutex, __tsan_mutex_not_static);
-}
-inline void AfterLock(void* mutex) {
-  __tsan_mutex_post_lock(mutex, __tsan_mutex_not_static, 0);
-}
+inline void BeforeLock(void* mutex) { __tsan_mutex_pre_lock(mutex, __tsan_mutex_not_static); }
+inline void AfterLock(void* mutex) { __tsan_mutex_post_lock(mutex, __tsan_mutex_not_static, 0); }
 inline void BeforeTryLock(void* mutex) {
   __tsan_mutex_pre_lock(mutex, __tsan_mutex_not_static | __tsan_mutex_try_lock);
 }
@@ -30,12 +26,8 @@ inline void AfterTryLock(void* mutex, bool locked) {
   const unsigned failed = locked ? 0U : __tsan_mutex_try_lock_failed;
   __tsan_mutex_post_lock(mutex, __tsan_mutex_not_static | __tsan_mutex_try_lock | failed, 0);
 }
-inline void BeforeUnlock(void* mutex) {
-  __tsan_mutex_pre_unlock(mutex, 0);
-}
-inline void AfterUnlock(void* mutex) {
-  __tsan_mutex_post_unlock(mutex, 0);
-}
+inline void BeforeUnlock(void* mutex) { __tsan_mutex_pre_unlock(mutex, 0); }
+inline void AfterUnlock(void* mutex) { __tsan_mutex_post_unlock(mutex, 0); }
 #else
 inline void BeforeLock(void*) {}
 inline void AfterLock(void*) {}

@@ -9,9 +9,13 @@ size_t Batch::Copy(std::string_view text) {
 }
 
 void Batch::Put(std::string_view key, std::string_view value, const PutOptions& options, uint32_t namespace_id) {
-  Operation operation{.kind = Operation::Kind::kPut, .namespace_id = namespace_id, .condition = options.condition,
-                      .expires_at_ms = options.expires_at_ms, .key_size = key.size(),
-                      .metadata_size = options.metadata.size(), .value_size = value.size()};
+  Operation operation{.kind = Operation::Kind::kPut,
+                      .namespace_id = namespace_id,
+                      .condition = options.condition,
+                      .expires_at_ms = options.expires_at_ms,
+                      .key_size = key.size(),
+                      .metadata_size = options.metadata.size(),
+                      .value_size = value.size()};
   operation.key_offset = Copy(key);
   operation.metadata_offset = Copy(options.metadata);
   operation.value_offset = Copy(value);
@@ -19,13 +23,20 @@ void Batch::Put(std::string_view key, std::string_view value, const PutOptions& 
 }
 
 void Batch::Delete(std::string_view key, const Condition& condition, uint32_t namespace_id) {
-  operations_.push_back({.kind = Operation::Kind::kDelete, .namespace_id = namespace_id, .condition = condition,
-                         .key_offset = Copy(key), .key_size = key.size()});
+  operations_.push_back({.kind = Operation::Kind::kDelete,
+                         .namespace_id = namespace_id,
+                         .condition = condition,
+                         .key_offset = Copy(key),
+                         .key_size = key.size()});
 }
 
 void Batch::SetExpiry(std::string_view key, int64_t expires_at_ms, const Condition& condition, uint32_t namespace_id) {
-  operations_.push_back({.kind = Operation::Kind::kSetExpiry, .namespace_id = namespace_id, .condition = condition,
-                         .expires_at_ms = expires_at_ms, .key_offset = Copy(key), .key_size = key.size()});
+  operations_.push_back({.kind = Operation::Kind::kSetExpiry,
+                         .namespace_id = namespace_id,
+                         .condition = condition,
+                         .expires_at_ms = expires_at_ms,
+                         .key_offset = Copy(key),
+                         .key_size = key.size()});
 }
 
 void Batch::Clear() {

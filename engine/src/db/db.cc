@@ -27,21 +27,29 @@ class StoreSnapshot final : public Snapshot {
 }  // namespace
 
 absl::StatusOr<Revision> Namespace::Put(std::string_view key, std::string_view value, const PutOptions& options) {
-  return store_->Write({.kind = Batch::Operation::Kind::kPut, .namespace_id = id_, .key = key, .value = value,
-                        .metadata = options.metadata, .expires_at_ms = options.expires_at_ms,
+  return store_->Write({.kind = Batch::Operation::Kind::kPut,
+                        .namespace_id = id_,
+                        .key = key,
+                        .value = value,
+                        .metadata = options.metadata,
+                        .expires_at_ms = options.expires_at_ms,
                         .condition = options.condition},
                        options.durability);
 }
 
 absl::StatusOr<Revision> Namespace::Delete(std::string_view key, const WriteOptions& options) {
-  return store_->Write({.kind = Batch::Operation::Kind::kDelete, .namespace_id = id_, .key = key,
-                        .condition = options.condition},
-                       options.durability);
+  return store_->Write(
+      {.kind = Batch::Operation::Kind::kDelete, .namespace_id = id_, .key = key, .condition = options.condition},
+      options.durability);
 }
 
-absl::StatusOr<Revision> Namespace::SetExpiry(std::string_view key, int64_t expires_at_ms, const WriteOptions& options) {
-  return store_->Write({.kind = Batch::Operation::Kind::kSetExpiry, .namespace_id = id_, .key = key,
-                        .expires_at_ms = expires_at_ms, .condition = options.condition},
+absl::StatusOr<Revision> Namespace::SetExpiry(std::string_view key, int64_t expires_at_ms,
+                                              const WriteOptions& options) {
+  return store_->Write({.kind = Batch::Operation::Kind::kSetExpiry,
+                        .namespace_id = id_,
+                        .key = key,
+                        .expires_at_ms = expires_at_ms,
+                        .condition = options.condition},
                        options.durability);
 }
 

@@ -41,20 +41,34 @@ std::string Quoted(base::Bytes bytes) {
 
 std::string_view Name(format::RecordType type) {
   switch (type) {
-    case format::RecordType::kPadding: return "padding";
-    case format::RecordType::kPut: return "put";
-    case format::RecordType::kDelete: return "delete";
-    case format::RecordType::kRangeDelete: return "range-delete";
-    case format::RecordType::kExpiryChange: return "expiry-change";
-    case format::RecordType::kPrepare: return "prepare";
-    case format::RecordType::kCommit: return "commit";
-    case format::RecordType::kRollback: return "rollback";
-    case format::RecordType::kNamespaceCreate: return "namespace-create";
-    case format::RecordType::kNamespaceDrop: return "namespace-drop";
-    case format::RecordType::kLiveIds: return "live-ids";
-    case format::RecordType::kRetire: return "retire";
-    case format::RecordType::kCut: return "cut";
-    case format::RecordType::kHorizon: return "horizon";
+    case format::RecordType::kPadding:
+      return "padding";
+    case format::RecordType::kPut:
+      return "put";
+    case format::RecordType::kDelete:
+      return "delete";
+    case format::RecordType::kRangeDelete:
+      return "range-delete";
+    case format::RecordType::kExpiryChange:
+      return "expiry-change";
+    case format::RecordType::kPrepare:
+      return "prepare";
+    case format::RecordType::kCommit:
+      return "commit";
+    case format::RecordType::kRollback:
+      return "rollback";
+    case format::RecordType::kNamespaceCreate:
+      return "namespace-create";
+    case format::RecordType::kNamespaceDrop:
+      return "namespace-drop";
+    case format::RecordType::kLiveIds:
+      return "live-ids";
+    case format::RecordType::kRetire:
+      return "retire";
+    case format::RecordType::kCut:
+      return "cut";
+    case format::RecordType::kHorizon:
+      return "horizon";
   }
   return "unknown";
 }
@@ -100,9 +114,10 @@ void DumpUnits(const log::Segment& segment, uint64_t limit, const Line& line) {
     }
     const format::UnitHeader& header = unit->header;
     line(std::to_string(at) + " unit of " + std::to_string(header.blocks) + " blocks, " +
-         std::to_string(header.payload_bytes) + " payload bytes, revisions " + std::to_string(header.first_revision) + ".." +
-         std::to_string(header.last_revision) + ", durable up to segment " + std::to_string(header.durable.segment) +
-         " offset " + std::to_string(header.durable.offset) + ", time " + std::to_string(header.time_ms) + " ms");
+         std::to_string(header.payload_bytes) + " payload bytes, revisions " + std::to_string(header.first_revision) +
+         ".." + std::to_string(header.last_revision) + ", durable up to segment " +
+         std::to_string(header.durable.segment) + " offset " + std::to_string(header.durable.offset) + ", time " +
+         std::to_string(header.time_ms) + " ms");
     const uint64_t payload_at = at + format::kUnitHeaderBytes;
     for (size_t done = 0; done < unit->payload.size();) {
       const auto record = format::DecodeRecord(unit->payload.subspan(done), segment.seed, payload_at + done);
@@ -157,8 +172,8 @@ absl::Status DumpFile(std::string_view store_path, std::string_view file_path, c
   const std::string_view file_name = slash == std::string_view::npos ? file_path : file_path.substr(slash + 1);
   if (file_name == "SUPERBLOCK") {
     line("superblock: uuid " + Hex(superblock.uuid) + ", format version " + std::to_string(superblock.format_version) +
-         ", blocks of " + std::to_string(superblock.block_bytes) + " bytes, features " + std::to_string(superblock.features) +
-         ", created at " + std::to_string(superblock.created_ms) + " ms");
+         ", blocks of " + std::to_string(superblock.block_bytes) + " bytes, features " +
+         std::to_string(superblock.features) + ", created at " + std::to_string(superblock.created_ms) + " ms");
     return absl::OkStatus();
   }
   const std::string_view folder = slash == std::string_view::npos ? "." : slash == 0 ? "/" : file_path.substr(0, slash);
@@ -178,11 +193,12 @@ absl::Status DumpFile(std::string_view store_path, std::string_view file_path, c
   segment.id = header->segment;
   segment.header = *header;
   segment.seed = format::ChecksumSeed(superblock.secret, header->salt);
-  line("segment " + std::to_string(header->segment) + ", incarnation " + std::to_string(header->incarnation) + ", salt " +
-       Hex(header->salt) + ", revisions from " + std::to_string(header->first_revision) + ", created at " +
+  line("segment " + std::to_string(header->segment) + ", incarnation " + std::to_string(header->incarnation) +
+       ", salt " + Hex(header->salt) + ", revisions from " + std::to_string(header->first_revision) + ", created at " +
        std::to_string(header->created_ms) + " ms, file of " + std::to_string(segment.file->size_bytes()) + " bytes");
   const auto footer = log::LoadFooter(segment);
-  DumpUnits(segment, footer ? footer->summary().units_end : base::RoundDown(segment.file->size_bytes(), format::kBlockBytes),
+  DumpUnits(segment,
+            footer ? footer->summary().units_end : base::RoundDown(segment.file->size_bytes(), format::kBlockBytes),
             line);
   if (footer) {
     DumpFooter(*footer, line);

@@ -40,9 +40,9 @@ class IndexKey {
 
 // The caller's flags in an index entry.
 namespace entry_flags {
-inline constexpr uint32_t kTombstone = 1 << 0;  // deleted at this revision; kept while someone may ask
-inline constexpr uint32_t kHasExpiry = 1 << 1;  // the expiry table has an entry of the same revision
-inline constexpr uint32_t kHasOlder = 1 << 2;   // older versions may be kept for snapshots
+inline constexpr uint32_t kTombstone = 1 << 0;      // deleted at this revision; kept while someone may ask
+inline constexpr uint32_t kHasExpiry = 1 << 1;      // the expiry table has an entry of the same revision
+inline constexpr uint32_t kHasOlder = 1 << 2;       // older versions may be kept for snapshots
 inline constexpr uint32_t kExpiryChanged = 1 << 3;  // the revision is an expiry change's, the record's is lower
 }  // namespace entry_flags
 

@@ -32,11 +32,13 @@ absl::StatusOr<uint32_t> Store::CreateNamespace(std::string_view name) {
   // Taken before the record is written: a segment begun meanwhile must not hand the id out again.
   const uint32_t id = log_->next_namespace_id.fetch_add(1);
   const std::string key = NamespaceRecordKey(id, name);
-  const format::Record record{.type = format::RecordType::kNamespaceCreate, .namespace_id = format::kSystemNamespace,
+  const format::Record record{.type = format::RecordType::kNamespaceCreate,
+                              .namespace_id = format::kSystemNamespace,
                               .key = base::AsBytes(key)};
   FIRN_ASSIGN_OR_RETURN(const log::Log::Written written, log_->AppendControl(record, log::Log::Role::kLive));
-  tree_->Upsert(IndexKey(format::kSystemNamespace, key).view(),
-                {.segment = written.segment, .offset = written.offset, .size = written.size, .revision = written.revision});
+  tree_->Upsert(
+      IndexKey(format::kSystemNamespace, key).view(),
+      {.segment = written.segment, .offset = written.offset, .size = written.size, .revision = written.revision});
   namespaces_.Add({id, std::string(name)});
   FIRN_RETURN_IF_ERROR(log_->WaitDurable(written.revision));
   return id;
@@ -63,8 +65,8 @@ absl::Status Store::DropNamespace(std::string_view name) {
   const auto id = namespaces_.Find(name);
   if (!id) return base::NotFound("there is no namespace " + std::string(name));
   const std::string key = NamespaceRecordKey(*id, name);
-  const format::Record record{.type = format::RecordType::kNamespaceDrop, .namespace_id = format::kSystemNamespace,
-                              .key = base::AsBytes(key)};
+  const format::Record record{
+      .type = format::RecordType::kNamespaceDrop, .namespace_id = format::kSystemNamespace, .key = base::AsBytes(key)};
   // No write into the namespace is under way while its end gets its place in the log.
   for (base::Mutex& stripe : stripes_) stripe.Lock();
   const auto written = log_->AppendControl(record, log::Log::Role::kTombstone);

@@ -45,9 +45,7 @@ void Namespaces::Replace(Table* fresh) {
   epochs_.Retire([old] { delete old; });
 }
 
-std::string NamespaceRecordKey(uint32_t id, std::string_view name) {
-  return std::string(IndexKey(id, name).view());
-}
+std::string NamespaceRecordKey(uint32_t id, std::string_view name) { return std::string(IndexKey(id, name).view()); }
 
 std::optional<NamespaceEntry> ParseNamespaceRecordKey(std::string_view key) {
   if (key.size() <= kNamespacePrefixBytes) return std::nullopt;

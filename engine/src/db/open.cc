@@ -21,11 +21,13 @@ absl::Status CheckOptions(const Options& options) {
                                  "; at least " + std::to_string(kMemoryBudgetBytesMin) + " are needed");
   }
   if (options.flush_interval_ms < kFlushIntervalMsMin || options.flush_interval_ms > kFlushIntervalMsMax) {
-    return base::InvalidArgument("flush_interval_ms is " + std::to_string(options.flush_interval_ms) + "; allowed are " +
-                                 std::to_string(kFlushIntervalMsMin) + " to " + std::to_string(kFlushIntervalMsMax));
+    return base::InvalidArgument("flush_interval_ms is " + std::to_string(options.flush_interval_ms) +
+                                 "; allowed are " + std::to_string(kFlushIntervalMsMin) + " to " +
+                                 std::to_string(kFlushIntervalMsMax));
   }
   if (options.read_only && options.error_if_exists) {
-    return base::InvalidArgument("read_only and error_if_exists contradict each other: a read-only open makes no store");
+    return base::InvalidArgument(
+        "read_only and error_if_exists contradict each other: a read-only open makes no store");
   }
   return absl::OkStatus();
 }
@@ -42,7 +44,9 @@ struct KeyState {
       case format::RecordType::kNamespaceCreate:
         put_segment = segment;
         change_segment = nullptr;
-        version.entry = {.segment = segment->id, .offset = record.offset, .size = record.size,
+        version.entry = {.segment = segment->id,
+                         .offset = record.offset,
+                         .size = record.size,
                          .flags = record.expires_at_ms != 0 ? entry_flags::kHasExpiry : 0,
                          .revision = record.revision};
         version.expiry = {.at_ms = record.expires_at_ms, .revision = record.revision};
@@ -58,7 +62,9 @@ struct KeyState {
         change_segment = segment;
         version.entry.revision = record.revision;
         version.entry.flags = entry_flags::kHasExpiry | entry_flags::kExpiryChanged;
-        version.expiry = {.at_ms = record.expires_at_ms, .change_segment = segment->id, .change_size = record.size,
+        version.expiry = {.at_ms = record.expires_at_ms,
+                          .change_segment = segment->id,
+                          .change_size = record.size,
                           .revision = record.revision};
         break;
       default:
@@ -167,21 +173,26 @@ absl::Status Store::OpenFiles() {
   // A store whose maker died just before its last sync of the folder must not lose its name now.
   if (exists && !options_.read_only) FIRN_RETURN_IF_ERROR(disk_->SyncFolder(""));
   const auto on_event = [this](EventKind kind, std::string message) { Emit(kind, std::move(message)); };
-  FIRN_ASSIGN_OR_RETURN(log::RecoveredLog recovered,
-                        log::RecoverLog(*disk_, superblock_, !exists,
-                                        {.read_only = options_.read_only, .salvage = options_.salvage,
-                                         .on_event = on_event}));
+  FIRN_ASSIGN_OR_RETURN(
+      log::RecoveredLog recovered,
+      log::RecoverLog(*disk_, superblock_, !exists,
+                      {.read_only = options_.read_only, .salvage = options_.salvage, .on_event = on_event}));
   clock_.Advance(recovered.time_ms);
   FIRN_RETURN_IF_ERROR(BuildIndex(recovered.segments, recovered.next_namespace_id));
   log::LogOptions log_options{.segment_bytes_min = segment_bytes_min_,
                               .flush_interval_ms = options_.flush_interval_ms,
-                              .clock = &clock_, .monotonic_clock = &raw_clock_, .random = &random_, .on_event = on_event};
+                              .clock = &clock_,
+                              .monotonic_clock = &raw_clock_,
+                              .random = &random_,
+                              .on_event = on_event};
   if (options_.read_only) {
     log_ = log::Log::StartReadOnly(*disk_, superblock_, epochs_, std::move(log_options), std::move(recovered));
   } else {
-    FIRN_ASSIGN_OR_RETURN(log_, log::Log::Start(*disk_, superblock_, epochs_, std::move(log_options), std::move(recovered)));
+    FIRN_ASSIGN_OR_RETURN(log_,
+                          log::Log::Start(*disk_, superblock_, epochs_, std::move(log_options), std::move(recovered)));
     if (!log_->tail_locked()) {
-      Emit(EventKind::kTailNotLocked, path + "/TAIL: RLIMIT_MEMLOCK does not permit locking the tail buffers in memory");
+      Emit(EventKind::kTailNotLocked,
+           path + "/TAIL: RLIMIT_MEMLOCK does not permit locking the tail buffers in memory");
     }
   }
   if (!exists) {
@@ -200,7 +211,8 @@ absl::StatusOr<bool> Store::LoadSuperblock() {
   if (!file.ok()) return file.status();
   base::AlignedBuffer blocks(format::kSuperblockFileBytes);
   std::memset(blocks.data(), 0, blocks.size());
-  const uint64_t readable = std::min<uint64_t>(base::RoundDown((*file)->size_bytes(), format::kBlockBytes), blocks.size());
+  const uint64_t readable =
+      std::min<uint64_t>(base::RoundDown((*file)->size_bytes(), format::kBlockBytes), blocks.size());
   absl::Status first_error = base::DataLoss("the file is too short");
   for (uint64_t at = 0; at < readable; at += format::kBlockBytes) {
     const base::MutableBytes block = blocks.bytes().subspan(at, format::kBlockBytes);
@@ -226,8 +238,9 @@ absl::Status Store::PrepareFreshDirectory() {
   const bool unfinished = std::count(names.begin(), names.end(), std::string(kUnfinishedSuperblockFile)) != 0;
   FIRN_ASSIGN_OR_RETURN(const std::vector<std::string> segments, disk_->List(log::kLogFolder));
   if (!segments.empty() && !unfinished) {
-    return base::DataLoss(std::string(disk_->path()) + ": log/ has " + std::to_string(segments.size()) +
-                          " files but SUPERBLOCK is missing; without it nothing can be verified. Bring it back from a copy");
+    return base::DataLoss(
+        std::string(disk_->path()) + ": log/ has " + std::to_string(segments.size()) +
+        " files but SUPERBLOCK is missing; without it nothing can be verified. Bring it back from a copy");
   }
   for (const std::string& name : segments) {
     FIRN_RETURN_IF_ERROR(disk_->Remove(std::string(log::kLogFolder) + "/" + name));
@@ -296,7 +309,8 @@ absl::Status Store::BuildIndex(std::vector<log::RecoveredSegment>& segments, uin
     entries.Add(index_key, state.version.entry);
     state.put_segment->live_records.fetch_add(1, std::memory_order_relaxed);
     state.put_segment->live_bytes.fetch_add(state.version.entry.size, std::memory_order_relaxed);
-    if ((state.version.entry.flags & entry_flags::kHasExpiry) != 0) expiries.Add(index_key, state.version.expiry.Pack());
+    if ((state.version.entry.flags & entry_flags::kHasExpiry) != 0)
+      expiries.Add(index_key, state.version.expiry.Pack());
     if (state.change_segment != nullptr) {
       state.change_segment->live_records.fetch_add(1, std::memory_order_relaxed);
       state.change_segment->live_bytes.fetch_add(state.version.expiry.change_size, std::memory_order_relaxed);
@@ -331,7 +345,8 @@ absl::Status Store::Close() {
 
 absl::Status Store::CheckUsable() const {
   if (base::ForkGeneration() != fork_generation_) {
-    return base::FailedPrecondition("this process is a fork of the one that opened the store; open it anew after fork()");
+    return base::FailedPrecondition(
+        "this process is a fork of the one that opened the store; open it anew after fork()");
   }
   if (closed_.load(std::memory_order_acquire)) return base::FailedPrecondition("the store is closed");
   return absl::OkStatus();

@@ -30,8 +30,8 @@ absl::StatusOr<format::Record> Verified(const log::Segment& segment, std::string
                   (moved_expiry && decoded->record.revision < version.entry.revision))) {
     return decoded->record;
   }
-  return base::DataLoss(segment.file->name() + " at offset " + std::to_string(version.entry.offset) + ": the record of " +
-                        std::to_string(version.entry.size) + " bytes does not verify");
+  return base::DataLoss(segment.file->name() + " at offset " + std::to_string(version.entry.offset) +
+                        ": the record of " + std::to_string(version.entry.size) + " bytes does not verify");
 }
 
 }  // namespace
@@ -42,7 +42,8 @@ std::optional<Version> Store::Locate(std::string_view index_key, uint64_t revisi
   return LocateFrom(index_key, *entry, revision);
 }
 
-std::optional<Version> Store::LocateFrom(std::string_view index_key, const index::Entry& newest, uint64_t revision) const {
+std::optional<Version> Store::LocateFrom(std::string_view index_key, const index::Entry& newest,
+                                         uint64_t revision) const {
   Version version{newest, {}};
   for (int turn = 0;; ++turn) {
     if (version.entry.revision > revision) {
@@ -107,8 +108,8 @@ absl::Status Store::CheckServable(const Version& version) const {
   return log_->health();
 }
 
-// A delete that is not durable leaves nothing to tell it by, once its tombstone has left the index. So while there may be
-// one, no key counts as absent.
+// A delete that is not durable leaves nothing to tell it by, once its tombstone has left the index. So while there may
+// be one, no key counts as absent.
 absl::Status Store::CheckAbsenceServable() const {
   if (erased_revision_.load(std::memory_order_seq_cst) <= log_->durable_revision()) return absl::OkStatus();
   return log_->health();
@@ -229,7 +230,7 @@ std::vector<absl::StatusOr<std::string>> Store::MultiGet(uint32_t namespace_id, 
   }
 
   std::vector<io::ReadRequest> reads;
-  std::vector<size_t> read_of;      // which key each read is for
+  std::vector<size_t> read_of;  // which key each read is for
   std::vector<base::AlignedBuffer> blocks;
   const auto finish_reads = [&] {
     if (reads.empty()) return;
@@ -242,7 +243,8 @@ std::vector<absl::StatusOr<std::string>> Store::MultiGet(uint32_t namespace_id, 
         continue;
       }
       const log::Segment* segment = log_->segments().Find(version.entry.segment);
-      const base::Bytes bytes = base::Bytes(reads[r].out).subspan(version.entry.offset - reads[r].offset, version.entry.size);
+      const base::Bytes bytes =
+          base::Bytes(reads[r].out).subspan(version.entry.offset - reads[r].offset, version.entry.size);
       const auto record = Verified(*segment, index_keys[i].view(), version, bytes);
       if (record.ok()) {
         results[i] = std::string(base::AsText(record->value));
@@ -259,7 +261,8 @@ std::vector<absl::StatusOr<std::string>> Store::MultiGet(uint32_t namespace_id, 
   uint64_t newest = std::min(revision, log_->published().Get());
   for (size_t i = 0; i < keys.size(); ++i) {
     if (!found[i]) {
-      if (absl::Status status = CheckAbsenceServable(); absl::IsNotFound(results[i].status()) && !status.ok()) results[i] = status;
+      if (absl::Status status = CheckAbsenceServable(); absl::IsNotFound(results[i].status()) && !status.ok())
+        results[i] = status;
       continue;
     }
     const Version& version = *found[i];
@@ -270,7 +273,8 @@ std::vector<absl::StatusOr<std::string>> Store::MultiGet(uint32_t namespace_id, 
     const log::Segment* segment = log_->segments().Find(version.entry.segment);
     std::string record_bytes(version.entry.size, '\0');
     const base::MutableBytes out = std::as_writable_bytes(std::span(record_bytes.data(), record_bytes.size()));
-    if (segment == nullptr || !segment->overlays.empty() || log_->ReadResident(version.entry.segment, version.entry.offset, out)) {
+    if (segment == nullptr || !segment->overlays.empty() ||
+        log_->ReadResident(version.entry.segment, version.entry.offset, out)) {
       std::string value;
       const absl::Status status = ReadRecord(index_keys[i].view(), version, &value, nullptr);
       if (status.ok()) {

@@ -115,7 +115,8 @@ Stats Store::GetStats() {
   const uint64_t namespaces = namespaces_.All().size();
   stats.keys = tree_->entries() - std::min(tree_->entries(), namespaces);
   stats.index_bytes = tree_->memory_bytes() + expiries_->memory_bytes();
-  stats.index_bytes_per_key = stats.keys == 0 ? 0 : static_cast<double>(stats.index_bytes) / static_cast<double>(stats.keys);
+  stats.index_bytes_per_key =
+      stats.keys == 0 ? 0 : static_cast<double>(stats.index_bytes) / static_cast<double>(stats.keys);
   stats.kept_versions = versions_->kept();
   stats.snapshots = versions_->views();
   stats.namespaces = namespaces;
@@ -150,14 +151,14 @@ std::string Stats::ToString() const {
   add("device     %s: %.1f MiB written in %" PRIu64 " writes, %.1f MiB read in %" PRIu64 " reads, %" PRIu64 " syncs\n",
       disk_kind.c_str(), mib(device_written_bytes), device_writes, mib(device_read_bytes), device_reads, device_syncs);
   add("open       %.3f s, %.2f MiB read\n", open_seconds, mib(open_read_bytes));
-  add("log        %" PRIu64 " segments (%" PRIu64 " sealed, %" PRIu64 " spare), %.1f MiB: %.1f live, %.1f dead\n", segments,
-      sealed_segments, spare_segments, mib(log_bytes), mib(live_bytes), mib(dead_bytes));
-  add("commits    %" PRIu64 " with %" PRIu64 " writes, %.1f MiB; group size p50 %" PRIu64 ", max %" PRIu64 "\n", commits,
-      commit_writes, mib(commit_bytes), group_size_p50, group_size_max);
-  add("index      %" PRIu64 " keys, %.1f MiB, %.1f bytes a key; %" PRIu64 " older versions for %" PRIu64 " views\n", keys,
-      mib(index_bytes), index_bytes_per_key, kept_versions, snapshots);
-  add("revisions  last %" PRIu64 ", durable %" PRIu64 "; %" PRIu64 " namespaces%s\n", last_revision, durable_revision, namespaces,
-      poisoned ? "; NO MORE WRITES after a failed one" : "");
+  add("log        %" PRIu64 " segments (%" PRIu64 " sealed, %" PRIu64 " spare), %.1f MiB: %.1f live, %.1f dead\n",
+      segments, sealed_segments, spare_segments, mib(log_bytes), mib(live_bytes), mib(dead_bytes));
+  add("commits    %" PRIu64 " with %" PRIu64 " writes, %.1f MiB; group size p50 %" PRIu64 ", max %" PRIu64 "\n",
+      commits, commit_writes, mib(commit_bytes), group_size_p50, group_size_max);
+  add("index      %" PRIu64 " keys, %.1f MiB, %.1f bytes a key; %" PRIu64 " older versions for %" PRIu64 " views\n",
+      keys, mib(index_bytes), index_bytes_per_key, kept_versions, snapshots);
+  add("revisions  last %" PRIu64 ", durable %" PRIu64 "; %" PRIu64 " namespaces%s\n", last_revision, durable_revision,
+      namespaces, poisoned ? "; NO MORE WRITES after a failed one" : "");
   return text;
 }
 

@@ -94,8 +94,8 @@ class Store {
   absl::Status CheckServable(const Version& version) const;
   absl::Status CheckAbsenceServable() const;
 
-  // In the child of a fork() nothing of the store may even be destroyed: its threads do not exist there, and its locks and
-  // its readers' places stay for ever as they were at that moment.
+  // In the child of a fork() nothing of the store may even be destroyed: its threads do not exist there, and its locks
+  // and its readers' places stay for ever as they were at that moment.
   bool BelongsToParent() const { return base::ForkGeneration() != fork_generation_; }
 
   // Ok if the store may be used by this process, and is open.
@@ -164,7 +164,8 @@ class Store {
   std::unique_ptr<Versions> versions_;
   mutable std::array<base::Mutex, kStripes> stripes_;  // one writer a key at a time
 
-  // The newest tombstone that left the index. A read at an older revision cannot tell "never there" from "deleted since".
+  // The newest tombstone that left the index. A read at an older revision cannot tell "never there" from "deleted
+  // since".
   std::atomic<uint64_t> erased_revision_{0};
   std::atomic<bool> closed_{false};
 
@@ -174,7 +175,7 @@ class Store {
   bool upkeep_stop_ ABSL_GUARDED_BY(upkeep_mutex_) = false;
   bool upkeep_kicked_ ABSL_GUARDED_BY(upkeep_mutex_) = false;
   std::vector<uint32_t> dropped_namespaces_ ABSL_GUARDED_BY(upkeep_mutex_);  // whose entries are still in memory
-  uint64_t next_sweep_nanos_ = 0;  // upkeep thread only
+  uint64_t next_sweep_nanos_ = 0;                                            // upkeep thread only
   base::Thread upkeep_;
 
   OperationStats puts_, deletes_, batches_, gets_, multi_gets_, syncs_;

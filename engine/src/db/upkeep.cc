@@ -39,8 +39,8 @@ void Store::UpkeepTurn() {
   epochs_.Drain();
 }
 
-// Removes entries that have expired. Their records become tombstones (rule 2). While a view is open they stay: an iterator
-// may just be reading one.
+// Removes entries that have expired. Their records become tombstones (rule 2). While a view is open they stay: an
+// iterator may just be reading one.
 void Store::SweepExpired() {
   if (expiries_->entries() == 0 || versions_->AnyView()) return;
   const uint64_t began_nanos = raw_clock_.MonotonicNanos();

@@ -83,7 +83,8 @@ void Versions::Prune(uint64_t bound, const Dropped& dropped) {
       base::MutexLock lock(shard.mutex);
       for (auto chain = shard.chains.begin(); chain != shard.chains.end();) {
         std::vector<Kept>& kept = chain->second;
-        const auto needed = std::find_if(kept.begin(), kept.end(), [bound](const Kept& k) { return k.replaced_by > bound; });
+        const auto needed =
+            std::find_if(kept.begin(), kept.end(), [bound](const Kept& k) { return k.replaced_by > bound; });
         for (auto k = kept.begin(); k != needed; ++k) released.push_back(k->version);
         kept_.fetch_sub(static_cast<uint64_t>(needed - kept.begin()), std::memory_order_relaxed);
         kept.erase(kept.begin(), needed);

@@ -1,9 +1,9 @@
 // Views (snapshots, iterators) and the older versions they still need.
 //
 // A view is at a revision R. Taking one raises the count of views first and then asks the log for the newest reserved
-// revision, which becomes R; the view is ready once everything up to R is published. A writer looks at the count after it
-// has reserved its revision: either it sees the view and keeps what it replaces, or its revision is at most R and the view
-// does not need what it replaces.
+// revision, which becomes R; the view is ready once everything up to R is published. A writer looks at the count after
+// it has reserved its revision: either it sees the view and keeps what it replaces, or its revision is at most R and
+// the view does not need what it replaces.
 #pragma once
 
 #include <array>

@@ -28,8 +28,8 @@ absl::Status CheckOperation(const WriteOperation& operation) {
                                  " bytes; a value has at most " + std::to_string(kValueBytesMax));
   }
   if (operation.metadata.size() > kMetadataBytesMax) {
-    return base::InvalidArgument("the metadata has " + std::to_string(operation.metadata.size()) +
-                                 " bytes; at most " + std::to_string(kMetadataBytesMax) + " are allowed");
+    return base::InvalidArgument("the metadata has " + std::to_string(operation.metadata.size()) + " bytes; at most " +
+                                 std::to_string(kMetadataBytesMax) + " are allowed");
   }
   if (operation.expires_at_ms < 0 || operation.expires_at_ms > kExpiryMsMax) {
     return base::InvalidArgument("the expiry " + std::to_string(operation.expires_at_ms) +
@@ -55,8 +55,7 @@ format::RecordType TypeOf(Kind kind) {
 
 // A change on its way: what was asked, what the key is now, and the record it becomes.
 struct Store::Planned {
-  explicit Planned(const WriteOperation& asked)
-      : operation(asked), key(asked.namespace_id, asked.key) {}
+  explicit Planned(const WriteOperation& asked) : operation(asked), key(asked.namespace_id, asked.key) {}
 
   WriteOperation operation;
   IndexKey key;
@@ -90,9 +89,13 @@ absl::StatusOr<Revision> Store::Apply(const Batch& batch, Durability durability)
   std::vector<Planned> planned;
   planned.reserve(batch.size());
   for (const Batch::Operation& o : batch.operations()) {
-    const WriteOperation operation{.kind = o.kind, .namespace_id = o.namespace_id, .key = batch.key(o),
-                                   .value = batch.value(o), .metadata = batch.metadata(o),
-                                   .expires_at_ms = o.expires_at_ms, .condition = o.condition};
+    const WriteOperation operation{.kind = o.kind,
+                                   .namespace_id = o.namespace_id,
+                                   .key = batch.key(o),
+                                   .value = batch.value(o),
+                                   .metadata = batch.metadata(o),
+                                   .expires_at_ms = o.expires_at_ms,
+                                   .condition = o.condition};
     FIRN_RETURN_IF_ERROR(CheckOperation(operation));
     planned.emplace_back(operation);
   }
@@ -183,11 +186,13 @@ absl::Status Store::Plan(Planned& planned) const {
       }
   }
   if (!planned.writes) return absl::OkStatus();
-  if (operation.kind == Kind::kSetExpiry && !present) return base::NotFound("the key whose expiry is to change is absent");
+  if (operation.kind == Kind::kSetExpiry && !present)
+    return base::NotFound("the key whose expiry is to change is absent");
   // An expired put that has not been swept yet is already a tombstone: deleting it writes nothing either.
   if (operation.kind == Kind::kDelete && !present) planned.writes = false;
 
-  planned.record = {.type = TypeOf(operation.kind), .namespace_id = operation.namespace_id,
+  planned.record = {.type = TypeOf(operation.kind),
+                    .namespace_id = operation.namespace_id,
                     .expires_at_ms = operation.kind == Kind::kDelete ? 0 : operation.expires_at_ms,
                     .key = base::AsBytes(operation.key)};
   if (operation.kind == Kind::kPut) {
@@ -215,9 +220,10 @@ absl::Status Store::CheckRoom(std::span<const Planned> planned) const {
   const uint64_t limit = options_.memory_budget_bytes - kBuffersBytes;
   const uint64_t used = tree_->memory_bytes() + expiries_->memory_bytes();
   if (used + needed <= limit) return absl::OkStatus();
-  return base::ResourceExhausted("the index takes " + std::to_string(used) +
-                                 " bytes and has no room for a new key or expiry time; raise memory_budget_bytes (now " +
-                                 std::to_string(options_.memory_budget_bytes) + ") or delete keys");
+  return base::ResourceExhausted(
+      "the index takes " + std::to_string(used) +
+      " bytes and has no room for a new key or expiry time; raise memory_budget_bytes (now " +
+      std::to_string(options_.memory_budget_bytes) + ") or delete keys");
 }
 
 absl::StatusOr<Revision> Store::Append(std::span<Planned* const> effective) {
@@ -237,7 +243,9 @@ absl::StatusOr<Revision> Store::Append(std::span<Planned* const> effective) {
     each->record.flags = each == effective.back() ? 0 : format::record_flags::kInBatch;
     const auto offset = static_cast<uint32_t>(slot.offset + at);
     format::EncodeRecord(each->record, *slot.seed, offset, slot.memory + at);
-    each->place = {.segment = slot.segment, .offset = offset, .size = static_cast<uint32_t>(each->record_bytes),
+    each->place = {.segment = slot.segment,
+                   .offset = offset,
+                   .size = static_cast<uint32_t>(each->record_bytes),
                    .revision = slot.revision};
     at += each->record_bytes;
     if (each->operation.kind == Kind::kDelete) {

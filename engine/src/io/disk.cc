@@ -42,9 +42,8 @@ absl::Status CheckRead(const File& file, uint64_t offset, base::MutableBytes out
   FIRN_RETURN_IF_ERROR(CheckPlace("read", file, offset, out.data(), out.size()));
   const uint64_t size_bytes = file.size_bytes();
   if (offset + out.size() <= size_bytes) return absl::OkStatus();
-  return base::MakeStatus(
-      absl::StatusCode::kOutOfRange,
-      Context("read", file, offset, out.size()) + "the file ends at " + std::to_string(size_bytes));
+  return base::MakeStatus(absl::StatusCode::kOutOfRange,
+                          Context("read", file, offset, out.size()) + "the file ends at " + std::to_string(size_bytes));
 }
 
 void CountRead(Counters& counters, size_t size_bytes) {
@@ -90,8 +89,7 @@ absl::Status File::Allocate(uint64_t size_bytes) {
 absl::Status File::Truncate(uint64_t size_bytes) {
   if (const uint64_t current_bytes = this->size_bytes(); size_bytes > current_bytes) {
     return base::InvalidArgument("truncate " + name_ + " to " + std::to_string(size_bytes) +
-                                 ": it only cuts, and the file has " + std::to_string(current_bytes) +
-                                 " bytes");
+                                 ": it only cuts, and the file has " + std::to_string(current_bytes) + " bytes");
   }
   return DoTruncate(size_bytes);
 }

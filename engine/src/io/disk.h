@@ -128,8 +128,7 @@ class Disk {
 
   // Maps the whole file `name`, created with `size_bytes` allocated zero bytes if missing; an existing file
   // keeps its content and must have this size (FailedPrecondition if not). Prefaulted; locked if permitted.
-  virtual absl::StatusOr<std::unique_ptr<SharedMemory>> MapShared(std::string_view name,
-                                                                  uint64_t size_bytes) = 0;
+  virtual absl::StatusOr<std::unique_ptr<SharedMemory>> MapShared(std::string_view name, uint64_t size_bytes) = 0;
 
   // Space a new file could still claim.
   virtual absl::StatusOr<uint64_t> FreeBytes() = 0;
@@ -146,9 +145,7 @@ class Disk {
   // Requests are valid and aligned. The default reads one after the other.
   virtual void DoReadMany(std::span<ReadRequest> requests);
 
-  static absl::Status DoReadOf(File& file, uint64_t offset, base::MutableBytes out) {
-    return file.DoRead(offset, out);
-  }
+  static absl::Status DoReadOf(File& file, uint64_t offset, base::MutableBytes out) { return file.DoRead(offset, out); }
   Counters counters_;
 };
 

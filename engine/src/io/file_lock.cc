@@ -61,8 +61,7 @@ class FlockLock : public FileLock {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<FileLock>> LockFile(FileDescriptor fd, bool exclusive,
-                                                   const std::string& path) {
+absl::StatusOr<std::unique_ptr<FileLock>> LockFile(FileDescriptor fd, bool exclusive, const std::string& path) {
   // In the table before it is locked: a child forked in between would otherwise keep the lock.
   const int number = fd.get();
   auto lock = std::make_unique<FlockLock>(std::move(fd));
@@ -70,8 +69,7 @@ absl::StatusOr<std::unique_ptr<FileLock>> LockFile(FileDescriptor fd, bool exclu
     return lock;
   }
   if (errno != EWOULDBLOCK) return base::ErrnoStatus(errno, "lock " + path);
-  return base::Unavailable("lock " + path +
-                           ": held by another process, or by another open store of this one");
+  return base::Unavailable("lock " + path + ": held by another process, or by another open store of this one");
 }
 
 }  // namespace firn::io

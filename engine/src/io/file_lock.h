@@ -12,7 +12,6 @@
 namespace firn::io {
 
 // Takes `fd`. Unavailable when the lock is held elsewhere; `path` is for the message.
-absl::StatusOr<std::unique_ptr<FileLock>> LockFile(FileDescriptor fd, bool exclusive,
-                                                   const std::string& path);
+absl::StatusOr<std::unique_ptr<FileLock>> LockFile(FileDescriptor fd, bool exclusive, const std::string& path);
 
 }  // namespace firn::io

@@ -53,8 +53,7 @@ absl::Status PosixFile::DoAllocate(uint64_t size_bytes) {
   const uint64_t old_bytes = this->size_bytes();
   const auto length = static_cast<off_t>(size_bytes);
   // Space first and size last: a plain fallocate() that runs out of space half-way leaves a longer file.
-  int error =
-      RetryInterrupted([&] { return ::fallocate(fd(), FALLOC_FL_KEEP_SIZE, 0, length); }) == 0 ? 0 : errno;
+  int error = RetryInterrupted([&] { return ::fallocate(fd(), FALLOC_FL_KEEP_SIZE, 0, length); }) == 0 ? 0 : errno;
   if (error == EOPNOTSUPP) return FillWithZeros(old_bytes, size_bytes);
   if (error == 0 && size_bytes > old_bytes) {
     error = RetryInterrupted([&] { return ::ftruncate(fd(), length); }) == 0 ? 0 : errno;

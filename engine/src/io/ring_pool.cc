@@ -55,9 +55,8 @@ Ring* RingPool::OfThisThread() {
 
 void RingPool::DropOfThisThread() {
   auto& entries = thread_rings.entries;
-  const auto mine = std::find_if(entries.begin(), entries.end(), [this](const ThreadRings::Entry& entry) {
-    return entry.pool_number == number_;
-  });
+  const auto mine = std::find_if(entries.begin(), entries.end(),
+                                 [this](const ThreadRings::Entry& entry) { return entry.pool_number == number_; });
   if (mine == entries.end()) return;
   Drop(mine->ring);
   entries.erase(mine);

@@ -17,9 +17,7 @@ namespace {
 class MappedFile : public SharedMemory {
  public:
   explicit MappedFile(base::MutableBytes bytes)
-      : bytes_(bytes),
-        fork_generation_(base::ForkGeneration()),
-        locked_(::mlock(bytes.data(), bytes.size()) == 0) {}
+      : bytes_(bytes), fork_generation_(base::ForkGeneration()), locked_(::mlock(bytes.data(), bytes.size()) == 0) {}
   ~MappedFile() override {
     // A child never had the mapping: by now something of its own may live at that address.
     if (base::ForkGeneration() == fork_generation_) ::munmap(bytes_.data(), bytes_.size());
@@ -44,10 +42,8 @@ absl::Status ClaimSpace(const FileDescriptor& fd, uint64_t size_bytes, const std
 
 // Reads the pages in now: an unreadable block is a status here and would be SIGBUS later.
 absl::Status Prefault(base::MutableBytes bytes, const std::string& name) {
-  const int result =
-      RetryInterrupted([&] { return ::madvise(bytes.data(), bytes.size(), MADV_POPULATE_READ); });
-  if (result == 0 || errno == EINVAL)
-    return absl::OkStatus();  // EINVAL: before Linux 5.14, MAP_POPULATE did its best
+  const int result = RetryInterrupted([&] { return ::madvise(bytes.data(), bytes.size(), MADV_POPULATE_READ); });
+  if (result == 0 || errno == EINVAL) return absl::OkStatus();  // EINVAL: before Linux 5.14, MAP_POPULATE did its best
   if (errno == EFAULT || errno == EHWPOISON) return base::DataLoss("map " + name + ": it cannot be read");
   return base::ErrnoStatus(errno, "map " + name);
 }
@@ -73,8 +69,8 @@ absl::StatusOr<std::unique_ptr<SharedMemory>> MapFile(const FileDescriptor& fd, 
   struct stat status;
   if (::fstat(fd.get(), &status) != 0) return base::ErrnoStatus(errno, "stat " + name);
   if (static_cast<uint64_t>(status.st_size) != size_bytes) {
-    return base::FailedPrecondition("map " + name + ": it has " + std::to_string(status.st_size) +
-                                    " bytes, not " + std::to_string(size_bytes));
+    return base::FailedPrecondition("map " + name + ": it has " + std::to_string(status.st_size) + " bytes, not " +
+                                    std::to_string(size_bytes));
   }
   FIRN_RETURN_IF_ERROR(ClaimSpace(fd, size_bytes, name));
   void* address = ::mmap(nullptr, size_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd.get(), 0);

@@ -17,18 +17,15 @@ constexpr int kRefusalsMax = 1'000;
 
 std::atomic<TransferFaults*> test_faults{nullptr};
 
-std::string_view Verb(TransferKind kind) {
-  return kind == TransferKind::kRead ? "read" : "write";
-}
+std::string_view Verb(TransferKind kind) { return kind == TransferKind::kRead ? "read" : "write"; }
 
 template <typename Piece>
-absl::Status RunWhole(TransferKind kind, std::string_view file_name, uint64_t offset, size_t size_bytes,
-                      Piece piece) {
+absl::Status RunWhole(TransferKind kind, std::string_view file_name, uint64_t offset, size_t size_bytes, Piece piece) {
   Transfer transfer(kind, offset, size_bytes);
   int64_t result = 0;
   do {
-    const int64_t moved = piece(transfer.done_bytes(), PieceBytes(kind, transfer.rest_bytes()),
-                                static_cast<off_t>(transfer.offset()));
+    const int64_t moved =
+        piece(transfer.done_bytes(), PieceBytes(kind, transfer.rest_bytes()), static_cast<off_t>(transfer.offset()));
     result = SeenResult(kind, moved < 0 ? -errno : moved);
   } while (transfer.Advance(result));
   return transfer.status(file_name);
@@ -36,9 +33,7 @@ absl::Status RunWhole(TransferKind kind, std::string_view file_name, uint64_t of
 
 }  // namespace
 
-void SetTransferFaultsForTest(TransferFaults* faults) {
-  test_faults.store(faults, std::memory_order_release);
-}
+void SetTransferFaultsForTest(TransferFaults* faults) { test_faults.store(faults, std::memory_order_release); }
 
 size_t PieceBytes(TransferKind kind, size_t size_bytes) {
   const size_t piece_bytes = std::min(size_bytes, kPieceBytesMax);
@@ -88,15 +83,13 @@ absl::Status Transfer::status(std::string_view file_name) const {
 }
 
 absl::Status ReadWhole(int fd, std::string_view file_name, uint64_t offset, base::MutableBytes out) {
-  return RunWhole(
-      TransferKind::kRead, file_name, offset, out.size(),
-      [&](size_t done, size_t size, off_t at) { return ::pread(fd, out.data() + done, size, at); });
+  return RunWhole(TransferKind::kRead, file_name, offset, out.size(),
+                  [&](size_t done, size_t size, off_t at) { return ::pread(fd, out.data() + done, size, at); });
 }
 
 absl::Status WriteWhole(int fd, std::string_view file_name, uint64_t offset, base::Bytes data) {
-  return RunWhole(
-      TransferKind::kWrite, file_name, offset, data.size(),
-      [&](size_t done, size_t size, off_t at) { return ::pwrite(fd, data.data() + done, size, at); });
+  return RunWhole(TransferKind::kWrite, file_name, offset, data.size(),
+                  [&](size_t done, size_t size, off_t at) { return ::pwrite(fd, data.data() + done, size, at); });
 }
 
 absl::Status SyncData(int fd, std::string_view file_name) {

@@ -134,7 +134,8 @@ void Log::Complete(const Slot& slot) { slot.unit->writers.fetch_sub(1, std::memo
 Log::Need Log::Rotate(uint64_t bytes, uint64_t directory_bytes) {
   CloseUnit();
   const uint64_t live_ids_bytes = format::kRecordHeadBytesMax + 64 + 16 * segments_.size();
-  const uint64_t needed = kFirstUnitOffset + base::RoundUp(format::kUnitHeaderBytes + live_ids_bytes, format::kBlockBytes) +
+  const uint64_t needed = kFirstUnitOffset +
+                          base::RoundUp(format::kUnitHeaderBytes + live_ids_bytes, format::kBlockBytes) +
                           base::RoundUp(format::kUnitHeaderBytes + bytes, format::kBlockBytes) +
                           base::RoundUp(kFooterBytesMin + live_ids_bytes + directory_bytes, format::kBlockBytes);
   if (prepared_ == nullptr || prepared_->file->size_bytes() < needed) {

@@ -75,9 +75,9 @@ absl::Status Log::FlushUnits(Extent extent) {
     units.swap(closed_);
   }
   const bool sync = extent == Extent::kDurable;
-  flush_takes_up_to_.store(units.empty() ? written_revision_.load(std::memory_order_relaxed)
-                                         : units.back()->last_revision,
-                           std::memory_order_release);
+  flush_takes_up_to_.store(
+      units.empty() ? written_revision_.load(std::memory_order_relaxed) : units.back()->last_revision,
+      std::memory_order_release);
   for (size_t i = 0; i < units.size(); ++i) {
     Unit& unit = *units[i];
     // A segment's first unit vouches for every segment before it: they are durable before it is written.
@@ -148,8 +148,9 @@ absl::Status Log::SyncSegment(Segment& segment) {
 
 // A failed write or flush is final. What the kernel did with the data is unknown, so nothing is tried again.
 void Log::Poison(const absl::Status& why) {
-  const std::string message = "the store accepts no more writes, because one failed: " + std::string(why.message()) +
-                              ". What was acknowledged as durable is safe; close the store, mend the disk, open it again";
+  const std::string message =
+      "the store accepts no more writes, because one failed: " + std::string(why.message()) +
+      ". What was acknowledged as durable is safe; close the store, mend the disk, open it again";
   {
     base::MutexLock lock(flush_mutex_);
     if (!poison_.ok()) return;

@@ -28,15 +28,14 @@ Log::~Log() {
 }
 
 absl::StatusOr<std::unique_ptr<Log>> Log::Start(io::Disk& disk, const format::Superblock& superblock,
-                                                base::EpochDomain& epochs, LogOptions options,
-                                                RecoveredLog recovered) {
+                                                base::EpochDomain& epochs, LogOptions options, RecoveredLog recovered) {
   std::unique_ptr<Log> log(new Log(disk, superblock, epochs, std::move(options)));
   FIRN_RETURN_IF_ERROR(log->Begin(std::move(recovered)));
   return log;
 }
 
-std::unique_ptr<Log> Log::StartReadOnly(io::Disk& disk, const format::Superblock& superblock,
-                                        base::EpochDomain& epochs, LogOptions options, RecoveredLog recovered) {
+std::unique_ptr<Log> Log::StartReadOnly(io::Disk& disk, const format::Superblock& superblock, base::EpochDomain& epochs,
+                                        LogOptions options, RecoveredLog recovered) {
   std::unique_ptr<Log> log(new Log(disk, superblock, epochs, std::move(options)));
   log->TakeOver(recovered);
   log->closed_for_good_.store(true);
@@ -73,8 +72,7 @@ absl::Status Log::Begin(RecoveredLog recovered) {
   // Rule 3: what was cut off is never believed, so the cuts are durable before anything new can be acknowledged.
   if (!recovered.cuts.empty()) {
     const std::string body = format::EncodeCutList(recovered.cuts);
-    FIRN_RETURN_IF_ERROR(
-        AppendControl({.type = format::RecordType::kCut, .value = base::AsBytes(body)}).status());
+    FIRN_RETURN_IF_ERROR(AppendControl({.type = format::RecordType::kCut, .value = base::AsBytes(body)}).status());
   }
   FIRN_RETURN_IF_ERROR(WaitDurable(LastReserved()));
   {
@@ -113,8 +111,8 @@ absl::Status Log::Close() {
     if (prepared_ != nullptr) unused = prepared_->file->name();
     prepared_.reset();
   }
-  // A segment newer than the last sealed one is what tells a crash from a close. If this removal gets lost, the next open
-  // merely thinks of a crash.
+  // A segment newer than the last sealed one is what tells a crash from a close. If this removal gets lost, the next
+  // open merely thinks of a crash.
   if (!unused.empty()) static_cast<void>(disk_.Remove(unused));
   SealLeft();
   FIRN_RETURN_IF_ERROR(health());

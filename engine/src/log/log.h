@@ -1,11 +1,12 @@
 // The log: appending, group commit, segments that come and go.
 //
-// A write reserves its revision and its bytes in one short critical section, encodes itself into the tail buffer outside
-// of it, and is durable once its commit unit is. Whoever first waits for durability becomes the flusher: it closes the
-// open unit and writes it while the next unit already fills. A background thread keeps a prepared segment ahead, writes
-// full buffers, seals segments that were left, and bounds how long buffered writes stay unsynced.
+// A write reserves its revision and its bytes in one short critical section, encodes itself into the tail buffer
+// outside of it, and is durable once its commit unit is. Whoever first waits for durability becomes the flusher: it
+// closes the open unit and writes it while the next unit already fills. A background thread keeps a prepared segment
+// ahead, writes full buffers, seals segments that were left, and bounds how long buffered writes stay unsynced.
 //
-// Lock order: append_mutex_, then SegmentTable's, then background_mutex_; flush_mutex_ is never held with append_mutex_.
+// Lock order: append_mutex_, then SegmentTable's, then background_mutex_; flush_mutex_ is never held with
+// append_mutex_.
 #pragma once
 
 #include <array>
@@ -61,8 +62,8 @@ class Log {
   struct Unit;
 
  public:
-  // Takes over what recovery found. Makes a fresh segment whose first records list the live segments and cut the unsealed
-  // one; when this returns they are durable and appending may begin.
+  // Takes over what recovery found. Makes a fresh segment whose first records list the live segments and cut the
+  // unsealed one; when this returns they are durable and appending may begin.
   static absl::StatusOr<std::unique_ptr<Log>> Start(io::Disk& disk, const format::Superblock& superblock,
                                                     base::EpochDomain& epochs, LogOptions options,
                                                     RecoveredLog recovered);
@@ -120,8 +121,8 @@ class Log {
   // Makes all durable, seals, stops. Nothing may be reserved any more.
   absl::Status Close();
 
-  // The record at [offset, offset + out.size()), from a tail buffer or from disk. The caller is inside an epoch guard and
-  // verifies. NotFound for a segment the store no longer has.
+  // The record at [offset, offset + out.size()), from a tail buffer or from disk. The caller is inside an epoch guard
+  // and verifies. NotFound for a segment the store no longer has.
   absl::Status Read(SegmentId segment, uint32_t offset, base::MutableBytes out);
   // As Read, but only from memory; false if it is not there.
   bool ReadResident(SegmentId segment, uint32_t offset, base::MutableBytes out) {
@@ -143,14 +144,12 @@ class Log {
   absl::Status Begin(RecoveredLog recovered);
 
   // Appending (append.cc).
-  Need TryReserve(uint64_t bytes, uint64_t directory_bytes, Slot& slot)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_);
+  Need TryReserve(uint64_t bytes, uint64_t directory_bytes, Slot& slot) ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_);
   bool FitsActive(uint64_t unit_end, uint64_t directory_bytes) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_);
   Need OpenUnit(uint64_t bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_);
   void CloseUnit() ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_);
   Need Rotate(uint64_t bytes, uint64_t directory_bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_);
-  void Take(uint64_t bytes, uint64_t directory_bytes, Slot& slot)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_);
+  void Take(uint64_t bytes, uint64_t directory_bytes, Slot& slot) ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_);
   std::string LiveIdsBody() ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_);
   absl::Status WaitForSegment(uint64_t capacity_bytes);
   absl::Status WaitForBuffer();
@@ -195,14 +194,14 @@ class Log {
   std::shared_ptr<Segment> active_ ABSL_GUARDED_BY(append_mutex_);
   std::shared_ptr<Segment> prepared_ ABSL_GUARDED_BY(append_mutex_);
   uint64_t next_revision_ ABSL_GUARDED_BY(append_mutex_) = 1;
-  uint64_t directory_bytes_ ABSL_GUARDED_BY(append_mutex_) = 0;  // bound on the active segment's footer
+  uint64_t directory_bytes_ ABSL_GUARDED_BY(append_mutex_) = 0;    // bound on the active segment's footer
   uint64_t active_operations_ ABSL_GUARDED_BY(append_mutex_) = 0;  // since the segment's live ids
   std::unique_ptr<Unit> open_ ABSL_GUARDED_BY(append_mutex_);
   std::deque<std::unique_ptr<Unit>> closed_ ABSL_GUARDED_BY(append_mutex_);
   size_t buffer_ ABSL_GUARDED_BY(append_mutex_) = kTailBuffers;  // the one being filled; kTailBuffers: none
   uint32_t buffer_base_ ABSL_GUARDED_BY(append_mutex_) = 0;
   std::array<uint32_t, kTailBuffers> unwritten_units_ ABSL_GUARDED_BY(append_mutex_){};
-  size_t next_buffer_ ABSL_GUARDED_BY(append_mutex_) = 0;  // buffers are used in turn
+  size_t next_buffer_ ABSL_GUARDED_BY(append_mutex_) = 0;                     // buffers are used in turn
   std::deque<std::shared_ptr<Segment>> left_ ABSL_GUARDED_BY(append_mutex_);  // not yet sealed
   uint64_t wanted_capacity_bytes_ ABSL_GUARDED_BY(append_mutex_) = 0;
   absl::Status prepare_status_ ABSL_GUARDED_BY(append_mutex_);

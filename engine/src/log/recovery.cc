@@ -59,18 +59,18 @@ class Recovery {
   const RecoveryOptions& options_;
   RecoveredLog result_;
 
-  std::vector<SegmentPtr> candidates_;     // files whose header verifies, ascending ids
-  std::vector<std::string> no_segments_;   // files whose first block is zeros: never used
-  std::vector<std::string> unreadable_;    // files whose header is damaged
+  std::vector<SegmentPtr> candidates_;    // files whose header verifies, ascending ids
+  std::vector<std::string> no_segments_;  // files whose first block is zeros: never used
+  std::vector<std::string> unreadable_;   // files whose header is damaged
   base::AlignedBuffer tail_copy_;
   std::vector<TailUnit> tail_units_;
   TailUnits tail_by_place_;
 
   SegmentPtr newest_;
   std::optional<format::FooterReader> newest_footer_;
-  uint64_t walked_revision_ = 0;   // the last one taken
-  std::set<SegmentId> walked_;     // unsealed segments whose units were taken one by one
-  Position vouched_;               // the highest watermark of a unit taken
+  uint64_t walked_revision_ = 0;  // the last one taken
+  std::set<SegmentId> walked_;    // unsealed segments whose units were taken one by one
+  Position vouched_;              // the highest watermark of a unit taken
   bool torn_ = false;
   bool missing_ = false;
 };
@@ -193,8 +193,8 @@ absl::Status Recovery::FindNewest(bool fresh) {
                         " files): the whole log is lost or damaged");
 }
 
-// A header is small enough to be written whole or not at all. One that does not verify is damage; where its file is newer
-// than all others, by name at least, what was acknowledged last is in there.
+// A header is small enough to be written whole or not at all. One that does not verify is damage; where its file is
+// newer than all others, by name at least, what was acknowledged last is in there.
 absl::Status Recovery::CheckUnreadable() {
   for (const std::string& name : unreadable_) {
     if (name < newest_->file->name()) continue;
@@ -217,9 +217,10 @@ absl::Status Recovery::TakeTailUnit(const TailUnit& unit) {
   return newest_->file->Write(unit.offset, base::Bytes(unit.bytes.bytes()).first(unit.size), io::Flush::kNone);
 }
 
-// Makes the units taken so far durable, as a later segment and every later watermark will say they are. What no watermark
-// vouches for may be in the system's cache only, marked clean by a flush that failed: a sync alone would then report
-// success and write nothing. So the same bytes go to the same place again (docs/decisions/0003-recovery-rewrites.md).
+// Makes the units taken so far durable, as a later segment and every later watermark will say they are. What no
+// watermark vouches for may be in the system's cache only, marked clean by a flush that failed: a sync alone would then
+// report success and write nothing. So the same bytes go to the same place again
+// (docs/decisions/0003-recovery-rewrites.md).
 absl::Status Recovery::MakeDurable() {
   if (options_.read_only || !walked_.contains(newest_->id)) return absl::OkStatus();
   const Position end{newest_->id, newest_->units_end.load()};
@@ -310,11 +311,11 @@ std::optional<Recovery::Witness> Recovery::FindWitness() {
 absl::Status Recovery::CheckBeyondEnd() {
   while (const auto witness = FindWitness()) {
     const uint64_t end = newest_->units_end.load();
-    FIRN_RETURN_IF_ERROR(Damage(
-        At(*newest_, end),
-        "acknowledged data does not verify: " + At(*witness->segment, witness->offset) +
-            " proves that more was durable. Lost, whole or in part: writes with revisions " +
-            std::to_string(walked_revision_ + 1) + " to " + std::to_string(witness->first_revision - 1)));
+    FIRN_RETURN_IF_ERROR(
+        Damage(At(*newest_, end), "acknowledged data does not verify: " + At(*witness->segment, witness->offset) +
+                                      " proves that more was durable. Lost, whole or in part: writes with revisions " +
+                                      std::to_string(walked_revision_ + 1) + " to " +
+                                      std::to_string(witness->first_revision - 1)));
     uint64_t from = end;
     if (witness->segment != newest_) {
       // Its own list of live segments may be among what is lost.
@@ -359,7 +360,8 @@ absl::Status Recovery::ScanSealed(Segment& segment, uint64_t end) {
       continue;
     }
     const uint64_t next = scanner.FindUnit(at + format::kBlockBytes, end).value_or(end);
-    std::string what = "acknowledged data does not verify: " + std::to_string(next - at) + " bytes are lost, whole or in part";
+    std::string what =
+        "acknowledged data does not verify: " + std::to_string(next - at) + " bytes are lost, whole or in part";
     if (!scanner.read_error().ok()) what += " (" + std::string(scanner.read_error().message()) + ")";
     FIRN_RETURN_IF_ERROR(Damage(At(segment, at), what));
     SalvageStretch(segment, at, std::min<uint64_t>(next, segment.file->size_bytes()));
@@ -407,12 +409,14 @@ absl::Status Recovery::LoadLive() {
   std::vector<Job> jobs;
   for (const format::LiveIds::Segment& listed : newest_->live_ids.segments) {
     if (std::count(newest_->retired.begin(), newest_->retired.end(), listed.id) != 0) continue;
-    const auto at = std::find_if(candidates_.begin(), candidates_.end(), [&](const auto& s) { return s->id == listed.id; });
+    const auto at =
+        std::find_if(candidates_.begin(), candidates_.end(), [&](const auto& s) { return s->id == listed.id; });
     if (at == candidates_.end()) {
       missing_ = true;
-      FIRN_RETURN_IF_ERROR(Damage(At(*newest_, kFirstUnitOffset),
-                                  "segment " + std::to_string(listed.id) + " (" + SegmentFileName(listed.id) +
-                                      ") is listed as part of the store, but its file is missing or its header is damaged"));
+      FIRN_RETURN_IF_ERROR(
+          Damage(At(*newest_, kFirstUnitOffset),
+                 "segment " + std::to_string(listed.id) + " (" + SegmentFileName(listed.id) +
+                     ") is listed as part of the store, but its file is missing or its header is damaged"));
       continue;
     }
     jobs.push_back({*at, listed.end});
@@ -439,8 +443,8 @@ absl::Status Recovery::LoadLive() {
   return absl::OkStatus();
 }
 
-// Files that belong to no live segment are used again, but a few only. What cannot be read is left alone while something
-// is missing: it may be what is missing.
+// Files that belong to no live segment are used again, but a few only. What cannot be read is left alone while
+// something is missing: it may be what is missing.
 void Recovery::TakeSpares() {
   constexpr size_t kSparesMax = 2;
   std::vector<SpareFile> spares;

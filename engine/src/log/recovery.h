@@ -1,9 +1,10 @@
-// Finding out, from a store's files alone, what the log is: which segments live, where the log ends, and what is damaged.
+// Finding out, from a store's files alone, what the log is: which segments live, where the log ends, and what is
+// damaged.
 //
-// The newest segment's live-ids record names the others and where each ends. Sealed segments are taken from their footers;
-// what is unsealed is walked unit by unit, from disk and from the tail buffers a killed process left behind. The walk ends
-// at the first unit that is missing. Units beyond it tell by their watermark whether what is missing had been acknowledged
-// (damage: refused unless salvaging) or not (a torn tail: dropped).
+// The newest segment's live-ids record names the others and where each ends. Sealed segments are taken from their
+// footers; what is unsealed is walked unit by unit, from disk and from the tail buffers a killed process left behind.
+// The walk ends at the first unit that is missing. Units beyond it tell by their watermark whether what is missing had
+// been acknowledged (damage: refused unless salvaging) or not (a torn tail: dropped).
 #pragma once
 
 #include <cstdint>

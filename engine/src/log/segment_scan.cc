@@ -70,14 +70,16 @@ std::optional<format::FooterReader> LoadFooter(const Segment& segment) {
   if (file_bytes < 2 * format::kBlockBytes || file_bytes % format::kBlockBytes != 0) return std::nullopt;
   base::AlignedBuffer end(std::min(kFooterReadBytes, file_bytes));
   if (!segment.file->Read(file_bytes - end.size(), end.bytes()).ok()) return std::nullopt;
-  const auto trailer = format::DecodeTrailer(base::Bytes(end.bytes()).last(format::kTrailerBytes), segment.seed, file_bytes);
+  const auto trailer =
+      format::DecodeTrailer(base::Bytes(end.bytes()).last(format::kTrailerBytes), segment.seed, file_bytes);
   if (!trailer || uint64_t{trailer->footer_offset} + trailer->footer_bytes != file_bytes) return std::nullopt;
   std::string bytes;
   if (trailer->footer_bytes <= end.size()) {
     bytes = base::AsText(base::Bytes(end.bytes()).last(trailer->footer_bytes));
   } else {
     base::AlignedBuffer whole(trailer->footer_bytes);
-    if (!segment.file->Read(trailer->footer_offset, whole.bytes().first(trailer->footer_bytes)).ok()) return std::nullopt;
+    if (!segment.file->Read(trailer->footer_offset, whole.bytes().first(trailer->footer_bytes)).ok())
+      return std::nullopt;
     bytes = base::AsText(base::Bytes(whole.bytes()).first(trailer->footer_bytes));
   }
   return format::FooterReader::Open(std::move(bytes), *trailer, segment.seed, segment.id);

@@ -98,8 +98,7 @@ uint64_t Log::TargetSegmentBytes() const {
   return std::clamp(base::RoundDown(part, kSegmentBytesMin), options_.segment_bytes_min, kSegmentBytesMax);
 }
 
-absl::StatusOr<std::unique_ptr<io::File>> Log::ClaimFile(SegmentId id, uint64_t capacity_bytes,
-                                                         uint64_t* incarnation) {
+absl::StatusOr<std::unique_ptr<io::File>> Log::ClaimFile(SegmentId id, uint64_t capacity_bytes, uint64_t* incarnation) {
   const std::string name = SegmentFileName(id);
   SpareFile spare;
   {
@@ -164,7 +163,8 @@ void Log::SealLeft() {
       if (left_.empty() || poisoned_.load(std::memory_order_relaxed)) return;
       segment = left_.front();
     }
-    if (segment->written_end.load(std::memory_order_acquire) != segment->units_end.load(std::memory_order_relaxed)) return;
+    if (segment->written_end.load(std::memory_order_acquire) != segment->units_end.load(std::memory_order_relaxed))
+      return;
     const absl::Status status = Seal(*segment);
     if (!status.ok() && status.code() != absl::StatusCode::kResourceExhausted) {
       Poison(status);
@@ -205,7 +205,8 @@ absl::Status Log::SealActive() {
     Need need = Need::kNothing;
     {
       base::MutexLock lock(append_mutex_);
-      if (appending_stopped_) return base::FailedPrecondition("the store is closed or read-only: nothing can be sealed");
+      if (appending_stopped_)
+        return base::FailedPrecondition("the store is closed or read-only: nothing can be sealed");
       leaving = active_;
       if (active_operations_ == 0) {
         leaving = nullptr;  // nothing but its live ids

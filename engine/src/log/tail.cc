@@ -30,7 +30,8 @@ std::optional<Descriptor> DecodeDescriptor(const std::byte* at, uint64_t secret)
   descriptor.segment = base::LoadLe<uint32_t>(at);
   descriptor.base_offset = base::LoadLe<uint32_t>(at + 4);
   std::memcpy(descriptor.salt.data(), at + 8, descriptor.salt.size());
-  if (descriptor.segment == format::kNoSegment || descriptor.base_offset % format::kBlockBytes != 0) return std::nullopt;
+  if (descriptor.segment == format::kNoSegment || descriptor.base_offset % format::kBlockBytes != 0)
+    return std::nullopt;
   return descriptor;
 }
 
@@ -69,9 +70,7 @@ TailBuffers::TailBuffers(std::unique_ptr<io::SharedMemory> memory, uint64_t stor
   FIRN_CHECK(memory_->bytes().size() == kTailFileBytes);
 }
 
-std::byte* TailBuffers::descriptor(size_t buffer) const {
-  return memory_->bytes().data() + buffer * kDescriptorBytes;
-}
+std::byte* TailBuffers::descriptor(size_t buffer) const { return memory_->bytes().data() + buffer * kDescriptorBytes; }
 
 void TailBuffers::Assign(size_t buffer, const Segment& segment, uint32_t base_offset) {
   Buffer& state = states_[buffer];
@@ -126,9 +125,13 @@ std::vector<TailUnit> FindTailUnits(base::Bytes tail, uint64_t store_secret) {
       const uint64_t size = head ? uint64_t{head->blocks} * format::kBlockBytes : 0;
       std::optional<TailUnit> unit;
       if (head && size <= buffer.size() - at && format::VerifyUnit(buffer.subspan(at, size), seed, offset)) {
-        unit = TailUnit{.segment = descriptor->segment, .salt = descriptor->salt, .offset = offset,
-                        .first_revision = head->first_revision, .last_revision = head->last_revision,
-                        .bytes = base::AlignedBuffer(size), .size = size};
+        unit = TailUnit{.segment = descriptor->segment,
+                        .salt = descriptor->salt,
+                        .offset = offset,
+                        .first_revision = head->first_revision,
+                        .last_revision = head->last_revision,
+                        .bytes = base::AlignedBuffer(size),
+                        .size = size};
         std::memcpy(unit->bytes.data(), buffer.data() + at, size);
       } else {
         unit = SealOpenUnit(*descriptor, seed, offset, buffer.subspan(at + format::kUnitHeaderBytes));

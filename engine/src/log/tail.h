@@ -35,9 +35,7 @@ class TailBuffers {
   // Gives `buffer` a new place in the log. Waits for readers that still copy from it; they are quick.
   void Assign(size_t buffer, const Segment& segment, uint32_t base_offset);
   // The log goes on elsewhere: the buffer holds nothing at or beyond `end_offset`.
-  void Leave(size_t buffer, uint32_t end_offset) {
-    states_[buffer].end.store(end_offset, std::memory_order_release);
-  }
+  void Leave(size_t buffer, uint32_t end_offset) { states_[buffer].end.store(end_offset, std::memory_order_release); }
 
   // Copies [offset, offset + out.size()) of `segment` if it is resident. Takes no lock.
   bool Read(SegmentId segment, uint32_t offset, base::MutableBytes out);
@@ -60,8 +58,8 @@ class TailBuffers {
   std::array<Buffer, kTailBuffers> states_;
 };
 
-// A unit that recovery found in the tail buffers. Closed units are as they were; the records of the open one (and of one
-// whose header the killed process had not filled yet) are sealed as a unit here.
+// A unit that recovery found in the tail buffers. Closed units are as they were; the records of the open one (and of
+// one whose header the killed process had not filled yet) are sealed as a unit here.
 struct TailUnit {
   SegmentId segment = format::kNoSegment;
   format::Salt salt{};
@@ -71,8 +69,8 @@ struct TailUnit {
   uint64_t size = 0;
 };
 
-// Everything that verifies in the mapping `tail`, in log order. What of it belongs to the log is for recovery to decide:
-// after a power cut these pages may be of any age.
+// Everything that verifies in the mapping `tail`, in log order. What of it belongs to the log is for recovery to
+// decide: after a power cut these pages may be of any age.
 std::vector<TailUnit> FindTailUnits(base::Bytes tail, uint64_t store_secret);
 
 }  // namespace firn::log

@@ -13,9 +13,9 @@ namespace firn::log {
 
 struct Log::Unit {
   std::shared_ptr<Segment> segment;
-  uint32_t offset = 0;         // in the segment
-  std::byte* memory = nullptr; // of the unit's first byte
-  uint64_t room_bytes = 0;     // from there to the end of the buffer
+  uint32_t offset = 0;           // in the segment
+  std::byte* memory = nullptr;   // of the unit's first byte
+  uint64_t room_bytes = 0;       // from there to the end of the buffer
   size_t buffer = kTailBuffers;  // kTailBuffers: its own memory, for one operation larger than a buffer
   base::AlignedBuffer own_memory;
   uint64_t payload_bytes = 0;

@@ -148,7 +148,8 @@ TEST_CASE("namespace names have 1 to 64 of the characters A-Z a-z 0-9 _ -") {
   }
   for (int byte = 0; byte < 256; ++byte) {
     const char c = static_cast<char>(byte);
-    const bool allowed = (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
+    const bool allowed =
+        (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
     CHECK(Code(store->CreateNamespace("x" + std::string(1, c))) == (allowed ? kOk : kInvalid));
   }
 }

@@ -7,7 +7,8 @@
 namespace firn::testing {
 namespace {
 
-// Writers put the same number under all keys, or take all away, in one batch; readers must never see two states at once.
+// Writers put the same number under all keys, or take all away, in one batch; readers must never see two states at
+// once.
 void WriteBatches(DB& db, size_t keys, int batches, uint64_t seed) {
   test::Rng rng(seed);
   for (int i = 0; i < batches; ++i) {

@@ -177,7 +177,8 @@ TEST_CASE("a damaged first copy of the superblock is survived, two damaged ones 
   CHECK(Text(store->Get("k")) == "v");
   CHECK(events.Count(EventKind::kDamageFound) == 1);
   store.db.reset();
-  for (const std::string& damaged : {std::string(8'192, 'x'), std::string(8'192, '\0'), std::string(100, 'x'), std::string()}) {
+  for (const std::string& damaged :
+       {std::string(8'192, 'x'), std::string(8'192, '\0'), std::string(100, 'x'), std::string()}) {
     WriteAll(path, damaged);
     const auto opened = DB::Open({}, store.dir.path());
     CHECK(Code(opened) == kDataLoss);

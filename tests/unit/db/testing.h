@@ -1,8 +1,8 @@
 // What the tests of the public API share: stores on a simulated and on a real disk, and short words for statuses.
 #pragma once
 
-#include <catch2/catch.hpp>
 #include <firn/db.h>
+#include <catch2/catch.hpp>
 
 #include <algorithm>
 #include <functional>

@@ -289,7 +289,8 @@ TEST_CASE("keys and values of any bytes come back as they were") {
   for (int byte = 0; byte < 256; ++byte) Must(store->Put(std::string(1, static_cast<char>(byte)), all_bytes));
   Must(store->Put(all_bytes, std::string(3, '\0')));
   for (int opened = 0; opened < 2; ++opened) {
-    for (int byte = 0; byte < 256; ++byte) REQUIRE(Text(store->Get(std::string(1, static_cast<char>(byte)))) == all_bytes);
+    for (int byte = 0; byte < 256; ++byte)
+      REQUIRE(Text(store->Get(std::string(1, static_cast<char>(byte)))) == all_bytes);
     CHECK(Text(store->Get(all_bytes)) == std::string(3, '\0'));
     store.Reopen();
   }

@@ -26,8 +26,7 @@ inline std::string InChild(const std::function<std::string()>& body) {
   if (child == 0) {
     ::close(ends[0]);
     const std::string report = body();
-    const bool written =
-        ::write(ends[1], report.data(), report.size()) == static_cast<ssize_t>(report.size());
+    const bool written = ::write(ends[1], report.data(), report.size()) == static_cast<ssize_t>(report.size());
     ::_exit(written ? 0 : 1);
   }
   ::close(ends[1]);

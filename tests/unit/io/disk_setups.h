@@ -19,13 +19,10 @@ struct DiskSetup {
   io::SyncedWrite synced_write = io::SyncedWrite::kCalls;
 };
 
-inline std::ostream& operator<<(std::ostream& out, const DiskSetup& setup) {
-  return out << setup.name;
-}
+inline std::ostream& operator<<(std::ostream& out, const DiskSetup& setup) { return out << setup.name; }
 
 inline const DiskSetup kPreadDisk{"pread", "", {.use_io_uring = false}};
-inline const DiskSetup kBufferedDisk{
-    "pread, page cache", "", {.use_io_uring = false, .use_direct_io = false}};
+inline const DiskSetup kBufferedDisk{"pread, page cache", "", {.use_io_uring = false, .use_direct_io = false}};
 inline const DiskSetup kUringDisk{"io_uring", "", {}};
 inline const DiskSetup kLinkedDisk{"io_uring, linked writes", "", {}, io::SyncedWrite::kLinked};
 inline const DiskSetup kTmpfsDisk{"io_uring on tmpfs", "/dev/shm", {}, io::SyncedWrite::kLinked};
@@ -38,8 +35,7 @@ inline std::unique_ptr<io::Disk> OpenFor(const DiskSetup& setup, const std::stri
 
 // A directory and the disk on it.
 struct TestDisk {
-  explicit TestDisk(const DiskSetup& setup)
-      : directory(setup.parent), disk(OpenFor(setup, directory.path())) {}
+  explicit TestDisk(const DiskSetup& setup) : directory(setup.parent), disk(OpenFor(setup, directory.path())) {}
   io::Disk* operator->() { return disk.get(); }
 
   const TempDir directory;
@@ -66,8 +62,6 @@ inline bool Same(base::Bytes a, base::Bytes b) {
 }
 
 // "" for OK; for REQUIRE and for children.
-inline std::string Text(const absl::Status& status) {
-  return status.ok() ? "" : std::string(status.message());
-}
+inline std::string Text(const absl::Status& status) { return status.ok() ? "" : std::string(status.message()); }
 
 }  // namespace firn::testing

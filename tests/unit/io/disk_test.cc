@@ -14,9 +14,7 @@ namespace {
 using io::Flush;
 using io::OpenMode;
 
-DiskSetup AnySetup() {
-  return GENERATE(kPreadDisk, kBufferedDisk, kUringDisk, kLinkedDisk, kTmpfsDisk);
-}
+DiskSetup AnySetup() { return GENERATE(kPreadDisk, kBufferedDisk, kUringDisk, kLinkedDisk, kTmpfsDisk); }
 
 absl::Status ReadBack(io::File& file, uint64_t offset, base::AlignedBuffer& out) {
   return file.Read(offset, out.bytes());
@@ -199,8 +197,8 @@ TEST_CASE("files and folders are made, listed, renamed and removed") {
 
 TEST_CASE("a name that leaves the directory is refused") {
   TestDisk disk(kPreadDisk);
-  for (const std::string_view name : std::initializer_list<std::string_view>{
-           "", "/x", "../x", "log/../../x", "a//b", "a/", ".", {"a\0b", 3}}) {
+  for (const std::string_view name :
+       std::initializer_list<std::string_view>{"", "/x", "../x", "log/../../x", "a//b", "a/", ".", {"a\0b", 3}}) {
     CAPTURE(name);
     CHECK(absl::IsInvalidArgument(disk->Open(name, OpenMode::kCreate).status()));
     CHECK(absl::IsInvalidArgument(disk->Remove(name)));

@@ -14,9 +14,7 @@ namespace {
 using io::Flush;
 using io::OpenMode;
 
-DiskSetup EachKind() {
-  return GENERATE(kPreadDisk, kUringDisk, kLinkedDisk);
-}
+DiskSetup EachKind() { return GENERATE(kPreadDisk, kUringDisk, kLinkedDisk); }
 
 std::vector<io::ReadRequest> BlockReads(io::File& file, base::AlignedBuffer& out) {
   std::vector<io::ReadRequest> requests;
@@ -49,8 +47,7 @@ TEST_CASE("a child gets FailedPrecondition from its parent's disk and closes it 
   disk->ReadMany(requests);
 
   CHECK(InChild([&]() -> std::string {
-          if (!absl::IsFailedPrecondition(file->Write(0, Filled(4096, 0).bytes(), Flush::kData)))
-            return "write";
+          if (!absl::IsFailedPrecondition(file->Write(0, Filled(4096, 0).bytes(), Flush::kData))) return "write";
           if (!absl::IsFailedPrecondition(file->Read(0, out.bytes()))) return "read";
           if (!absl::IsFailedPrecondition(file->Sync())) return "sync";
           if (!absl::IsFailedPrecondition(file->Truncate(0))) return "truncate";
@@ -94,8 +91,7 @@ TEST_CASE("a child can open a disk of its own") {
   CHECK(InChild([&]() -> std::string {
           const auto own = OpenFor(setup, disk.directory.path());
           const auto own_file = *own->Open("data", OpenMode::kReadWrite);
-          if (const auto status = own_file->Write(0, data.bytes(), Flush::kData); !status.ok())
-            return Text(status);
+          if (const auto status = own_file->Write(0, data.bytes(), Flush::kData); !status.ok()) return Text(status);
           auto own_requests = BlockReads(*own_file, out);
           std::memset(out.data(), 0, out.size());
           own->ReadMany(own_requests);

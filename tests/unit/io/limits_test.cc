@@ -17,13 +17,9 @@ namespace {
 using io::Flush;
 using io::OpenMode;
 
-DiskSetup EachKind() {
-  return GENERATE(kPreadDisk, kUringDisk, kLinkedDisk);
-}
+DiskSetup EachKind() { return GENERATE(kPreadDisk, kUringDisk, kLinkedDisk); }
 
-std::string CodeName(const absl::Status& status) {
-  return std::string(absl::StatusCodeToString(status.code()));
-}
+std::string CodeName(const absl::Status& status) { return std::string(absl::StatusCodeToString(status.code())); }
 
 }  // namespace
 
@@ -78,8 +74,7 @@ TEST_CASE("a write over RLIMIT_FSIZE is ResourceExhausted and never reported as 
           if (const auto status = file->Write(0, data.bytes(), flush); !absl::IsResourceExhausted(status)) {
             return "partly over the limit: " + status.ToString();
           }
-          if (const auto status = file->Write(8192, data.bytes(), flush);
-              !absl::IsResourceExhausted(status)) {
+          if (const auto status = file->Write(8192, data.bytes(), flush); !absl::IsResourceExhausted(status)) {
             return "all over the limit: " + status.ToString();
           }
           if (const auto status = file->Allocate(16384); !absl::IsResourceExhausted(status)) {
@@ -98,22 +93,18 @@ TEST_CASE("running out of descriptors is ResourceExhausted, and reads go on with
           const auto file = *disk->Open("data", OpenMode::kCreate);
           const auto data = Pattern(65536, 1);
           SetLimit(RLIMIT_NOFILE, 1);
-          if (const auto status = disk->Open("more", OpenMode::kCreate).status();
-              !absl::IsResourceExhausted(status)) {
+          if (const auto status = disk->Open("more", OpenMode::kCreate).status(); !absl::IsResourceExhausted(status)) {
             return "open: " + status.ToString();
           }
           if (!absl::IsResourceExhausted(disk->List("").status())) return "list";
           if (!absl::IsResourceExhausted(disk->Lock("LOCK", true).status())) return "lock";
           if (!absl::IsResourceExhausted(disk->MapShared("TAIL", 4096).status())) return "map";
-          if (!absl::IsResourceExhausted(io::OpenDisk(directory.path(), io::DiskOptions{}).status()))
-            return "disk";
-          if (const auto status = file->Write(0, data.bytes(), Flush::kData); !status.ok())
-            return Text(status);
+          if (!absl::IsResourceExhausted(io::OpenDisk(directory.path(), io::DiskOptions{}).status())) return "disk";
+          if (const auto status = file->Write(0, data.bytes(), Flush::kData); !status.ok()) return Text(status);
           base::AlignedBuffer out(data.size());
           std::vector<io::ReadRequest> requests(16);
           for (size_t i = 0; i < requests.size(); ++i) {
-            requests[i] = {
-                .file = file.get(), .offset = i * 4096, .out = out.bytes().subspan(i * 4096, 4096)};
+            requests[i] = {.file = file.get(), .offset = i * 4096, .out = out.bytes().subspan(i * 4096, 4096)};
           }
           disk->ReadMany(requests);
           return Same(out.bytes(), data.bytes()) ? "" : "other bytes";
@@ -173,12 +164,10 @@ TEST_CASE("a ring that is forbidden while the disk is open is replaced by system
           const auto file = *disk->Open("data", OpenMode::kCreate);
           const auto data = Pattern(300 * 4096, 1);
           base::AlignedBuffer out(data.size());
-          if (const auto status = file->Write(0, data.bytes(), Flush::kNone); !status.ok())
-            return Text(status);
+          if (const auto status = file->Write(0, data.bytes(), Flush::kNone); !status.ok()) return Text(status);
           std::vector<io::ReadRequest> requests(300);
           for (size_t i = 0; i < requests.size(); ++i) {
-            requests[i] = {
-                .file = file.get(), .offset = i * 4096, .out = out.bytes().subspan(i * 4096, 4096)};
+            requests[i] = {.file = file.get(), .offset = i * 4096, .out = out.bytes().subspan(i * 4096, 4096)};
           }
           if (ring_exists) disk->ReadMany(requests);
           ForbidCall(SYS_io_uring_enter, EPERM);
@@ -189,8 +178,7 @@ TEST_CASE("a ring that is forbidden while the disk is open is replaced by system
           }
           if (!Same(out.bytes(), data.bytes())) return "other bytes";
           const auto other = Pattern(300 * 4096, 2);
-          if (const auto status = file->Write(0, other.bytes(), Flush::kData); !status.ok())
-            return Text(status);
+          if (const auto status = file->Write(0, other.bytes(), Flush::kData); !status.ok()) return Text(status);
           if (const auto status = file->Read(0, out.bytes()); !status.ok()) return Text(status);
           return Same(out.bytes(), other.bytes()) ? "" : "other bytes after a write";
         }) == "");
@@ -225,8 +213,7 @@ TEST_CASE("where the file system has no fallocate, Allocate writes zeros") {
           const auto disk = OpenFor(kPreadDisk, directory.path());
           const auto file = *disk->Open("data", OpenMode::kCreate);
           const auto data = Pattern(8192, 1);
-          if (const auto status = file->Write(0, data.bytes(), Flush::kNone); !status.ok())
-            return Text(status);
+          if (const auto status = file->Write(0, data.bytes(), Flush::kNone); !status.ok()) return Text(status);
           if (const auto status = file->Allocate(3 << 20); !status.ok()) return Text(status);
           if (file->size_bytes() != 3 << 20) return "size";
           base::AlignedBuffer out(3 << 20);

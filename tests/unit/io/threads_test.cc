@@ -13,9 +13,7 @@ namespace {
 using io::Flush;
 using io::OpenMode;
 
-size_t Rings(TestDisk& disk) {
-  return dynamic_cast<io::UringDisk&>(*disk.disk).rings();
-}
+size_t Rings(TestDisk& disk) { return dynamic_cast<io::UringDisk&>(*disk.disk).rings(); }
 
 bool ReadsRight(io::Disk& disk, io::File& file, base::Bytes data, uint64_t offset) {
   base::AlignedBuffer out(data.size());

@@ -15,9 +15,7 @@ using io::Flush;
 using io::OpenMode;
 using io::TransferKind;
 
-DiskSetup EachKind() {
-  return GENERATE(kPreadDisk, kUringDisk, kLinkedDisk);
-}
+DiskSetup EachKind() { return GENERATE(kPreadDisk, kUringDisk, kLinkedDisk); }
 
 // Answers the next operations of each kind from a list, then leaves things alone.
 class ScriptedFaults : public io::TransferFaults {

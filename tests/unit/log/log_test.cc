@@ -23,17 +23,21 @@ struct Bench {
       for (format::DirectoryEntry entry; directory.Next(entry);) found[std::string(entry.key)] = entry.revision;
     }
     return Log::Start(*disk, superblock, epochs,
-                      {.segment_bytes_min = 64 * 1024, .flush_interval_ms = 1'000, .clock = &forward,
-                       .monotonic_clock = &clock, .random = &random, .on_event = OnEvent()},
+                      {.segment_bytes_min = 64 * 1024,
+                       .flush_interval_ms = 1'000,
+                       .clock = &forward,
+                       .monotonic_clock = &clock,
+                       .random = &random,
+                       .on_event = OnEvent()},
                       *std::move(recovered));
   }
   std::function<void(EventKind, std::string)> OnEvent() {
     return [this](EventKind kind, std::string) { ++events[kind]; };
   }
   static absl::StatusOr<uint64_t> Put(Log& log, const std::string& key, const std::string& value) {
-    const auto written = log.AppendControl({.type = format::RecordType::kPut, .namespace_id = 1,
-                                            .key = base::AsBytes(key), .value = base::AsBytes(value)},
-                                           Log::Role::kLive);
+    const auto written = log.AppendControl(
+        {.type = format::RecordType::kPut, .namespace_id = 1, .key = base::AsBytes(key), .value = base::AsBytes(value)},
+        Log::Role::kLive);
     if (!written.ok()) return written.status();
     return written->revision;
   }

@@ -33,8 +33,12 @@ struct Tail {
 
   // Encodes a put behind the unit header of the unit at `unit`, and returns where the next record goes.
   size_t Put(size_t buffer, uint32_t base, size_t at, uint64_t revision, std::string_view value, uint8_t flags = 0) {
-    const format::Record record{.revision = revision, .type = format::RecordType::kPut, .flags = flags,
-                                .namespace_id = 1, .key = base::AsBytes("key"), .value = base::AsBytes(value)};
+    const format::Record record{.revision = revision,
+                                .type = format::RecordType::kPut,
+                                .flags = flags,
+                                .namespace_id = 1,
+                                .key = base::AsBytes("key"),
+                                .value = base::AsBytes(value)};
     format::EncodeRecord(record, segment.seed, base + at, buffers->memory(buffer) + at);
     return at + format::RecordSize(record);
   }

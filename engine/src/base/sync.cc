@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "base/check.h"
-#include "base/tsan.h"
 
 namespace firn::base {
 
@@ -31,9 +30,7 @@ void SpinPause(int turn) {
 void Mutex::Lock() {
   Scheduler* scheduler = Scheduler::Current();
   if (scheduler == nullptr) {
-    tsan::BeforeLock(this);
-    mutex_.Lock();
-    tsan::AfterLock(this);
+    mutex_.lock();
     return;
   }
   scheduler->Yield();
@@ -44,10 +41,7 @@ void Mutex::Lock() {
 bool Mutex::TryLock() {
   Scheduler* scheduler = Scheduler::Current();
   if (scheduler == nullptr) {
-    tsan::BeforeTryLock(this);
-    const bool locked = mutex_.TryLock();
-    tsan::AfterTryLock(this, locked);
-    return locked;
+    return mutex_.try_lock();
   }
   scheduler->Yield();
   return !std::exchange(held_in_schedule_, true);
@@ -56,9 +50,7 @@ bool Mutex::TryLock() {
 void Mutex::Unlock() {
   Scheduler* scheduler = Scheduler::Current();
   if (scheduler == nullptr) {
-    tsan::BeforeUnlock(this);
-    mutex_.Unlock();
-    tsan::AfterUnlock(this);
+    mutex_.unlock();
     return;
   }
   ReleaseInSchedule(*scheduler);
@@ -73,8 +65,9 @@ void Mutex::ReleaseInSchedule(Scheduler& scheduler) {
 void CondVar::Wait(Mutex& mutex) {
   Scheduler* scheduler = Scheduler::Current();
   if (scheduler == nullptr) {
-    const tsan::ReleasedWhileWaiting released(&mutex);
-    condition_.Wait(&mutex.mutex_);
+    std::unique_lock lock(mutex.mutex_, std::adopt_lock);
+    condition_.wait(lock);
+    lock.release();  // the caller holds it still
     return;
   }
   // No other thread runs between the release and the wait, so no wake-up is missed.
@@ -86,9 +79,12 @@ void CondVar::Wait(Mutex& mutex) {
 bool CondVar::WaitFor(Mutex& mutex, uint64_t timeout_nanos) {
   Scheduler* scheduler = Scheduler::Current();
   if (scheduler == nullptr) {
-    const auto nanos = static_cast<int64_t>(std::min<uint64_t>(timeout_nanos, INT64_MAX));
-    const tsan::ReleasedWhileWaiting released(&mutex);
-    return !condition_.WaitWithTimeout(&mutex.mutex_, absl::Nanoseconds(nanos));
+    constexpr uint64_t kLongestWaitNanos = uint64_t{365} * 24 * 3600 * 1'000'000'000;  // a deadline must not overflow
+    const auto nanos = static_cast<int64_t>(std::min(timeout_nanos, kLongestWaitNanos));
+    std::unique_lock lock(mutex.mutex_, std::adopt_lock);
+    const auto result = condition_.wait_for(lock, std::chrono::nanoseconds(nanos));
+    lock.release();
+    return result == std::cv_status::no_timeout;
   }
   const uint64_t now = scheduler->NowNanos();
   const uint64_t deadline = now + std::min(timeout_nanos, Scheduler::kNoDeadline - now);
@@ -104,7 +100,7 @@ void CondVar::NotifyOne() {
     scheduler->Wake(this);
     return;
   }
-  condition_.Signal();
+  condition_.notify_one();
 }
 
 void CondVar::NotifyAll() {
@@ -112,7 +108,7 @@ void CondVar::NotifyAll() {
     scheduler->Wake(this);
     return;
   }
-  condition_.SignalAll();
+  condition_.notify_all();
 }
 
 Thread::Thread(std::string name, std::function<void()> body) {

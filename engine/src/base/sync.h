@@ -1,4 +1,4 @@
-// The seam for threads, locks and waiting. In production these are thin wrappers over absl::Mutex and
+// The seam for threads, locks and waiting. In production these are thin wrappers over std::mutex and
 // std::thread; a thread that belongs to a Scheduler (tests only) instead asks it who runs next, so that a whole
 // run of the engine follows from one seed.
 //
@@ -7,15 +7,16 @@
 #pragma once
 
 #include <atomic>
+#include <condition_variable>
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <thread>
 #include <utility>
 
 #include <absl/base/thread_annotations.h>
-#include <absl/synchronization/mutex.h>
 
 namespace firn::base {
 
@@ -65,7 +66,7 @@ class ABSL_LOCKABLE Mutex {
   friend class CondVar;
   void ReleaseInSchedule(Scheduler& scheduler);
 
-  absl::Mutex mutex_;
+  std::mutex mutex_;
   bool held_in_schedule_ = false;  // stands in for mutex_ on scheduled threads
 };
 
@@ -89,7 +90,7 @@ class CondVar {
   void NotifyAll();
 
  private:
-  absl::CondVar condition_;
+  std::condition_variable condition_;
 };
 
 // A thread that is joined before it is destroyed (the destructor checks).

@@ -12,7 +12,7 @@
 //   InvalidArgument     a key, value, name or option outside its limits; nothing was done
 //   NotFound            the key, namespace or store does not exist
 //   FailedPrecondition  a condition did not hold; a store opened read-only, closed, or used by a forked child
-//   ResourceExhausted   no room on disk or in the index; nothing was written, reads and deletes go on
+//   ResourceExhausted   no room on disk or in the index; nothing was written, reads go on
 //   DataLoss            bytes on disk do not verify; other keys are still served
 //   Unavailable         another process holds the store, or a failed write or flush stopped all further writes; after
 //                       that, keys whose newest change is not durable answer this too

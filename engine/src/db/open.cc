@@ -315,7 +315,7 @@ absl::Status Store::BuildIndex(std::vector<log::RecoveredSegment>& segments, uin
       state.change_segment->live_records.fetch_add(1, std::memory_order_relaxed);
       state.change_segment->live_bytes.fetch_add(state.version.expiry.change_size, std::memory_order_relaxed);
     }
-    if (tree_->memory_bytes() > options_.memory_budget_bytes) break;
+    if (tree_->memory_bytes() + expiries_->memory_bytes() > options_.memory_budget_bytes) break;
   }
   const bool whole = merge.done();
   entries.Finish();

@@ -80,6 +80,8 @@ absl::StatusOr<VerifyReport> Store::Verify(const ProgressCallback& progress) {
 
 Stats Store::GetStats() {
   Stats stats;
+  // Another thread may have held a lock at the moment of the fork; nobody will ever release it here.
+  if (base::ForkGeneration() != fork_generation_) return stats;
   stats.puts = puts_.Summary();
   stats.deletes = deletes_.Summary();
   stats.batches = batches_.Summary();

@@ -78,6 +78,15 @@ absl::Status Log::FlushUnits(Extent extent) {
   flush_takes_up_to_.store(
       units.empty() ? written_revision_.load(std::memory_order_relaxed) : units.back()->last_revision,
       std::memory_order_release);
+  const absl::Status status = WriteUnits(units, sync);
+  if (!status.ok()) {
+    // Writers may still be encoding into units that were not reached, and will say so to them.
+    for (const auto& unit : units) AwaitWriters(*unit);
+  }
+  return status;
+}
+
+absl::Status Log::WriteUnits(const std::deque<std::unique_ptr<Unit>>& units, bool sync) {
   for (size_t i = 0; i < units.size(); ++i) {
     Unit& unit = *units[i];
     // A segment's first unit vouches for every segment before it: they are durable before it is written.
@@ -91,8 +100,12 @@ absl::Status Log::FlushUnits(Extent extent) {
   return absl::OkStatus();
 }
 
-absl::Status Log::WriteUnit(Unit& unit, io::Flush flush) {
+void Log::AwaitWriters(const Unit& unit) {
   for (int turn = 0; unit.writers.load(std::memory_order_acquire) != 0; ++turn) base::SpinPause(turn);
+}
+
+absl::Status Log::WriteUnit(Unit& unit, io::Flush flush) {
+  AwaitWriters(unit);
   const uint64_t size = unit.end() - unit.offset;
   const uint64_t used = format::kUnitHeaderBytes + unit.payload_bytes;
   std::memset(unit.memory + used, 0, size - used);

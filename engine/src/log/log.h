@@ -164,6 +164,8 @@ class Log {
   };
   void LeadFlush(Extent extent) ABSL_EXCLUSIVE_LOCKS_REQUIRED(flush_mutex_);
   absl::Status FlushUnits(Extent extent);
+  absl::Status WriteUnits(const std::deque<std::unique_ptr<Unit>>& units, bool sync);
+  static void AwaitWriters(const Unit& unit);
   absl::Status WriteUnit(Unit& unit, io::Flush flush);
   absl::Status SyncSegment(Segment& segment);
   void FinishUnit(Unit& unit, bool durable);

@@ -71,7 +71,7 @@ void Log::BackgroundTurn() {
     {
       base::MutexLock lock(append_mutex_);
       ++prepare_attempts_;
-      newly_full = !fresh.ok() && prepare_status_.ok();
+      newly_full = absl::IsResourceExhausted(fresh.status()) && prepare_status_.ok();
       prepare_status_ = fresh.status();
       if (fresh.ok()) {
         too_small = std::move(prepared_);
@@ -150,7 +150,12 @@ absl::StatusOr<std::shared_ptr<Segment>> Log::PrepareSegment(uint64_t capacity_b
   segment->seed = format::ChecksumSeed(superblock_.secret, segment->header.salt);
   base::AlignedBuffer block(format::kBlockBytes);
   format::EncodeSegmentHeader(segment->header, superblock_.secret, block.bytes());
-  FIRN_RETURN_IF_ERROR(segment->file->Write(0, block.bytes(), io::Flush::kData));
+  if (absl::Status status = segment->file->Write(0, block.bytes(), io::Flush::kData); !status.ok()) {
+    const std::string name = segment->file->name();
+    segment->file.reset();
+    static_cast<void>(disk_.Remove(name));  // or every further attempt would claim more of the disk
+    return status;
+  }
   return segment;
 }
 
@@ -229,7 +234,9 @@ absl::Status Log::SealActive() {
     if (poisoned_.load(std::memory_order_relaxed)) break;
     segment_sealed_.Wait(append_mutex_);
   }
-  return absl::OkStatus();
+  if (leaving == nullptr || leaving->sealed.load(std::memory_order_acquire)) return absl::OkStatus();
+  if (poisoned_.load(std::memory_order_relaxed)) return base::Unavailable("the segment was not sealed: writing failed");
+  return base::ResourceExhausted("no room for the segment's footer: everything is durable, but opening will scan it");
 }
 
 bool Log::NothingNeeds(const Segment& segment, bool is_oldest) const {

@@ -11,8 +11,9 @@
 namespace firn {
 
 // Collects operations; DB::Apply commits them under one revision. Keys and values are copied in. When a key appears
-// more than once the last operation on it counts, and each condition is checked against the state before the batch.
-// Not thread-safe. Reusable after Clear(), which keeps the memory.
+// more than once the last operation on it counts (an expiry change after a put becomes part of the put), and each
+// condition is checked against the state before the batch. Not thread-safe. Reusable after Clear(), which keeps the
+// memory.
 class Batch {
  public:
   // `namespace_id` comes from Namespace::id(); the default namespace's is kDefaultNamespaceId.

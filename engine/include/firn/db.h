@@ -56,7 +56,8 @@ struct ValueInfo {
 };
 
 // One key space of a store. A small handle, cheap to copy, valid until the DB is closed; after its namespace was
-// dropped every operation gives NotFound. All operations are thread-safe, and readers take no lock.
+// dropped every operation gives NotFound. All operations are thread-safe, and readers take no lock, except to find an
+// older version for a snapshot, and after a write has failed.
 class Namespace {
  public:
   // Writes. The result is the operation's revision.

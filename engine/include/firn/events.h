@@ -23,7 +23,8 @@ struct Event {
   std::string message;  // one sentence: what, where (file, offset), and what follows
 };
 
-// Called from whichever thread noticed, without locks held. Must be thread-safe, be quick, and not call the store.
+// Called from whichever thread noticed, which may hold the lock of a key it is writing. Must be thread-safe, be quick,
+// and not call the store.
 class EventListener {
  public:
   virtual ~EventListener() = default;

@@ -69,7 +69,8 @@ class Namespace {
 
   // Reads. NotFound when the key is absent or expired.
   absl::StatusOr<std::string> Get(std::string_view key, const ReadOptions& options = {}) const;
-  // As Get, into memory of the caller's: no allocation when `value` has the capacity. `info` may be null.
+  // As Get, into memory of the caller's: no allocation when `value` has the capacity for the value, or, where key,
+  // metadata and value pass 4 KiB together, for all three. `info` may be null.
   absl::Status GetInto(std::string_view key, std::string* value, ValueInfo* info = nullptr,
                        const ReadOptions& options = {}) const;
   // All keys at one revision, disk reads in flight together. At most kMultiGetKeysMax keys.

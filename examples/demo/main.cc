@@ -12,6 +12,7 @@
 #include <CLI/Formatter.hpp>
 
 #include "demo/demo.h"
+#include "support/process.h"
 #include "support/text.h"
 
 namespace firn::tools {
@@ -113,4 +114,7 @@ int Run(int argc, char** argv) {
 }  // namespace
 }  // namespace firn::tools
 
-int main(int argc, char** argv) { return firn::tools::Run(argc, argv); }
+int main(int argc, char** argv) {
+  if (!firn::tools::PrepareProcess()) return EXIT_FAILURE;
+  return firn::tools::Run(argc, argv);
+}

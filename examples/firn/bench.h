@@ -14,7 +14,7 @@ namespace firn::tools {
 
 struct BenchConfig {
   std::string directory;
-  std::vector<int> threads = {1, 64};
+  std::vector<int> threads = {1, 64};  // sorted, each once
   int runs = 5;
   double seconds = 1;  // per measurement
   uint64_t keys = 1'000'000;

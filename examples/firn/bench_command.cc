@@ -18,6 +18,7 @@ struct BenchArgs {
   BenchConfig config;
   std::vector<std::string> only;
   uint64_t memory_mib = 2'048;
+  uint64_t max_disk_mib = 0;  // 0: no quota
   bool no_io_uring = false;
   bool keep = false;
   bool json = false;
@@ -68,6 +69,25 @@ void Print(const BenchArgs& args, const BenchReport& report) {
   }
 }
 
+// Empties the directory again however the measuring ends, and removes it if it was made here.
+class Cleanup {
+ public:
+  Cleanup(const BenchArgs& args, bool created) : args_(args), created_(created) {}
+  Cleanup(const Cleanup&) = delete;
+  ~Cleanup() {
+    if (args_.keep) return;
+    const std::string& directory = args_.config.directory;
+    std::error_code ignored;
+    for (const Part& part : kParts) std::filesystem::remove_all(directory + "/" + part.name, ignored);
+    std::filesystem::remove(directory + "/raw_loop", ignored);
+    if (created_) std::filesystem::remove(directory, ignored);
+  }
+
+ private:
+  const BenchArgs& args_;
+  const bool created_;
+};
+
 int RunParts(const BenchArgs& args) {
   BenchReport report;
   for (const Part& part : kParts) {
@@ -86,24 +106,23 @@ int RunParts(const BenchArgs& args) {
 int Bench(BenchArgs args) {
   BenchConfig& config = args.config;
   config.options.memory_budget_bytes = args.memory_mib << 20;
+  config.options.max_disk_bytes = args.max_disk_mib << 20;
   config.options.use_io_uring = !args.no_io_uring;
   std::sort(config.threads.begin(), config.threads.end());
+  config.threads.erase(std::unique(config.threads.begin(), config.threads.end()), config.threads.end());
 
   std::error_code error;
   const bool created = std::filesystem::create_directories(config.directory, error);
   if (error) return Fail("bench", absl::ErrnoToStatus(error.value(), "create " + config.directory));
-  if (!created && !std::filesystem::is_empty(config.directory, error)) {
+  const bool empty = created || std::filesystem::is_empty(config.directory, error);
+  if (error) return Fail("bench", absl::ErrnoToStatus(error.value(), "list " + config.directory));
+  if (!empty) {
     return FailUsage("bench: " + config.directory +
                      " is not empty; name a directory that is, or that does not exist yet");
   }
   WarnIfBusy();
-  const int exit_code = RunParts(args);
-  if (!args.keep) {
-    std::filesystem::remove(config.directory + "/raw_loop", error);
-    // What failed stays for inspection; an empty directory that was made here does not.
-    if (created) std::filesystem::remove(config.directory, error);
-  }
-  return exit_code;
+  const Cleanup cleanup(args, created);
+  return RunParts(args);
 }
 
 }  // namespace
@@ -112,8 +131,9 @@ void AddBenchCommand(CLI::App* app, int* exit_code) {
   const auto args = std::make_shared<BenchArgs>();
   BenchConfig& config = args->config;
   CLI::App* bench = app->add_subcommand("bench", "Measure whole stores on the disk that holds a directory");
-  bench->add_option("STORE", config.directory, "An empty or new directory on that disk; emptied again afterwards")
-      ->required();
+  bench->add_option("DIR", config.directory, "An empty or new directory on that disk; emptied again afterwards")
+      ->required()
+      ->check(CheckNotEmpty);
   std::vector<std::string> names;
   for (const Part& part : kParts) names.push_back(part.name);
   bench->add_option("--only", args->only, "Parts to run: index,synced,buffered,get,open (default: all)")
@@ -131,13 +151,16 @@ void AddBenchCommand(CLI::App* app, int* exit_code) {
       ->check(CLI::Range(uint64_t{0}, uint64_t{1} << 24));
   bench->add_option("--memory-mib", args->memory_mib, "What a store may hold in memory, MiB (default 2048)")
       ->check(CLI::Range(kMemoryBudgetBytesMin >> 20, uint64_t{1} << 24));
+  bench->add_option("--max-disk-mib", args->max_disk_mib, "What all files of a store may take, MiB (default: no quota)")
+      ->check(CLI::Range(kMaxDiskBytesMin >> 20, uint64_t{1} << 40));
   bench->add_flag("--no-io-uring", args->no_io_uring, "Use pread and pwrite even where io_uring is available");
   bench->add_flag("--keep", args->keep, "Leave the stores there");
   bench->add_flag("--json", args->json, "Print the figures as one JSON object");
-  bench->footer(
-      std::string("Figures of different runs or machines do not compare; the ratios within one run do.\n"
-                  "synced: 100-byte puts against a raw loop of 4 KiB direct write and fdatasync, taking turns.\n") +
-      kExitCodesText);
+  bench->footer(std::string("Figures of different runs or machines do not compare; the ratios within one run do.\n"
+                            "synced: 100-byte puts against a raw loop of 4 KiB direct write and fdatasync, taking "
+                            "turns; a store for each\n"
+                            "number of threads, at rest before the next one's turn.\n") +
+                kExitCodesText);
   bench->callback([args, exit_code] { *exit_code = Bench(*args); });
 }
 

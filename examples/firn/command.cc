@@ -1,13 +1,18 @@
 #include "firn/command.h"
 
+#include <algorithm>
+#include <charconv>
 #include <cstdio>
-#include <iostream>
 #include <optional>
+#include <utility>
 
+#include "support/files.h"
 #include "support/text.h"
 
 namespace firn::tools {
 namespace {
+
+void PrintError(const std::string& text) { std::fprintf(stderr, "firn: %s\n", Printable(text).c_str()); }
 
 // Messages of the store go to the standard error: damage always, the rest on request.
 class StderrListener : public EventListener {
@@ -16,9 +21,9 @@ class StderrListener : public EventListener {
 
   void OnEvent(const Event& event) override {
     // A footer is missing after every crash in the middle of sealing, so that is no news.
-    const bool important = event.kind == EventKind::kDamageFound || event.kind == EventKind::kPoisoned ||
-                           event.kind == EventKind::kDiskFull;
-    if (important || verbose_) std::fprintf(stderr, "firn: note: %s\n", event.message.c_str());
+    // A full disk, or a write that failed, is what the refused operation says.
+    const bool important = event.kind == EventKind::kDamageFound;
+    if (important || verbose_) Note(event.message);
   }
 
  private:
@@ -31,10 +36,27 @@ EventListener* ListenerFor(bool verbose) {
   return verbose ? &loud : &quiet;
 }
 
-std::string AdviceForOpen(const StoreArgs& args, const absl::Status& status) {
+// What to raise when a limit of the process or the system was met; empty when it was another.
+std::string AdviceForLimit(const absl::Status& status) {
+  if (!absl::IsResourceExhausted(status)) return {};
+  constexpr std::pair<const char*, const char*> kAdvice[] = {
+      {"(EMFILE)", "raise the number of open files, 'ulimit -n'"},
+      {"(ENFILE)", "the system has too many open files"},
+      {"(EFBIG)", "raise the size of a file, 'ulimit -f'"},
+      {"(ENOMEM)", "free memory, or lower --memory-mib"}};
+  for (const auto& [name, advice] : kAdvice) {
+    if (MessageOf(status).find(name) != std::string::npos) return advice;
+  }
+  return {};
+}
+
+std::string AdviceForOpen(const StoreArgs& args, Access access, const absl::Status& status) {
+  const bool creates = access == Access::kCreate || access == Access::kCreateNamespace;
   switch (status.code()) {
     case absl::StatusCode::kNotFound:
-      return "'firn put' and 'firn import' create a store";
+      if (creates) return "the store is created, the directory that is to hold it must exist";
+      return args.namespace_name.empty() ? "'firn put' and 'firn import' create a store"
+                                         : "'firn namespaces create' and 'firn import' create a store with a namespace";
     case absl::StatusCode::kUnavailable:
       return "close the other process, then try again";
     case absl::StatusCode::kPermissionDenied:
@@ -42,7 +64,7 @@ std::string AdviceForOpen(const StoreArgs& args, const absl::Status& status) {
     case absl::StatusCode::kDataLoss:
       return "'firn verify " + args.path + "' lists the damage, --salvage opens what is left";
     case absl::StatusCode::kResourceExhausted:
-      return "free disk space, or raise --memory-mib";
+      return "free disk space, or raise --max-disk-mib or --memory-mib";
     default:
       return {};
   }
@@ -62,12 +84,19 @@ const char* const kExitCodesText =
     "            3 data on disk is damaged; 4 I/O or other failure; 5 import or export left something out.";
 
 void AddStoreArgs(CLI::App* command, StoreArgs* args, bool with_namespace) {
-  command->add_option("STORE", args->path, "The store's directory")->required();
+  command->add_option("STORE", args->path, "The store's directory")->required()->check(CheckNotEmpty);
   if (with_namespace) {
-    command->add_option("-n,--namespace", args->namespace_name, "Work in this namespace instead of the default one");
+    command
+        ->add_option("-n,--namespace", args->namespace_name,
+                     "Work in this namespace, which must exist, instead of the default one")
+        ->check(CheckNamespaceName);
   }
   command->add_option("--memory-mib", args->memory_mib, "What the store may hold in memory, MiB (default 1024)")
       ->check(CLI::Range(kMemoryBudgetBytesMin >> 20, uint64_t{1} << 24));
+  command
+      ->add_option("--max-disk-mib", args->max_disk_mib,
+                   "What all files of the store may take, MiB (default: no quota)")
+      ->check(CLI::Range(kMaxDiskBytesMin >> 20, uint64_t{1} << 40));
   command->add_flag("--salvage", args->salvage, "Open a damaged store: serve what still verifies, drop the rest");
   command->add_flag("--no-io-uring", args->no_io_uring, "Use pread and pwrite even where io_uring is available");
   command->add_flag("-v,--verbose", args->verbose, "Print what the store reports (recovery, fallbacks, sealing)");
@@ -80,6 +109,7 @@ absl::StatusOr<std::unique_ptr<DB>> OpenStore(const StoreArgs& args, Access acce
   options.read_only = access == Access::kRead;
   options.salvage = args.salvage;
   options.memory_budget_bytes = args.memory_mib << 20;
+  options.max_disk_bytes = args.max_disk_mib << 20;
   options.use_io_uring = !args.no_io_uring;
   options.listener = ListenerFor(args.verbose);
   return DB::Open(options, args.path);
@@ -87,20 +117,18 @@ absl::StatusOr<std::unique_ptr<DB>> OpenStore(const StoreArgs& args, Access acce
 
 int WithStore(const StoreArgs& args, Access access, const std::function<int(DB& db, Namespace& space)>& body) {
   absl::StatusOr<std::unique_ptr<DB>> db = OpenStore(args, access);
-  if (!db.ok()) {
-    const int exit_code = Fail("open " + args.path, db.status(), AdviceForOpen(args, db.status()));
-    return exit_code == kExitDataLoss || exit_code == kExitUsage ? exit_code : kExitFailed;
-  }
+  if (!db.ok()) return Fail("open " + args.path, db.status(), AdviceForOpen(args, access, db.status()));
   int exit_code;
   {
     absl::StatusOr<Namespace> space = OpenNamespaceOf(**db, args, access);
     exit_code = space.ok() ? body(**db, *space)
-                           : Fail("open namespace " + args.namespace_name + " in " + args.path, space.status(),
-                                  "'firn namespaces list' shows them, 'firn namespaces create' makes one");
+                           : FailAnswer("open namespace " + args.namespace_name + " in " + args.path, space.status(),
+                                        "'firn namespaces list' shows them, 'firn namespaces create' makes one");
   }
   if (absl::Status status = (*db)->Close(); !status.ok()) {
-    const int close_code = Fail("close " + args.path, status);
-    if (exit_code == kExitOk) exit_code = close_code;
+    // What failed before is why closing fails too, and has been told.
+    if (exit_code == kExitFailed || exit_code == kExitDataLoss) return exit_code;
+    return Fail("close " + args.path, status);
   }
   return exit_code;
 }
@@ -109,10 +137,6 @@ ExitCode ExitCodeOf(const absl::Status& status) {
   switch (status.code()) {
     case absl::StatusCode::kOk:
       return kExitOk;
-    case absl::StatusCode::kNotFound:
-    case absl::StatusCode::kAlreadyExists:
-    case absl::StatusCode::kFailedPrecondition:
-      return kExitNotFound;
     case absl::StatusCode::kInvalidArgument:
       return kExitUsage;
     case absl::StatusCode::kDataLoss:
@@ -122,24 +146,69 @@ ExitCode ExitCodeOf(const absl::Status& status) {
   }
 }
 
+ExitCode ExitCodeOfAnswer(const absl::Status& status) {
+  const bool answer = absl::IsNotFound(status) || absl::IsAlreadyExists(status) || absl::IsFailedPrecondition(status);
+  return answer ? kExitNotFound : ExitCodeOf(status);
+}
+
 int Fail(const std::string& what, const absl::Status& status, const std::string& advice) {
-  const std::string tail = advice.empty() ? "" : " (" + advice + ")";
-  std::fprintf(stderr, "firn: %s: %s%s\n", what.c_str(), MessageOf(status).c_str(), tail.c_str());
+  const std::string limit_advice = AdviceForLimit(status);
+  const std::string& shown_advice = limit_advice.empty() ? advice : limit_advice;
+  PrintError(what + ": " + MessageOf(status) + (shown_advice.empty() ? "" : " (" + shown_advice + ")"));
   return ExitCodeOf(status);
 }
 
+int FailAnswer(const std::string& what, const absl::Status& status, const std::string& advice) {
+  Fail(what, status, advice);
+  return ExitCodeOfAnswer(status);
+}
+
 int FailUsage(const std::string& what) {
-  std::fprintf(stderr, "firn: %s\n", what.c_str());
+  PrintError(what);
   return kExitUsage;
 }
 
-void Note(const std::string& text) { std::fprintf(stderr, "firn: note: %s\n", text.c_str()); }
+void Note(const std::string& text) { PrintError("note: " + text); }
 
 absl::StatusOr<std::string> ArgumentBytes(const std::string& text, bool hex) {
   if (!hex) return text;
   std::optional<std::string> bytes = BytesOfHex(text);
   if (!bytes) return absl::InvalidArgumentError("'" + text + "' is not hexadecimal, two digits a byte, as --hex asks");
   return *std::move(bytes);
+}
+
+absl::StatusOr<std::string> ArgumentKey(const std::string& text, bool hex) {
+  absl::StatusOr<std::string> key = ArgumentBytes(text, hex);
+  if (key.ok() && (key->size() < kKeyBytesMin || key->size() > kKeyBytesMax)) {
+    return absl::InvalidArgumentError("the key has " + std::to_string(key->size()) + " bytes; allowed are " +
+                                      std::to_string(kKeyBytesMin) + " to " + std::to_string(kKeyBytesMax));
+  }
+  return key;
+}
+
+absl::StatusOr<std::string> InputBytes(const std::string& path) {
+  absl::StatusOr<std::string> bytes = ReadInput(path, kValueBytesMax);
+  if (bytes.ok()) return bytes;
+  const bool too_large = absl::IsOutOfRange(bytes.status());
+  return absl::Status(too_large ? absl::StatusCode::kInvalidArgument : absl::StatusCode::kUnknown,
+                      bytes.status().message());
+}
+
+std::string CheckNotEmpty(const std::string& text) { return text.empty() ? "it is empty" : ""; }
+
+std::string CheckNamespaceName(const std::string& text) {
+  const bool valid =
+      !text.empty() && text.size() <= kNamespaceNameBytesMax && std::all_of(text.begin(), text.end(), [](char c) {
+        return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
+      });
+  return valid ? "" : "a namespace's name has 1..64 of A-Z a-z 0-9 _ -, not '" + text + "'";
+}
+
+std::string CheckUnsigned(const std::string& text) {
+  uint64_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  const bool valid = error == std::errc() && end == text.data() + text.size();
+  return valid ? "" : "'" + text + "' is not a whole number of 0 to 2^64 - 1";
 }
 
 }  // namespace firn::tools

@@ -32,6 +32,7 @@ struct StoreArgs {
   std::string path;
   std::string namespace_name;  // empty: the default one
   uint64_t memory_mib = 1024;
+  uint64_t max_disk_mib = 0;  // 0: no quota
   bool salvage = false;
   bool no_io_uring = false;
   bool verbose = false;
@@ -53,15 +54,31 @@ int WithStore(const StoreArgs& args, Access access, const std::function<int(DB& 
 // The store alone, without closing or messages.
 absl::StatusOr<std::unique_ptr<DB>> OpenStore(const StoreArgs& args, Access access);
 
+// Of a failure; never kExitNotFound, which is an answer: a missing file is not a missing key.
 ExitCode ExitCodeOf(const absl::Status& status);
+// Of a store's answer about a key or a namespace: kExitNotFound when it is not there, is there already, or a condition
+// did not hold.
+ExitCode ExitCodeOfAnswer(const absl::Status& status);
 
-// "firn: WHAT: WHY (ADVICE)" on the standard error, one line; returns the exit code that belongs to `status`.
+// "firn: WHAT: WHY (ADVICE)" on the standard error, one line; returns the exit code that belongs to `status`. Bytes
+// that a terminal would obey are escaped.
 int Fail(const std::string& what, const absl::Status& status, const std::string& advice = {});
+int FailAnswer(const std::string& what, const absl::Status& status, const std::string& advice = {});
 int FailUsage(const std::string& what);
 void Note(const std::string& text);
 
-// A key or value as given on the command line.
+// A key or value as given on the command line. A key outside the limits is InvalidArgument, before any store is opened
+// or made for it.
 absl::StatusOr<std::string> ArgumentBytes(const std::string& text, bool hex);
+absl::StatusOr<std::string> ArgumentKey(const std::string& text, bool hex);
+// What a file, or for "-" the standard input, holds. InvalidArgument when that is more than a value may have; whatever
+// the system refuses is Unknown.
+absl::StatusOr<std::string> InputBytes(const std::string& path);
+
+// Checks for CLI::Option::check: what is wrong, empty if nothing is.
+std::string CheckNotEmpty(const std::string& text);
+std::string CheckNamespaceName(const std::string& text);
+std::string CheckUnsigned(const std::string& text);  // the parser would take -1 for 2^64 - 1
 
 // One function per subcommand group adds it to the application and leaves its result in `*exit_code`.
 void AddReadCommands(CLI::App* app, int* exit_code);
@@ -70,6 +87,7 @@ void AddWriteCommands(CLI::App* app, int* exit_code);
 void AddImportCommand(CLI::App* app, int* exit_code);
 void AddExportCommand(CLI::App* app, int* exit_code);
 void AddInspectCommands(CLI::App* app, int* exit_code);
+void AddSpaceCommands(CLI::App* app, int* exit_code);
 void AddNamespaceCommands(CLI::App* app, int* exit_code);
 void AddBenchCommand(CLI::App* app, int* exit_code);
 

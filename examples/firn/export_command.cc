@@ -76,7 +76,7 @@ int Export(const ExportArgs& args) {
       PrintJson({{"entries", counts.entries}, {"bytes", counts.bytes}, {"failed", counts.failed}});
     } else {
       PrintLine("exported " + CountText(counts.entries) + " entries, " + BytesText(counts.bytes) + " to " +
-                args.directory);
+                Escaped(args.directory));
       if (counts.failed > 0) PrintLine("left out " + CountText(counts.failed));
     }
     return counts.damaged ? kExitDataLoss : counts.failed > 0 ? kExitPartial : kExitOk;
@@ -89,7 +89,7 @@ void AddExportCommand(CLI::App* app, int* exit_code) {
   const auto args = std::make_shared<ExportArgs>();
   CLI::App* command = app->add_subcommand("export", "Write what 'import' stored back as a directory tree");
   AddStoreArgs(command, &args->store);
-  command->add_option("DIR", args->directory, "Where to; created if missing")->required();
+  command->add_option("DIR", args->directory, "Where to; created if missing")->required()->check(CheckNotEmpty);
   command->add_option("--prefix", args->prefix, "Only keys that start with this");
   command->add_flag("--overwrite", args->writer.overwrite, "Replace files and links that are already there");
   command->add_flag("--set-id", args->writer.keep_set_id,

@@ -1,6 +1,7 @@
 // import: a directory tree into a namespace. How entries are kept: support/tree_entry.h.
 #include <chrono>
 #include <memory>
+#include <set>
 
 #include "firn/command.h"
 #include "firn/output.h"
@@ -16,6 +17,7 @@ struct ImportArgs {
   std::string directory;
   uint64_t batch_bytes = kImportBatchBytesDefault;
   bool buffered = false;
+  bool list = false;
   bool json = false;
 };
 
@@ -68,6 +70,34 @@ void PrintSummary(const ImportArgs& args, const ImportCounts& counts, const Prob
   if (problems.special() > 0) PrintLine("left out " + CountText(problems.special()) + " devices, sockets and pipes");
 }
 
+// --list: says what is committed while the import goes on, so that whoever reads it knows what outlives a crash.
+class CommittedKeys {
+ public:
+  CommittedKeys(const ImportArgs& args, const std::vector<TreeEntry>& entries) : args_(args), entries_(entries) {}
+
+  void LeftOut(size_t index) { left_out_.insert(index); }
+  void Committed(size_t end_index) {
+    if (!args_.list) return;
+    for (; begin_ < end_index; ++begin_) {
+      if (left_out_.count(begin_) == 0) Print(entries_[begin_].key);
+    }
+    FlushOutput();
+  }
+
+ private:
+  void Print(const std::string& key) const {
+    if (!args_.json) return PrintLine(Escaped(key));
+    Json object;
+    SetBytes(&object, "key", key, false);
+    PrintJson(object);
+  }
+
+  const ImportArgs& args_;
+  const std::vector<TreeEntry>& entries_;
+  std::set<size_t> left_out_;
+  size_t begin_ = 0;
+};
+
 int Import(const ImportArgs& args) {
   ProgressBar bar("import");
   Problems problems(&bar);
@@ -75,8 +105,7 @@ int Import(const ImportArgs& args) {
   const absl::StatusOr<std::vector<TreeEntry>> entries = WalkTree(
       args.directory, "", [&](const std::string& path, const absl::Status& why) { problems.LeftOut(path, why); });
   if (!entries.ok()) {
-    Fail("import " + args.directory, entries.status(), "DIR is an existing directory that you may read");
-    return kExitFailed;
+    return Fail("import " + args.directory, entries.status(), "DIR is an existing directory that you may read");
   }
   const uint64_t total_bytes = TotalBytes(*entries);
 
@@ -84,9 +113,16 @@ int Import(const ImportArgs& args) {
   options.batch_bytes = args.batch_bytes;
   if (args.buffered) options.durability = Durability::kBuffered;
   ImportCallbacks callbacks;
-  callbacks.on_left_out = [&](size_t i, const absl::Status& why) { problems.LeftOut((*entries)[i].path, why); };
+  CommittedKeys committed(args, *entries);
+  callbacks.on_left_out = [&](size_t i, const absl::Status& why) {
+    committed.LeftOut(i);
+    problems.LeftOut((*entries)[i].path, why);
+  };
   callbacks.on_changed = [&](size_t i) { problems.Changed((*entries)[i].path); };
-  callbacks.on_committed = [&](size_t, uint64_t bytes) { bar.Update(bytes, total_bytes); };
+  callbacks.on_committed = [&](size_t end_index, uint64_t bytes) {
+    committed.Committed(end_index);
+    bar.Update(bytes, total_bytes);
+  };
 
   return WithStore(args.store, Access::kCreateNamespace, [&](DB& db, Namespace& space) -> int {
     const absl::StatusOr<ImportCounts> counts = ImportEntries(db, space, *entries, options, callbacks);
@@ -107,15 +143,17 @@ void AddImportCommand(CLI::App* app, int* exit_code) {
   const auto args = std::make_shared<ImportArgs>();
   CLI::App* import = app->add_subcommand("import", "Store a directory tree: files, directories, symbolic links");
   AddStoreArgs(import, &args->store);
-  import->add_option("DIR", args->directory, "The directory")->required();
+  import->add_option("DIR", args->directory, "The directory")->required()->check(CheckNotEmpty);
+  import->get_option("--namespace")->description("Import into this namespace, made if missing, not the default one");
   import->add_option("--batch-bytes", args->batch_bytes, "Commit whenever this much has come together (default 4 MiB)")
       ->check(CLI::Range(uint64_t{1}, kBatchBytesMax));
   import->add_flag("--buffered", args->buffered, "Do not wait for the disk; closing the store makes it durable");
+  import->add_flag("--list", args->list, "Print each key once it is committed, one a line, before the counts");
   import->add_flag("--json", args->json, "Print the counts as one JSON object");
   import->footer(
       std::string("The key is the path relative to DIR, the value the file's bytes; mode and modification time\n"
-                  "are kept as metadata. Devices, sockets and pipes are left out with a note. Files that\n"
-                  "cannot be read, or exceed 1 GiB, are reported, and the exit code is 5.\n") +
+                  "are kept as metadata. Devices, sockets and pipes are left out with a note, which is no\n"
+                  "failure. Files that cannot be read, or exceed 1 GiB, are reported, and the exit code is 5.\n") +
       kExitCodesText);
   import->callback([args, exit_code] { *exit_code = Import(*args);
 });

@@ -1,6 +1,11 @@
 // stats, verify, dump.
+#include <algorithm>
+#include <cstdio>
 #include <filesystem>
+#include <initializer_list>
 #include <memory>
+#include <system_error>
+#include <vector>
 
 #include "firn/command.h"
 #include "firn/output.h"
@@ -14,6 +19,7 @@ struct InspectArgs {
   StoreArgs store;
   std::string file;
   bool json = false;
+  bool space = false;
 };
 
 Json LatencyJson(const LatencySummary& summary) {
@@ -22,6 +28,59 @@ Json LatencyJson(const LatencySummary& summary) {
           {"p99_ns", summary.p99_ns},
           {"p999_ns", summary.p999_ns},
           {"max_ns", summary.max_ns}};
+}
+
+// What all files together take, in parts that add up to it but for what changes meanwhile.
+struct SpacePart {
+  const char* name;  // in JSON
+  const char* in_words;
+  uint64_t bytes;
+};
+
+std::vector<SpacePart> SpaceParts(const Stats& s) {
+  const auto rest = [](uint64_t whole, std::initializer_list<uint64_t> parts) {
+    for (const uint64_t part : parts) whole -= std::min(whole, part);
+    return whole;
+  };
+  return {
+      {"log_live_bytes", "log: live records", s.live_bytes},
+      {"log_dead_bytes", "log: dead records", rest(s.dead_bytes, {s.padding_bytes, s.footer_bytes, s.unwritten_bytes})},
+      {"log_padding_bytes", "log: padding, headers", s.padding_bytes},
+      {"log_footer_bytes", "log: footers", s.footer_bytes},
+      {"log_unwritten_bytes", "log: not yet written", s.unwritten_bytes},
+      {"log_spare_bytes", "log: spare", s.spare_bytes},
+      {"value_live_bytes", "values: live", s.value_live_bytes},
+      {"value_slack_bytes", "values: slack", s.value_slack_bytes},
+      {"value_waiting_bytes", "values: to be freed", s.value_waiting_bytes},
+      {"value_ahead_bytes", "values: ahead, headers",
+       rest(s.value_files_bytes, {s.value_live_bytes, s.value_slack_bytes, s.value_waiting_bytes})},
+      {"tail_bytes", "TAIL", s.tail_bytes},
+      {"superblock_bytes", "SUPERBLOCK", s.superblock_bytes},
+      {"reserve_bytes", "RESERVE", s.reserve_bytes}};
+}
+
+Json SpaceJson(const Stats& s) {
+  Json parts;
+  for (const SpacePart& part : SpaceParts(s)) parts[part.name] = part.bytes;
+  return {{"disk_bytes", s.disk_bytes},
+          {"disk_parts", parts},
+          {"live_user_bytes", s.live_user_bytes},
+          {"space_amplification", s.space_amplification},
+          {"space_ceiling_bytes", s.space_ceiling_bytes},
+          {"spare_bytes", s.spare_bytes},
+          {"pinned_bytes", s.pinned_bytes},
+          {"pinned_over_ceiling", s.pinned_over_ceiling},
+          {"quota_bytes", s.quota_bytes},
+          {"quota_used_bytes", s.quota_used_bytes},
+          {"reserve_bytes", s.reserve_bytes},
+          {"free_bytes", s.free_bytes},
+          {"disk_full", s.disk_full},
+          {"write_amplification", s.write_amplification},
+          {"relocated_records", s.relocated_records},
+          {"relocated_bytes", s.relocated_bytes},
+          {"reclaimed_bytes", s.reclaimed_bytes},
+          {"reclaim_debt", s.reclaim_debt},
+          {"throttled_ns", s.throttled_ns}};
 }
 
 Json StatsJson(const Stats& s) {
@@ -55,6 +114,7 @@ Json StatsJson(const Stats& s) {
                {"commit_bytes", s.commit_bytes},
                {"group_size_p50", s.group_size_p50},
                {"group_size_max", s.group_size_max}});
+  json.update(SpaceJson(s));
   json["operations"] = {
       {"puts", LatencyJson(s.puts)},  {"deletes", LatencyJson(s.deletes)},       {"batches", LatencyJson(s.batches)},
       {"gets", LatencyJson(s.gets)},  {"multi_gets", LatencyJson(s.multi_gets)}, {"multi_get_keys", s.multi_get_keys},
@@ -62,11 +122,31 @@ Json StatsJson(const Stats& s) {
   return json;
 }
 
+void PrintSpace(const Stats& s) {
+  const auto line = [](const std::string& name, const std::string& value) {
+    PrintLine(name + std::string(28 - name.size(), ' ') + value);
+  };
+  line("on disk", BytesText(s.disk_bytes));
+  for (const SpacePart& part : SpaceParts(s)) line(std::string("  ") + part.in_words, BytesText(part.bytes));
+  line("of it pinned by snapshots",
+       BytesText(s.pinned_bytes) + (s.pinned_over_ceiling ? ", more than the ceiling allows" : ""));
+  line("live keys and values", BytesText(s.live_user_bytes));
+  char text[32];
+  std::snprintf(text, sizeof(text), "%.2f", s.space_amplification);
+  line("space amplification", text);
+  line("ceiling", BytesText(s.space_ceiling_bytes));
+  line("quota", s.quota_bytes == 0 ? "none" : BytesText(s.quota_bytes));
+  line("  used", BytesText(s.quota_used_bytes));
+  line("free for writes", BytesText(s.free_bytes));
+}
+
 int ShowStats(const InspectArgs& args) {
   return WithStore(args.store, Access::kRead, [&](DB& db, Namespace&) -> int {
     const Stats stats = db.GetStats();
     if (args.json) {
-      PrintJson(StatsJson(stats));
+      PrintJson(args.space ? SpaceJson(stats) : StatsJson(stats));
+    } else if (args.space) {
+      PrintSpace(stats);
     } else {
       PrintRaw(stats.ToString());
     }
@@ -81,7 +161,7 @@ int PrintReport(const InspectArgs& args, const VerifyReport& report) {
                {"bytes", report.bytes},
                {"damages", report.damages}});
   } else {
-    for (const std::string& damage : report.damages) PrintLine("damage: " + damage);
+    for (const std::string& damage : report.damages) PrintLine("damage: " + Printable(damage));
     PrintLine("checked " + CountText(report.records) + " records in " + CountText(report.segments) + " segments, " +
               BytesText(report.bytes) + ": " +
               (report.damages.empty() ? "all is well" : CountText(report.damages.size()) + " damaged"));
@@ -114,20 +194,27 @@ int Verify(const InspectArgs& args) {
   });
 }
 
-// log/ID.seg belongs to the directory above log, SUPERBLOCK to the one it lies in.
+// log/ID.seg belongs to the directory above log, a file beside SUPERBLOCK to the directory of both.
 std::string StoreOfFile(const std::string& file) {
-  const std::filesystem::path directory = std::filesystem::absolute(file).parent_path();
-  const bool has_superblock = std::filesystem::exists(directory / "SUPERBLOCK");
+  std::error_code error;  // what cannot be looked at is for the dump to report
+  const std::filesystem::path directory = std::filesystem::absolute(file, error).parent_path();
+  const bool has_superblock = std::filesystem::exists(directory / "SUPERBLOCK", error);
   return (has_superblock ? directory : directory.parent_path()).string();
 }
 
 int Dump(const InspectArgs& args) {
+  std::error_code error;
+  // Opening a pipe would wait for a writer.
+  if (std::filesystem::exists(args.file, error) && !std::filesystem::is_regular_file(args.file, error)) {
+    return FailUsage("dump " + args.file + ": not a regular file");
+  }
   const std::string store = args.store.path.empty() ? StoreOfFile(args.file) : args.store.path;
   const absl::Status status = DumpFile(store, args.file, PrintLine);
   if (status.ok()) return kExitOk;
-  const int exit_code = Fail("dump " + args.file, status,
-                             args.store.path.empty() ? "took " + store + " for its store; --store names another" : "");
-  return exit_code == kExitNotFound ? kExitFailed : exit_code;
+  const bool guess_matters =
+      args.store.path.empty() && !absl::IsInvalidArgument(status) && std::filesystem::exists(args.file, error);
+  return Fail("dump " + args.file, status,
+              guess_matters ? "took " + store + " for its store; --store names another" : "");
 }
 
 }  // namespace
@@ -137,6 +224,7 @@ void AddInspectCommands(CLI::App* app, int* exit_code) {
 
   CLI::App* stats = app->add_subcommand("stats", "Print a store's figures");
   AddStoreArgs(stats, &args->store, false);
+  stats->add_flag("--space", args->space, "Only where the space goes");
   stats->add_flag("--json", args->json, "Print one JSON object");
   stats->callback([args, exit_code] { *exit_code = ShowStats(*args); });
 
@@ -146,8 +234,9 @@ void AddInspectCommands(CLI::App* app, int* exit_code) {
   verify->callback([args, exit_code] { *exit_code = Verify(*args); });
 
   CLI::App* dump = app->add_subcommand("dump", "Show a segment file, or SUPERBLOCK, in words");
-  dump->add_option("FILE", args->file, "The file, usually STORE/log/ID.seg")->required();
-  dump->add_option("--store", args->store.path, "The store it belongs to, when the file lies elsewhere");
+  dump->add_option("FILE", args->file, "The file, usually STORE/log/ID.seg")->required()->check(CheckNotEmpty);
+  dump->add_option("--store", args->store.path, "The store a segment belongs to, when it lies elsewhere")
+      ->check(CheckNotEmpty);
   dump->footer(kExitCodesText);
   dump->callback([args, exit_code] { *exit_code = Dump(*args); });
 }

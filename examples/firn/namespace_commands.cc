@@ -29,8 +29,8 @@ int Create(const NamespaceArgs& args) {
   return WithStore(args.store, Access::kCreate, [&](DB& db, Namespace&) -> int {
     const absl::StatusOr<Namespace> space = db.CreateNamespace(args.name);
     if (!space.ok()) {
-      return Fail("create namespace " + args.name + " in " + args.store.path, space.status(),
-                  "a name has 1..64 of A-Z a-z 0-9 _ -");
+      return FailAnswer("create namespace " + args.name + " in " + args.store.path, space.status(),
+                        absl::IsAlreadyExists(space.status()) ? "nothing was changed" : "");
     }
     return kExitOk;
   });
@@ -40,8 +40,8 @@ int Drop(const NamespaceArgs& args) {
   return WithStore(args.store, Access::kWrite, [&](DB& db, Namespace&) -> int {
     const absl::Status status = db.DropNamespace(args.name);
     if (!status.ok()) {
-      return Fail("drop namespace " + args.name + " from " + args.store.path, status,
-                  "'firn namespaces list' shows them");
+      return FailAnswer("drop namespace " + args.name + " from " + args.store.path, status,
+                        "'firn namespaces list' shows them");
     }
     return kExitOk;
   });
@@ -60,14 +60,15 @@ void AddNamespaceCommands(CLI::App* app, int* exit_code) {
   list->add_flag("--json", args->json, "Print {\"namespaces\": [...]}");
   list->callback([args, exit_code] { *exit_code = List(*args); });
 
-  CLI::App* create = namespaces->add_subcommand("create", "Make a namespace; exit code 1 if there is one of that name");
+  CLI::App* create = namespaces->add_subcommand(
+      "create", "Make a namespace, and the store if it is missing; exit code 1 if there is one of that name");
   AddStoreArgs(create, &args->store, false);
-  create->add_option("NAME", args->name, "1..64 of A-Z a-z 0-9 _ -")->required();
+  create->add_option("NAME", args->name, "1..64 of A-Z a-z 0-9 _ -")->required()->check(CheckNamespaceName);
   create->callback([args, exit_code] { *exit_code = Create(*args); });
 
   CLI::App* drop = namespaces->add_subcommand("drop", "Drop a namespace with all that is in it, at once and for good");
   AddStoreArgs(drop, &args->store, false);
-  drop->add_option("NAME", args->name, "The name")->required();
+  drop->add_option("NAME", args->name, "The name")->required()->check(CheckNamespaceName);
   drop->callback([args, exit_code] { *exit_code = Drop(*args); });
 }
 

@@ -28,7 +28,10 @@ Json EntryJson(std::string_view key, std::string_view value, const ValueInfo& in
   return object;
 }
 
-void PrintJson(const Json& json) { PrintLine(json.dump()); }
+void PrintJson(const Json& json) {
+  // Messages may quote paths and names, which are bytes: what is not UTF-8 becomes U+FFFD.
+  PrintLine(json.dump(-1, ' ', false, Json::error_handler_t::replace));
+}
 
 void PrintRaw(std::string_view bytes) {
   std::fwrite(bytes.data(), 1, bytes.size(), stdout);

@@ -1,4 +1,5 @@
 // get, exists, multiget.
+#include <cerrno>
 #include <memory>
 
 #include "firn/command.h"
@@ -28,13 +29,13 @@ absl::Status WriteToFile(const std::string& path, std::string_view bytes) {
 }
 
 int Get(const ReadArgs& args) {
-  const absl::StatusOr<std::string> key = ArgumentBytes(args.key, args.hex);
+  const absl::StatusOr<std::string> key = ArgumentKey(args.key, args.hex);
   if (!key.ok()) return Fail("get", key.status());
   return WithStore(args.store, Access::kRead, [&](DB&, Namespace& space) -> int {
     std::string value;
     ValueInfo info;
     if (absl::Status status = space.GetInto(*key, &value, &info); !status.ok()) {
-      return Fail("get " + Escaped(*key) + " from " + args.store.path, status);
+      return FailAnswer("get " + Escaped(*key) + " from " + args.store.path, status);
     }
     if (!args.output.empty()) {
       const absl::Status status = WriteToFile(args.output, value);
@@ -52,7 +53,7 @@ int Get(const ReadArgs& args) {
 }
 
 int Exists(const ReadArgs& args) {
-  const absl::StatusOr<std::string> key = ArgumentBytes(args.key, args.hex);
+  const absl::StatusOr<std::string> key = ArgumentKey(args.key, args.hex);
   if (!key.ok()) return Fail("exists", key.status());
   return WithStore(args.store, Access::kRead, [&](DB&, Namespace& space) -> int {
     const absl::StatusOr<bool> exists = space.Exists(*key);
@@ -69,7 +70,7 @@ int Exists(const ReadArgs& args) {
 absl::StatusOr<std::vector<std::string>> KeysOf(const ReadArgs& args) {
   std::vector<std::string> texts = args.keys;
   if (!args.from.empty()) {
-    const absl::StatusOr<std::string> lines = ReadInput(args.from, kValueBytesMax);
+    const absl::StatusOr<std::string> lines = InputBytes(args.from);
     if (!lines.ok()) return lines.status();
     for (size_t begin = 0; begin < lines->size();) {
       const size_t end = std::min(lines->find('\n', begin), lines->size());
@@ -103,7 +104,7 @@ int PrintAnswers(const ReadArgs& args, const std::vector<std::string>& keys,
       Fail("multiget " + Escaped(keys[i]) + " from " + args.store.path, status);
     }
     // A missing key is the mildest of the outcomes, whatever comes before or after it.
-    if (!status.ok() && (exit_code == kExitOk || exit_code == kExitNotFound)) exit_code = ExitCodeOf(status);
+    if (!status.ok() && (exit_code == kExitOk || exit_code == kExitNotFound)) exit_code = ExitCodeOfAnswer(status);
   }
   return exit_code;
 }
@@ -126,7 +127,7 @@ void AddReadCommands(CLI::App* app, int* exit_code) {
   CLI::App* get = app->add_subcommand("get", "Print the value of a key, byte for byte");
   AddStoreArgs(get, &args->store);
   get->add_option("KEY", args->key, "The key; write -- before one that starts with a dash")->required();
-  get->add_option("-o,--output", args->output, "Write the value to this file instead");
+  get->add_option("-o,--output", args->output, "Write the value to this file instead")->check(CheckNotEmpty);
   get->add_flag("--hex", args->hex, "KEY is, and the value is printed as, hexadecimal");
   get->add_flag("--json", args->json, "Print one JSON object: key, value, revision, expires_at_ms, metadata");
   get->callback([args, exit_code] { *exit_code = Get(*args); });
@@ -141,7 +142,8 @@ void AddReadCommands(CLI::App* app, int* exit_code) {
   CLI::App* multiget = app->add_subcommand("multiget", "Print several keys with their values, seen at one revision");
   AddStoreArgs(multiget, &args->store);
   multiget->add_option("KEYS", args->keys, "The keys; write -- before them when one starts with a dash");
-  multiget->add_option("--from", args->from, "Read more keys from this file, one a line; - is the standard input");
+  multiget->add_option("--from", args->from, "Read more keys from this file, one a line; - is the standard input")
+      ->check(CheckNotEmpty);
   multiget->add_flag("--hex", args->hex, "Keys are given, keys and values are printed, in hexadecimal");
   multiget->add_flag("--json", args->json, "Print one JSON object a line: key, found, value");
   multiget->callback([args, exit_code] { *exit_code = MultiGet(*args); });

@@ -86,7 +86,7 @@ void AddScanCommand(CLI::App* app, int* exit_code) {
   scan->add_option("--prefix", args->prefix, "Only keys that start with this");
   scan->add_option("--lower", args->lower, "Only keys at or after this");
   scan->add_option("--upper", args->upper, "Only keys before this");
-  scan->add_option("--limit", args->limit, "Stop after this many");
+  scan->add_option("--limit", args->limit, "Stop after this many")->check(CheckUnsigned);
   scan->add_flag("--reverse", args->reverse, "From the last to the first");
   scan->add_flag("--keys-only", args->keys_only, "Print keys alone; reads no value");
   scan->add_flag("--hex", args->hex, "Bounds are given, keys and values are printed, in hexadecimal");

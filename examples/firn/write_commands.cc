@@ -5,7 +5,6 @@
 
 #include "firn/command.h"
 #include "firn/output.h"
-#include "support/files.h"
 #include "support/text.h"
 
 namespace firn::tools {
@@ -42,17 +41,17 @@ int64_t NowMs() {
 }
 
 absl::StatusOr<std::string> ValueOf(const WriteArgs& args) {
-  if (!args.file.empty()) return ReadInput(args.file, kValueBytesMax);
+  if (!args.file.empty()) return InputBytes(args.file);
   if (!args.value) return absl::InvalidArgumentError("give VALUE, - for the standard input, or --file PATH");
-  if (*args.value == "-") return ReadInput("-", kValueBytesMax);
+  if (*args.value == "-") return InputBytes("-");
   return ArgumentBytes(*args.value, args.hex);
 }
 
 int PrintRevision(const WriteArgs& args, const std::string& what, const absl::StatusOr<Revision>& revision) {
   if (!revision.ok()) {
     const bool condition = absl::IsFailedPrecondition(revision.status());
-    return Fail(what + " in " + args.store.path, revision.status(),
-                condition ? "nothing was written; 'firn get --json' shows the present revision" : "");
+    return FailAnswer(what + " in " + args.store.path, revision.status(),
+                      condition ? "nothing was written; 'firn get --json' shows the present revision" : "");
   }
   if (args.json) {
     PrintJson({{"revision", *revision}});
@@ -63,24 +62,30 @@ int PrintRevision(const WriteArgs& args, const std::string& what, const absl::St
 }
 
 int Put(const WriteArgs& args) {
-  const absl::StatusOr<std::string> key = ArgumentBytes(args.key, args.hex);
+  const absl::StatusOr<std::string> key = ArgumentKey(args.key, args.hex);
   if (!key.ok()) return Fail("put", key.status());
   const absl::StatusOr<std::string> value = ValueOf(args);
   if (!value.ok()) return Fail("put", value.status());
   const absl::StatusOr<std::string> metadata = ArgumentBytes(args.metadata, args.hex);
   if (!metadata.ok()) return Fail("put", metadata.status());
+  if (metadata->size() > kMetadataBytesMax) {
+    return FailUsage("put: --meta has " + std::to_string(metadata->size()) + " bytes, " +
+                     std::to_string(kMetadataBytesMax) + " are allowed");
+  }
 
   PutOptions options;
   static_cast<WriteOptions&>(options) = WriteOptionsOf(args);
   options.expires_at_ms = args.ttl_ms ? NowMs() + *args.ttl_ms : args.expires_at_ms;
   options.metadata = *metadata;
-  return WithStore(args.store, Access::kCreate, [&](DB&, Namespace& space) -> int {
+  // A new store has no namespace but the default one: making it for another would leave it empty.
+  const Access access = args.store.namespace_name.empty() ? Access::kCreate : Access::kWrite;
+  return WithStore(args.store, access, [&](DB&, Namespace& space) -> int {
     return PrintRevision(args, "put " + Escaped(*key), space.Put(*key, *value, options));
   });
 }
 
 int Delete(const WriteArgs& args) {
-  const absl::StatusOr<std::string> key = ArgumentBytes(args.key, args.hex);
+  const absl::StatusOr<std::string> key = ArgumentKey(args.key, args.hex);
   if (!key.ok()) return Fail("del", key.status());
   return WithStore(args.store, Access::kWrite, [&](DB&, Namespace& space) -> int {
     return PrintRevision(args, "del " + Escaped(*key), space.Delete(*key, WriteOptionsOf(args)));
@@ -90,7 +95,8 @@ int Delete(const WriteArgs& args) {
 void AddWriteArgs(CLI::App* command, WriteArgs* args) {
   CLI::Option* present = command->add_flag("--if-present", args->if_present, "Only if the key is there");
   CLI::Option* revision =
-      command->add_option("--if-revision", args->if_revision, "Only if the key's last change has this revision");
+      command->add_option("--if-revision", args->if_revision, "Only if the key's last change has this revision")
+          ->check(CheckUnsigned);
   present->excludes(revision);
   command->add_flag("--buffered", args->buffered, "Do not wait for the disk; closing the store makes it durable");
   command->add_flag("--json", args->json, "Print {\"revision\": ...}");
@@ -101,11 +107,12 @@ void AddWriteArgs(CLI::App* command, WriteArgs* args) {
 void AddWriteCommands(CLI::App* app, int* exit_code) {
   const auto args = std::make_shared<WriteArgs>();
 
-  CLI::App* put = app->add_subcommand("put", "Store a value under a key; creates the store if it is missing");
+  CLI::App* put =
+      app->add_subcommand("put", "Store a value under a key; creates the store, not a namespace, if it is missing");
   AddStoreArgs(put, &args->store);
   put->add_option("KEY", args->key, "The key; write -- before one that starts with a dash")->required();
   CLI::Option* value = put->add_option("VALUE", args->value, "The value; - reads it from the standard input");
-  CLI::Option* file = put->add_option("--file", args->file, "Read the value from this file");
+  CLI::Option* file = put->add_option("--file", args->file, "Read the value from this file")->check(CheckNotEmpty);
   value->excludes(file);
   AddWriteArgs(put, args.get());
   CLI::Option* absent = put->add_flag("--if-absent", args->if_absent, "Only if the key is not there");

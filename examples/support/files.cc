@@ -15,6 +15,10 @@ absl::Status ErrnoOf(const char* operation, const std::string& path) {
   return absl::ErrnoToStatus(errno, std::string(operation) + " " + path);
 }
 
+absl::Status TooLarge(const std::string& path, uint64_t bytes_max) {
+  return absl::OutOfRangeError(path + " holds more than the " + std::to_string(bytes_max) + " bytes a value may have");
+}
+
 absl::StatusOr<std::string> ReadToEnd(int fd, uint64_t bytes_expected, uint64_t bytes_max, const std::string& path) {
   std::string bytes;
   size_t used = 0;
@@ -25,14 +29,23 @@ absl::StatusOr<std::string> ReadToEnd(int fd, uint64_t bytes_expected, uint64_t 
     if (count < 0) return ErrnoOf("read", path);
     if (count == 0) break;
     used += static_cast<size_t>(count);
-    if (used > bytes_max) {
-      return absl::OutOfRangeError(path + " holds more than the " + std::to_string(bytes_max) +
-                                   " bytes a value may have");
-    }
+    if (used > bytes_max) return TooLarge(path, bytes_max);
     if (used == bytes.size()) bytes.resize(used + kReadBytes);
   }
   bytes.resize(used);
   return bytes;
+}
+
+absl::StatusOr<std::string> ReadFrom(int fd, uint64_t bytes_max, const std::string& path) {
+  struct stat stat;
+  if (fstat(fd, &stat) != 0) return ErrnoOf("stat", path);
+  if (!S_ISREG(stat.st_mode)) return ReadToEnd(fd, kReadBytes, bytes_max, path);
+  // Who gives the standard input may have read some of it already.
+  const off_t at = lseek(fd, 0, SEEK_CUR);
+  if (at < 0) return ErrnoOf("seek in", path);
+  const uint64_t bytes_left = stat.st_size > at ? static_cast<uint64_t>(stat.st_size - at) : 0;
+  if (bytes_left > bytes_max) return TooLarge(path, bytes_max);
+  return ReadToEnd(fd, bytes_left, bytes_max, path);
 }
 
 }  // namespace
@@ -88,10 +101,10 @@ absl::StatusOr<FileContent> ReadRegularFile(const std::string& path, uint64_t by
 }
 
 absl::StatusOr<std::string> ReadInput(const std::string& path, uint64_t bytes_max) {
-  if (path == "-") return ReadToEnd(STDIN_FILENO, kReadBytes, bytes_max, "the standard input");
+  if (path == "-") return ReadFrom(STDIN_FILENO, bytes_max, "the standard input");
   const Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!file.valid()) return ErrnoOf("open", path);
-  return ReadToEnd(file.get(), kReadBytes, bytes_max, path);
+  return ReadFrom(file.get(), bytes_max, path);
 }
 
 absl::Status WriteAll(int fd, std::string_view bytes, const std::string& path) {

@@ -51,6 +51,24 @@ void AppendEscapedByte(std::string* text, char c) {
   }
 }
 
+std::string EscapedText(std::string_view bytes, bool backslash_stays) {
+  std::string text;
+  text.reserve(bytes.size());
+  while (!bytes.empty()) {
+    const size_t length = Utf8SequenceLength(bytes);
+    const char c = bytes.front();
+    const bool printable = length > 1 || (length == 1 && c >= ' ' && c != '\x7f' && (c != '\\' || backslash_stays));
+    if (printable) {
+      text.append(bytes.substr(0, length));
+      bytes.remove_prefix(length);
+    } else {
+      AppendEscapedByte(&text, c);
+      bytes.remove_prefix(1);
+    }
+  }
+  return text;
+}
+
 }  // namespace
 
 std::string HexOf(std::string_view bytes) {
@@ -77,23 +95,9 @@ std::optional<std::string> BytesOfHex(std::string_view hex) {
   return bytes;
 }
 
-std::string Escaped(std::string_view bytes) {
-  std::string text;
-  text.reserve(bytes.size());
-  while (!bytes.empty()) {
-    const size_t length = Utf8SequenceLength(bytes);
-    const char c = bytes.front();
-    const bool printable = length > 1 || (length == 1 && c >= ' ' && c != '\x7f' && c != '\\');
-    if (printable) {
-      text.append(bytes.substr(0, length));
-      bytes.remove_prefix(length);
-    } else {
-      AppendEscapedByte(&text, c);
-      bytes.remove_prefix(1);
-    }
-  }
-  return text;
-}
+std::string Escaped(std::string_view bytes) { return EscapedText(bytes, false); }
+
+std::string Printable(std::string_view text) { return EscapedText(text, true); }
 
 bool IsUtf8(std::string_view bytes) {
   while (!bytes.empty()) {

@@ -17,6 +17,8 @@ std::optional<std::string> BytesOfHex(std::string_view hex);
 // Printable ASCII and valid UTF-8 as they are; backslash, control bytes and stray bytes as \\, \t, \n, \r,
 // \xNN.
 std::string Escaped(std::string_view bytes);
+// The same, but backslashes stay: for text of which parts may be escaped already.
+std::string Printable(std::string_view text);
 bool IsUtf8(std::string_view bytes);
 
 // "12", "3.4 KiB", "5.6 MiB".

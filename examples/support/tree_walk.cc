@@ -31,6 +31,8 @@ std::string Joined(const std::string& directory, const std::string& name) {
 
 absl::StatusOr<std::vector<TreeEntry>> WalkTree(const std::string& root, const std::string& key_prefix,
                                                 const ProblemCallback& on_problem) {
+  // An empty name and a slash would be the root of everything.
+  if (root.empty()) return absl::InvalidArgumentError("the directory's name is empty");
   // The slash makes a link to a directory count as the directory.
   absl::StatusOr<FileInfo> root_info = InfoOfPath(Joined(root, ""));
   if (!root_info.ok()) return std::move(root_info).status();

@@ -22,7 +22,7 @@ struct TreeEntry {
 using ProblemCallback = std::function<void(const std::string& path, const absl::Status& why)>;
 
 // `root` is a directory or a link to one; links below it are listed, never followed. The root's key is "."
-// when `key_prefix` is empty, else the prefix, to which "/name" is added.
+// when `key_prefix` is empty, else the prefix, to which "/name" is added. InvalidArgument for an empty `root`.
 absl::StatusOr<std::vector<TreeEntry>> WalkTree(const std::string& root, const std::string& key_prefix,
                                                 const ProblemCallback& on_problem);
 

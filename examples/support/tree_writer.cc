@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "support/text.h"
 #include "support/tree_entry.h"
 
 namespace firn::tools {
@@ -86,7 +87,7 @@ absl::Status TreeWriter::WriteFile(int parent, const std::string& name, std::str
   const mode_t mode = info != nullptr ? 0600 : 0666;
   Descriptor file(openat(parent, name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode));
   if (!file.valid()) return Failed("create", key);
-  if (absl::Status status = WriteAll(file.get(), value, root_ + "/" + std::string(key)); !status.ok()) return status;
+  if (absl::Status status = WriteAll(file.get(), value, Shown(key)); !status.ok()) return status;
   return info != nullptr ? SetModeAndTime(file.get(), *info, key) : absl::OkStatus();
 }
 
@@ -124,7 +125,11 @@ absl::Status TreeWriter::SetModeAndTime(int fd, const FileInfo& info, std::strin
 }
 
 absl::Status TreeWriter::Failed(const char* operation, std::string_view key) const {
-  return absl::ErrnoToStatus(errno, std::string(operation) + " " + root_ + "/" + std::string(key));
+  const int error = errno;
+  return absl::ErrnoToStatus(error, std::string(operation) + " " + Shown(key));
 }
+
+// For messages: a key is arbitrary bytes, a terminal obeys some of them.
+std::string TreeWriter::Shown(std::string_view key) const { return Escaped(root_ + "/" + std::string(key)); }
 
 }  // namespace firn::tools

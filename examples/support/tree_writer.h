@@ -46,6 +46,7 @@ class TreeWriter {
                          const FileInfo& info);
   absl::Status SetModeAndTime(int fd, const FileInfo& info, std::string_view key) const;
   absl::Status Failed(const char* operation, std::string_view key) const;
+  std::string Shown(std::string_view key) const;
 
   std::string root_;
   Descriptor root_fd_;

@@ -102,13 +102,19 @@ class Client {
  public:
   explicit Client(SimWorld& world) : world_(world) {}
 
-  absl::Status Open(const Options& options = QuietOptions(), uint64_t segment_bytes_min = kSmallSegmentBytes);
+  absl::Status Open() { return Open(usual_); }
+  absl::Status Open(const Options& options, uint64_t segment_bytes_min = kSmallSegmentBytes);
+  // What Open() and CheckRecovered() open with from now on.
+  void set_usual_options(const Options& options) { usual_ = options; }
+  // From the next Open() on.
+  void set_value_hash(base::Hash128Value (*hash)(base::Bytes, uint64_t)) { value_hash_ = hash; }
   DB& db() { return *db_; }
   bool is_open() const { return db_ != nullptr; }
   EventLog& events() { return events_; }
 
   absl::Status Put(std::string_view key, std::string_view value, Durability durability = Durability::kSynced,
                    int64_t expires_at_ms = 0);
+  absl::Status PutStream(std::string_view key, std::string_view value, Durability durability = Durability::kSynced);
   absl::Status Delete(std::string_view key, Durability durability = Durability::kSynced);
   absl::Status SetExpiry(std::string_view key, int64_t expires_at_ms, Durability durability = Durability::kSynced);
   // Puts each key with its value; an empty value deletes.
@@ -126,7 +132,8 @@ class Client {
   void Crash(const test::Crash& crash);
 
   // Opens what is left and holds it to the ledger; revisions go on above all that were handed out. The store is open
-  // afterwards, and the ledger starts again from what it shows.
+  // afterwards, and the ledger starts again from what it shows. On a full disk, where no write can tell, revisions go
+  // unchecked.
   void CheckRecovered(bool power_was_cut);
   // What is open now shows exactly the newest state asked for.
   void CheckNow();
@@ -140,6 +147,8 @@ class Client {
                     Durability durability);
 
   SimWorld& world_;
+  base::Hash128Value (*value_hash_)(base::Bytes, uint64_t) = nullptr;
+  Options usual_ = QuietOptions();
   EventLog events_;
   std::unique_ptr<DB> db_;
   Ledger ledger_;
@@ -150,7 +159,9 @@ class Client {
 
 std::string Shown(std::string_view value, std::string_view metadata, int64_t expires_at_ms);
 
-// Runs `body` as the scheduled main thread of a world of its own; a deadlock fails the test with the seed.
-void InSchedule(uint64_t seed, const std::function<void(SimWorld&)>& body, double switch_probability = 0.25);
+// Runs `body` as the scheduled main thread of a world of its own; a deadlock, or a run that seems never to end, fails
+// the test with the seed.
+void InSchedule(uint64_t seed, const std::function<void(SimWorld&)>& body, double switch_probability = 0.25,
+                uint64_t steps_max = 5'000'000);
 
 }  // namespace firn::test

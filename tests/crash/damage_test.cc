@@ -9,8 +9,6 @@
 namespace firn::test {
 namespace {
 
-constexpr uint64_t kBlock = format::kBlockBytes;
-
 struct Sample {
   StoreImage image;
   State truth;
@@ -50,18 +48,6 @@ Sample MakeSample(bool closed) {
   return sample;
 }
 
-// Where the units of a segment begin, and where they end.
-std::vector<uint64_t> UnitOffsets(const std::string& segment) {
-  std::vector<uint64_t> offsets;
-  uint64_t at = kBlock;
-  while (at + kBlock <= segment.size() && segment.compare(at, 8, "firnUNI1") == 0) {
-    offsets.push_back(at);
-    at += base::LoadLe<uint32_t>(reinterpret_cast<const std::byte*>(segment.data()) + at + 48) * kBlock;
-  }
-  offsets.push_back(at);
-  return offsets;
-}
-
 void RequireWhole(const Opened& opened, const Sample& sample) {
   INFO(opened.status.ToString() << "\n" << opened.events << test::Describe(opened.state));
   REQUIRE(opened.status.ok());
@@ -86,6 +72,17 @@ void RequireHonest(const StoreImage& image, const Sample& sample, log::SegmentId
     if (key.find(damaged == sample.active ? "s2/" : "s1/") == 0) continue;
     REQUIRE(salvaged.state.contains(key));
   }
+}
+
+// Quick where it holds: for tests of thousands of cases.
+void RequireKept(const Opened& opened, const Sample& sample, const State& kept, uint64_t cut_at) {
+  bool holds = opened.status.ok();
+  for (const auto& [key, shown] : opened.state) {
+    const auto known = sample.truth.find(key);
+    holds = holds && known != sample.truth.end() && known->second == shown;
+  }
+  for (const auto& [key, shown] : kept) holds = holds && opened.state.contains(key);
+  if (!holds) FAIL("cut at " << cut_at << ": " << opened.status.ToString() << "\n" << test::Describe(opened.state));
 }
 
 TEST_CASE("the undamaged samples open whole", "[damage]") {
@@ -182,36 +179,38 @@ TEST_CASE(
     "a segment cut at every byte of its last two units loses those at most, and never in silence if acknowledged data "
     "is provably gone",
     "[damage]") {
-  const Sample sample = MakeSample(false);
-  for (const log::SegmentId id : {sample.sealed, sample.active}) {
-    const std::string whole = sample.image.segment(id);
-    const std::vector<uint64_t> offsets = UnitOffsets(whole);
-    REQUIRE(offsets.size() >= 4);
-    const uint64_t from = offsets[offsets.size() - 3], to = offsets.back();
-    State before_last_two = sample.truth;
-    const std::string prefix = id == sample.active ? "s2" : "s1";
-    for (const char* key : {"/two", "/three", "/four"}) before_last_two.erase(prefix + key);
-    // Inside a block every cut is like every other; its edges are not.
-    for (uint64_t size = from; size <= to; size += (size % kBlock < 80 || size % kBlock > kBlock - 4) ? 1 : 97) {
-      INFO("segment " << id << " cut at " << size);
+  for (const bool closed : {false, true}) {
+    const Sample sample = MakeSample(closed);
+    for (const log::SegmentId id : {sample.sealed, sample.active}) {
+      if (closed && id == sample.sealed) continue;  // no other than in a crashed store
+      const std::string whole = sample.image.segment(id);
+      const std::vector<uint64_t> offsets = UnitOffsets(whole);
+      REQUIRE(offsets.size() >= 4);
+      const uint64_t from = offsets[offsets.size() - 3], to = offsets.back();
+      State before_last_two = sample.truth;
+      const std::string prefix = id == sample.active ? "s2" : "s1";
+      for (const char* key : {"/two", "/three", "/four"}) before_last_two.erase(prefix + key);
       StoreImage image = sample.image;
-      image.segment(id).resize(size);
-      for (const bool read_only : {false, true}) {
-        const Opened opened = OpenImage(image, {.read_only = read_only});
-        INFO(opened.status.ToString());
-        if (id == sample.sealed && size < to) {
-          REQUIRE(absl::IsDataLoss(opened.status));
-        } else {
-          REQUIRE(opened.status.ok());
-          RequireNoLies(opened.state, sample.truth);
-          for (const auto& [key, shown] : before_last_two) REQUIRE(opened.state.contains(key));
+      std::string& bytes = image.segment(id);
+      for (uint64_t size = to + 1; size-- > from;) {
+        bytes.resize(size);
+        // Most cuts are looked at in one way each, those near the edges of blocks in all.
+        const bool all = size % kBlock < 8 || size % kBlock > kBlock - 4;
+        for (const bool read_only : {false, true}) {
+          if (!all && read_only != (size % 4 < 2)) continue;
+          const bool salvage = !all && size % 4 % 2 == 1;
+          if (!salvage) {
+            const Opened opened = OpenImage(image, {.read_only = read_only});
+            if (id == sample.sealed && size < to) {
+              if (!absl::IsDataLoss(opened.status)) FAIL("cut at " << size << ": " << opened.status.ToString());
+            } else {
+              RequireKept(opened, sample, before_last_two, size);
+            }
+          }
+          if (salvage || all) {
+            RequireKept(OpenImage(image, {.read_only = read_only, .salvage = true}), sample, before_last_two, size);
+          }
         }
-        if (read_only && size % 3 != 0) continue;
-        const Opened salvaged = OpenImage(image, {.read_only = read_only, .salvage = true});
-        INFO(salvaged.status.ToString());
-        REQUIRE(salvaged.status.ok());
-        RequireNoLies(salvaged.state, sample.truth);
-        for (const auto& [key, shown] : before_last_two) REQUIRE(salvaged.state.contains(key));
       }
     }
   }
@@ -282,10 +281,36 @@ TEST_CASE("TAIL missing, random, of zeros or from an earlier time loses nothing 
   }
   late.files.erase("TAIL");
   REQUIRE(OpenImage(late).state == truth);
-  late.files["TAIL"] = "of another size";
-  const Opened opened = OpenImage(late);
-  INFO(opened.status.ToString());
-  REQUIRE(absl::IsFailedPrecondition(opened.status));
+}
+
+TEST_CASE("TAIL of another size is refused for writing, with what to do; salvage puts it aside", "[damage]") {
+  for (const bool closed : {false, true}) {
+    Sample sample = MakeSample(closed);
+    for (const size_t size : {size_t{0}, size_t{15}, size_t{4'096}, size_t{2'000'000}}) {
+      sample.image.files["TAIL"] = std::string(size, 'x');
+      RequireWhole(OpenImage(sample.image, {.read_only = true}), sample);
+      const Opened opened = OpenImage(sample.image);
+      INFO(opened.status.ToString());
+      REQUIRE(absl::IsDataLoss(opened.status));
+      for (const char* part : {"/TAIL: it has", "buffered writes", "--salvage"}) {
+        REQUIRE(opened.status.message().find(part) != std::string::npos);
+      }
+      InSchedule(49, [&](SimWorld& world) {
+        sample.image.PutOn(world.machine);
+        Client client(world);
+        Options options = QuietOptions();
+        options.salvage = true;
+        REQUIRE(client.Open(options).ok());
+        REQUIRE(client.events().Count(EventKind::kDamageFound) == 1);
+        REQUIRE(client.Put("key", "value").ok());
+        REQUIRE(client.Close().ok());
+        REQUIRE(world.machine.FileSize("TAIL.damaged") == size);
+        REQUIRE(client.Open().ok());
+        REQUIRE(Look(client.db()).size() == sample.truth.size() + 1);
+        REQUIRE(client.Close().ok());
+      });
+    }
+  }
 }
 
 TEST_CASE("one damaged superblock is replaced by its copy, two are DataLoss, none is no fresh store", "[damage]") {
@@ -295,7 +320,9 @@ TEST_CASE("one damaged superblock is replaced by its copy, two are DataLoss, non
       StoreImage image = sample.image;
       char& byte = image.files.at("SUPERBLOCK")[copy + bit / 8];
       byte = static_cast<char>(byte ^ (1 << bit % 8));
-      RequireWhole(OpenImage(image, {.read_only = true}), sample);
+      const Opened opened = OpenImage(image, {.read_only = true});
+      RequireWhole(opened, sample);
+      REQUIRE(opened.damages == 1);
     }
   }
   StoreImage image = sample.image;
@@ -305,14 +332,73 @@ TEST_CASE("one damaged superblock is replaced by its copy, two are DataLoss, non
   superblock.assign(superblock.size(), '\0');
   REQUIRE(absl::IsDataLoss(OpenImage(image, {.salvage = true}).status));
   image.files.erase("SUPERBLOCK");
-  REQUIRE(absl::IsNotFound(OpenImage(image).status));  // not asked to create one
-
+  // Asked to create one or not.
+  for (const bool read_only : {false, true}) {
+    const Opened opened = OpenImage(image, {.read_only = read_only});
+    INFO(opened.status.ToString());
+    REQUIRE(absl::IsDataLoss(opened.status));
+    REQUIRE(opened.status.message().find("SUPERBLOCK") != std::string::npos);
+  }
   SimWorld world(1);
   image.PutOn(world.machine);
   Client client(world);
   const absl::Status status = client.Open();
   INFO(status.ToString());
   REQUIRE(absl::IsDataLoss(status));
+}
+
+TEST_CASE(
+    "a damaged copy of the superblock is found by verify and repaired by the next open for writing, through a "
+    "power cut",
+    "[damage][superblock]") {
+  const Sample sample = MakeSample(true);
+  const std::string whole = sample.image.files.at("SUPERBLOCK");
+  const auto damages = [](const StoreImage& image) {
+    SimWorld world(1);
+    image.PutOn(world.machine);
+    Client client(world);
+    Options options = QuietOptions();
+    options.read_only = true;
+    REQUIRE(client.Open(options).ok());
+    const auto report = client.db().Verify();
+    REQUIRE(report.ok());
+    return report->damages;
+  };
+  REQUIRE(damages(sample.image).empty());
+  for (const uint64_t copy : {uint64_t{0}, kBlock}) {
+    StoreImage image = sample.image;
+    std::string& superblock = image.files.at("SUPERBLOCK");
+    Flip(superblock, copy + 50);
+    const auto found = damages(image);
+    REQUIRE(found.size() == 1);
+    REQUIRE(found[0].find("SUPERBLOCK at offset " + std::to_string(copy)) == 0);
+
+    SimWorld world(1);
+    image.PutOn(world.machine);
+    Client client(world);
+    REQUIRE(client.Open().ok());
+    REQUIRE(client.events().Text().find("written again") != std::string::npos);
+    world.machine.Crash({CrashKind::kPowerCut, Survival::kNothing});
+    REQUIRE(world.machine.ReadFile("SUPERBLOCK") == whole);
+    client.Drop();
+
+    // Cut short at every operation, sector by sector.
+    for (uint64_t operation = 0; operation < 12; ++operation) {
+      SimWorld cut(operation);
+      image.PutOn(cut.machine);
+      Client unlucky(cut);
+      cut.machine.CrashAfter(operation, {CrashKind::kPowerCut, Survival::kSectors});
+      unlucky.Open().IgnoreError();
+      unlucky.Drop();
+      StoreImage left = image;
+      left.files["SUPERBLOCK"] = cut.machine.ReadFile("SUPERBLOCK");
+      RequireWhole(OpenImage(left), sample);
+    }
+  }
+  StoreImage image = sample.image;
+  image.files.at("SUPERBLOCK").resize(kBlock);
+  REQUIRE(damages(image).size() == 1);
+  RequireWhole(OpenImage(image), sample);
 }
 
 }  // namespace

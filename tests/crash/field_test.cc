@@ -1,11 +1,16 @@
 // Faults seen in other engines (the numbers are those of the project's list), each made a test.
 #include <catch2/catch.hpp>
+#include <cstdlib>
 #include <cstring>
 #include <set>
+#include <span>
 #include <thread>
 
+#include "base/coding.h"
 #include "base/sync.h"
 #include "crash/image.h"
+#include "format/footer_layout.h"
+#include "format/unit.h"
 #include "support/temp_dir.h"
 
 namespace firn::test {
@@ -164,15 +169,55 @@ TEST_CASE("fault A3: sealing drains writers, with real threads on a real disk", 
   WriteWhileSealing<std::thread>(open, 8, 600, [](DB& db) { REQUIRE(db.Close().ok()); });
 }
 
+// Lets the footer that a segment's file ends with say all that the segment's own would, but for the checksums. False if
+// it is its own.
+bool ForgeFooter(std::string& bytes, const std::string& file) {
+  using namespace format::footer_layout;
+  const auto segment = static_cast<log::SegmentId>(std::strtoul(file.c_str() + std::strlen("log/"), nullptr, 10));
+  std::byte* const end = std::as_writable_bytes(std::span(bytes)).data() + bytes.size() - format::kTrailerBytes;
+  if (base::LoadLe<uint64_t>(end + trailer::kFileBytesAt) == bytes.size()) return false;
+  const auto footer_bytes = base::LoadLe<uint32_t>(end + trailer::kFooterBytesAt);
+  const auto footer_offset = static_cast<uint32_t>(bytes.size() - footer_bytes);
+  base::StoreLe<log::SegmentId>(end + trailer::kSegmentAt, segment);
+  base::StoreLe<uint64_t>(end + trailer::kFileBytesAt, bytes.size());
+  base::StoreLe<uint32_t>(end + trailer::kFooterOffsetAt, footer_offset);
+  std::byte* const begin = end + format::kTrailerBytes - footer_bytes;
+  REQUIRE(base::LoadLe<uint64_t>(begin + format::kMagicAt) == kHeadMagic);
+  base::StoreLe<log::SegmentId>(begin + head::kSegmentAt, segment);
+  base::StoreLe<uint32_t>(begin + head::kUnitsEndAt, footer_offset);
+  return true;
+}
+
+// Rot in front of an imitation whose units begin at blocks, in a segment without a footer: the scan looks for the next
+// unit in the imitation. Returns how often there was one.
+size_t ScanOverImitations(const StoreImage& image, std::string_view key, const State& truth) {
+  size_t scans = 0;
+  for (const auto& [file, bytes] : image.files) {
+    const size_t at = bytes.find(std::string(key) + "xxxx");
+    if (file.find("log/") != 0 || at == std::string::npos || bytes.find("firnEND1", at) == std::string::npos) continue;
+    StoreImage rotten = image;
+    rotten.files[file][at + key.size()] ^= 1;
+    rotten.files[file].back() ^= 1;
+    const Opened opened = OpenImage(rotten, {.salvage = true});
+    REQUIRE(opened.status.ok());
+    REQUIRE(opened.footer_fallbacks == 1);
+    REQUIRE(opened.unreadable == 0);
+    REQUIRE_FALSE(opened.state.contains("forged"));
+    RequireNoLies(opened.state, truth);
+    ++scans;
+  }
+  return scans;
+}
+
 TEST_CASE("fault A6: a value that looks like a footer, a unit or a record is only a value", "[A6]") {
   // The store's own bytes are the best imitation there is: a whole sealed segment, put back as values.
   std::string segment;
+  int forgeries = 0;
   InSchedule(102, [&](SimWorld& world) {
     Client client(world);
     REQUIRE(client.Open().ok());
     REQUIRE(client.Put("forged", "by an imitation").ok());
     REQUIRE(client.Delete("anchor").ok());
-    const std::string name = world.machine.FileNames().at(2);
     REQUIRE(client.Flush().ok());
     for (const std::string& each : world.machine.FileNames()) {
       const std::string bytes = each.find("log/") == 0 ? world.machine.ReadFile(each) : "";
@@ -181,10 +226,15 @@ TEST_CASE("fault A6: a value that looks like a footer, a unit or a record is onl
     REQUIRE(segment.size() >= 3 * 4'096);
     REQUIRE(client.Delete("forged").ok());
     REQUIRE(client.Put("anchor", "x").ok());
+    const std::string aligned_key = "block aligned";
+    const std::string about = segment.substr(100);  // as long as the value will be, give or take a few bytes
+    const size_t head_bytes =
+        format::RecordSize({.key = base::AsBytes(aligned_key), .value = base::AsBytes(about)}) - about.size();
+    const size_t filler_bytes = format::kBlockBytes - format::kUnitHeaderBytes - head_bytes;
     // At any alignment: the trailer of the imitation ends where the file will end, its units begin at blocks.
     for (const size_t shift : {0, 1, 7, 64, 100, 4'000}) {
       REQUIRE(client.Put("imitation" + std::to_string(shift), std::string(shift, 'x') + segment).ok());
-      REQUIRE(client.Put("block aligned", std::string(4'096 - 64 - 43, 'x') + segment.substr(4'096)).ok());
+      REQUIRE(client.Put(aligned_key, std::string(filler_bytes, 'x') + segment.substr(format::kBlockBytes)).ok());
     }
     const State truth = Look(client.db());
     for (const bool seal : {false, true}) {
@@ -194,18 +244,30 @@ TEST_CASE("fault A6: a value that looks like a footer, a unit or a record is onl
       REQUIRE(client.Open().ok());
       REQUIRE(client.events().Count(EventKind::kDamageFound) == 0);
       REQUIRE(Look(client.db()) == truth);
+      if (seal) REQUIRE(ScanOverImitations(image, aligned_key, truth) >= 4);
       // Cut so that the file ends with the imitation's own trailer.
       for (auto& [file, bytes] : image.files) {
         const size_t at = bytes.rfind("firnEND1");
         if (file.find("log/") != 0 || at == std::string::npos || bytes.find("imitation") == std::string::npos) continue;
-        bytes.resize(at + 64);
+        bytes.resize(at + format::kTrailerBytes);
         const Opened opened = OpenImage(image, {.salvage = true});
         REQUIRE(opened.status.ok());
+        REQUIRE(opened.unreadable == 0);
         REQUIRE_FALSE(opened.state.contains("forged"));
         RequireNoLies(opened.state, truth);
+        if (seal) continue;
+        // Whoever made it may have guessed all but the checksums: it is worth no more than one without its magic.
+        if (!ForgeFooter(bytes, file)) continue;
+        REQUIRE(bytes.size() % format::kBlockBytes == 0);
+        const Opened forged = OpenImage(image, {.salvage = true});
+        REQUIRE(forged.status.ok());
+        REQUIRE(forged.unreadable == 0);
+        REQUIRE(forged.state == opened.state);
+        ++forgeries;
       }
     }
   });
+  REQUIRE(forgeries > 0);
 }
 
 TEST_CASE(
@@ -386,12 +448,42 @@ TEST_CASE(
           REQUIRE(absl::IsUnavailable(value.status()));
           REQUIRE(absl::IsUnavailable(db.Exists(key).status()));
         }
+        auto walk = db.NewIterator({.keys_only = true});
+        walk->SeekToFirst();  // whether "deleted" is there nobody knows
+        REQUIRE_FALSE(walk->Valid());
+        REQUIRE(absl::IsUnavailable(walk->status()));
+        walk.reset();
         REQUIRE(absl::IsUnavailable(client.Close()));
         CutPower(world, client, survival);
         client.CheckRecovered(true);
       });
     }
   }
+}
+
+TEST_CASE("fault A11: after a failed fsync a walk marks each entry that is not durable", "[A11]") {
+  InSchedule(108, [&](SimWorld& world) {
+    Client client(world);
+    REQUIRE(client.Open().ok());
+    REQUIRE(client.Put("a", "durable").ok());
+    REQUIRE(client.Put("c", "durable").ok());
+    Nap(100);
+    REQUIRE(client.Put("b", "buffered", Durability::kBuffered).ok());
+    world.machine.Inject({.operations = kSyncOperation});
+    REQUIRE(absl::IsUnavailable(client.Put("c", "failing")));
+    for (const bool keys_only : {false, true}) {
+      const auto walk = client.db().NewIterator({.keys_only = keys_only});
+      std::string seen;
+      for (walk->SeekToFirst(); walk->Valid(); walk->Next()) {
+        static_cast<void>(walk->value());
+        seen += std::string(walk->key()) + (walk->status().ok()                   ? "+"
+                                            : absl::IsUnavailable(walk->status()) ? "-"
+                                                                                  : "?");
+      }
+      CHECK(seen == "a+b-c-");
+    }
+    REQUIRE(absl::IsUnavailable(client.Close()));
+  });
 }
 
 }  // namespace

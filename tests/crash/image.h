@@ -6,12 +6,15 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/aligned_buffer.h"
 #include "crash/client.h"
 #include "log/segment.h"
 
 namespace firn::test {
+
+inline constexpr uint64_t kBlock = format::kBlockBytes;
 
 struct StoreImage {
   std::map<std::string, std::string> files;
@@ -48,6 +51,20 @@ struct StoreImage {
   std::string& segment(log::SegmentId id) { return files.at(log::SegmentFileName(id)); }
   const std::string& segment(log::SegmentId id) const { return files.at(log::SegmentFileName(id)); }
 };
+
+// Where the units of a segment begin, and where they end.
+inline std::vector<uint64_t> UnitOffsets(const std::string& segment) {
+  std::vector<uint64_t> offsets;
+  uint64_t at = kBlock;
+  while (at + kBlock <= segment.size() && segment.compare(at, 8, "firnUNI1") == 0) {
+    offsets.push_back(at);
+    at += base::LoadLe<uint32_t>(reinterpret_cast<const std::byte*>(segment.data()) + at + 48) * kBlock;
+  }
+  offsets.push_back(at);
+  return offsets;
+}
+
+inline void Flip(std::string& bytes, uint64_t at, char mask = 1) { bytes[at] = static_cast<char>(bytes[at] ^ mask); }
 
 // What an open of the image gave: a status, or what the store shows.
 struct Opened {

@@ -24,20 +24,24 @@ link_command=$(command_for $tests_target)
 [[ $link_command == *" -o $tests_target "* ]] || { echo "$build has no linker command for $tests_target"; exit 1; }
 
 only=("$@")
-checked=0 failures=0
-fail() {
-  echo "$1"
-  failures=$((failures + 1))
-}
+checked=0
+# As many at a time as there are cores.
+jobs=$(nproc 2>/dev/null || echo 2)
+rm -f "$work"/*.verdict
 
 mutant() {  # NAME FILE TESTS SED_COMMAND
-  local name=$1 file=$source_dir/engine/src/$2 tests=$3 change=$4
-  if ((${#only[@]})) && [[ " ${only[*]} " != *" $name "* ]]; then return; fi
+  if ((${#only[@]})) && [[ " ${only[*]} " != *" $1 "* ]]; then return; fi
   checked=$((checked + 1))
+  while (($(jobs -rp | wc -l) >= jobs)); do wait -n; done
+  { judge "$@" > "$work/$1.verdict"; cat "$work/$1.verdict"; } &
+}
+
+judge() {  # NAME FILE TESTS SED_COMMAND
+  local name=$1 file=$source_dir/engine/src/$2 tests=$3 change=$4
   local changed=$work/$name.cc object=$work/$name.o program=$work/$name log=$work/$name.log
   sed -E "$change" "$file" > "$changed"
   if cmp -s "$file" "$changed"; then
-    fail "NOT APPLIED  $name: $2 does not have what is to be changed"
+    echo "NOT APPLIED  $name: $2 does not have what is to be changed"
     return
   fi
   local original=engine/CMakeFiles/firn_${2%%/*}.dir/src/$2.o
@@ -45,17 +49,17 @@ mutant() {  # NAME FILE TESTS SED_COMMAND
   command=$(command_for "$original")
   # Without optimisation: the tests of one rule are quick, the compiler is not.
   if ! (cd "$build" && eval "${command%% -MD *} -O0 -w -o $object -c $changed") > "$log" 2>&1; then
-    fail "NOT COMPILED $name: see $log"
+    echo "NOT COMPILED $name: see $log"
     return
   fi
   command=${link_command/ $original / $object }
   command=${command/ -o $tests_target / -o $program }
   if ! (cd "$build" && eval "$command") >> "$log" 2>&1; then
-    fail "NOT LINKED   $name: see $log"
+    echo "NOT LINKED   $name: see $log"
     return
   fi
   if (cd "$work" && timeout "$test_seconds_max" "$program" "$tests" --abort) >> "$log" 2>&1; then
-    fail "SURVIVED     $name: $tests passes"
+    echo "SURVIVED     $name: $tests passes"
   else
     echo "caught       $name"
   fi
@@ -65,19 +69,57 @@ mutant() {  # NAME FILE TESTS SED_COMMAND
 # Rule 1: copies durable, retire durable, readers gone, reuse.
 mutant retire_not_awaited log/segments.cc '[rule1]' \
   's/written\.ok\(\) \? WaitDurable\(written->revision\) : written\.status\(\)/written.status()/'
-mutant readers_not_awaited log/segments.cc '[rule11]' 's/^  epochs_\.Synchronize\(\);$//; s/if \(durable\.ok\(\)\) epochs_\.Synchronize\(\);//'
-mutant readers_lose_segments log/segments.cc '[rule11]' 's/if \(durable\.ok\(\)\) epochs_\.Synchronize\(\);//'
-mutant retire_record_ignored log/recovery.cc '[rule1],[rule2]' \
-  's/if \(std::count\(newest_->retired\.begin\(\), newest_->retired\.end\(\), listed\.id\) != 0\) continue;//'
+mutant readers_not_awaited log/segments.cc '[rule11]' 's/^  epochs_\.Synchronize\(\);$//'
+mutant readers_lose_segments log/segments.cc '[rule11]' '0,/^  epochs_\.Synchronize\(\);$/s///'
+mutant retire_record_ignored log/recovery_load.cc '[rule1],[rule2]' \
+  's/if \(std::count\(newest_->retired\.begin\(\), newest_->retired\.end\(\), id\) != 0\) continue;//'
+mutant relocation_not_synced log/segment.cc '[relocation]' 's/return file\.Sync\(\);/return absl::OkStatus();/'
+mutant relocation_is_newest log/recovery.cc '[relocation]' 's/if \(segment\.header\.generation > 0\) continue;//'
+mutant adopted_ignored log/recovery_load.cc '[relocation]' 's/^.*newest_->adopted\) ends\[.*$//'
 # Rule 2: a tombstone stays while an older segment may hold its key.
-mutant tombstones_retired log/segments.cc '[rule2]' 's/return is_oldest \|\| .*tombstones.*/return true;/'
+mutant tombstones_retired log/segments.cc '[rule2]' 's/return segment->tombstones\.load.* != 0 &&$/return false \&\&/'
 mutant expired_is_no_tombstone db/upkeep.cc '[rule2]' 's/leaves_tombstone=\*\/true/leaves_tombstone=*\/false/'
 mutant expired_is_no_tombstone_at_open db/open.cc '[rule2]' 's/state\.put_segment->tombstones\.fetch_add.*;//; s/if \(state\.change_segment != nullptr\) state\.change_segment->tombstones.*;//'
+mutant tombstone_dropped_by_reclaim db/relocator.cc '[reclaim]' 's/return needed \? Fate::kTombstone : Fate::kGarbage;/return Fate::kGarbage;/'
+mutant kept_copies_ignored db/relocator.cc '[reclaim]' 's/ \|\| kept_copies_\.contains\(hash\)//; s/store_\.versions_->Keeps\(index_key\)/false/'
+mutant expired_dropped_by_reclaim db/relocator.cc '[reclaim]' 's/if \(hidden \|\| !expired\) return/return/'
+mutant adoption_not_awaited log/relocation.cc '[reclaim],[relocation]' \
+  's/^  FIRN_RETURN_IF_ERROR\(WaitDurable\(written->revision\)\);//'
+mutant moved_before_adopted log/relocation.cc '[reclaim],[relocation]' 's/^.*AppendControl\(\{\.type = format::RecordType::kAdopt.*$/  const absl::StatusOr<Written> written = Written{}; segments_.Insert(segment);/; s/^ *nullptr, io::Claimant::kControl, segment\);$//'
+mutant expiry_change_not_moved db/relocator.cc '[reclaim]' 's/if \(names_it && current && .*\) return Fate::kMove;//'
+mutant swept_before_recorded db/upkeep.cc '[reclaim],[rule2]' 's/if \(expiry\.at_ms > recorded_ms\) \{/if (false) {/'
+mutant delete_of_expired_writes_nothing db/write.cc '[reclaim],[rule2]' 's/planned\.writes = entry && .*;/planned.writes = false;/'
+mutant prefix_not_dropped db/upkeep.cc '[reclaim]' 's/^    versions_->DropPrefix.*$//'
 # Rule 3: nothing beyond a cut is believed.
-mutant cut_ignored log/recovery.cc '[rule3]' 's/ScanSealed\(\*segment, end\)/ScanSealed(*segment, segment->file->size_bytes())/'
+mutant cut_ignored log/recovery_load.cc '[rule3]' 's/ScanSealed\(\*segment, end\)/ScanSealed(*segment, segment->file->size_bytes())/'
 mutant cut_not_durable log/log.cc '[rule3]' 's/^  FIRN_RETURN_IF_ERROR\(WaitDurable\(LastReserved\(\)\)\);//'
 mutant recovered_tail_not_synced log/recovery.cc '[recovery]' 's/return newest_->file->Sync\(\);/return absl::OkStatus();/'
+# Rules 4 and 5: an extent is durable before its pointer, and freed last.
+mutant extents_not_synced db/open.cc '[rule4]' 's/return values_->Sync\(\); \},/return absl::OkStatus(); },/'
+mutant tail_values_not_restored db/open.cc '[rule4]' 's/return RestoreValues\(payload\); \}/return payload.size() < 1e9; }/'
+mutant restored_values_not_rewritten values/value_store.cc '[rule4]' 's/^    FIRN_RETURN_IF_ERROR\(handle->Write\(pointer\.offset \+ at, piece.*$//'
+mutant found_extents_not_synced values/value_store.cc '[A13]' 's/^      if \(!clean\) FIRN_RETURN_IF_ERROR\(handle->Sync\(\)\);$//'
+mutant freed_before_durable db/upkeep.cc '[rule5]' 's/FreeDropped\(log_->durable_revision\(\),/FreeDropped(UINT64_MAX,/'
+mutant unpublished_is_unwritten db/write.cc '[rule5]' 's/log_->health\(\)\.ok\(\) \? 0 : kNeverDurable/0/'
+mutant failed_open_is_clean values/value_store.cc '[rule4]' 's/^  if \(!recovered_\) return base::FailedPrecondition.*$//'
+mutant holes_not_synced values/value_store.cc '[values]' 's/if \(!file->shrunk\.exchange\(false\)\) continue;/continue;/'
+mutant plan_outlives_wait db/write.cc '[A12]' 's/planned\.writes = !planned\.superseded;/planned.writes = !planned.superseded \&\& (planned.writes || planned.record_bytes == 0);/'
+mutant shared_spare_reused log/segments.cc '[rule6]' 's/^    if \(links == 1\) return file;/    return file;/'
+mutant moved_values_not_synced db/relocator.cc '[evacuation]' 's/^  if \(value_file_\) FIRN_RETURN_IF_ERROR\(store_\.values_->Sync\(\)\);//'
+mutant copy_does_not_decide db/open.cc '[evacuation]' 's/^(.*) in_a = merge->SegmentOf\(a\)\.id, in_b = merge->SegmentOf\(b\)\.id;/\1 in_a = merge->SegmentOf(b).id, in_b = merge->SegmentOf(a).id;/'
+# Extents that are shared, and what nobody names.
+mutant dropped_extents_shared values/extent_table.cc '[equal]' 's/if \(extent\.state == kReady\) Unlink\(shard, slot\);//'
+mutant duplicates_not_compared values/value_write.cc '[collisions]' 's/if \(same\.ok\(\) && \*same\) \{/if (true) {/'
+mutant duplicates_counted_once values/extent_table.cc '[equal]' '/^ExtentTable::Acquired ExtentTable::Adopt/,/^}/s/\+\+extent\.references;//'
+mutant phantom_references db/open.cc '[A4]' 's/value_pointer = record\.value_pointer;/if (!record.value_pointer.empty()) &/'
+mutant rot_healed_with_another values/value_write.cc '[collisions]' 's/^  if \(check != table_\.CheckOf\(slot\)\) return false;.*$//'
+mutant rot_not_healed values/value_write.cc '[A13]' 's/return Heal\(place, source\)\.ok\(\);/return false;/'
+mutant orphans_not_given_back values/value_store.cc '[values]' 's/^      file->AddFreeRange\(at, base::RoundUp.*$//'
 # What recovery believes.
+mutant salvage_ends_with_unit log/segment_scan.cc '[salvage]' 's/^    at = next;$/    break;/; s/^      continue;$/      break;/'
+mutant salvage_tears_batches log/segment_scan.cc '[salvage]' 's/whole_ = !batches_ \|\| BeginsOperation.*$/whole_ = true;/'
+mutant close_mark_ignored log/recovery.cc '[closed]' 's/if \(!close_mark_ \|\| end >= close_mark_->end\)/if (true)/'
+mutant close_mark_not_durable log/log.cc '[closed]' 's/^  return tail->Sync\(\);$/  return absl::OkStatus();/'
 mutant watermark_ignored log/recovery.cc '[damage],[A7]' 's/if \(header\.durable > end\) return/if (false) return/'
 mutant segments_not_synced_in_order log/commit.cc '[rule1],[rule3],[revision]' \
   's/if \(last_written_ != nullptr && last_written_ != unit\.segment\) FIRN_RETURN_IF_ERROR.*/;/'
@@ -86,17 +128,34 @@ mutant unit_checksum_not_verified format/unit.cc '[damage],[A9],[rule3]' \
 mutant record_checksum_not_verified format/record.cc '[damage]' 's/^  if \(.*base::Hash64\(covered.*decoded\.reset\(\);//'
 mutant batch_torn_in_tail log/tail.cc '[A9]' 's/if \(\(decoded->record\.flags & format::record_flags::kInBatch\) != 0\) continue;//'
 mutant revision_not_above_lost log/log.cc '[revision]' 's/\(recovered\.clean \? 0 : kRevisionGapAfterCrash\)/0/'
-mutant crash_taken_for_close log/recovery.cc '[revision]' 's/if \(candidates_\.back\(\)->id > newest_->id\) result_\.clean = false;//'
+mutant crash_taken_for_close log/recovery.cc '[revision]' 's/segment->id > newest_->id\) result_\.clean = false;/false) {}/'
 # Footers and the merge of directories.
 mutant footer_without_tombstones format/footer_builder.cc '[A1]' \
   's/^void FooterBuilder::Add\(const DirectoryEntry& entry\) \{/&\n  if (entry.type == RecordType::kDelete) return;/'
 mutant expiry_change_lost_at_merge db/open.cc '[A2]' 's/if \(put_segment == nullptr\) break;/break;/'
 mutant footer_checksum_not_verified format/footer_reader.cc '[A5]' \
   's/base::Hash64\(body, seed\.At\(trailer\.footer_offset\)\)\)/base::Hash64(body, seed.At(trailer.footer_offset)) \&\& false)/'
+mutant footer_believed_by_its_looks format/footer_reader.cc '[A6]' 's/ != base::Hash64\(Covered\(end\).*$/ == 0) {/; s/ !=$/ == 0 \&\&/'
+mutant unit_believed_wherever_it_is format/unit.cc '[A6]' 's/seed\.At\(offset\)/0/'
+# A full disk.
+mutant reserve_not_made io/room.cc '[A12]' 's/if \(reserve_bytes_ >= wanted_bytes\) return/return/'
+mutant lowered_quota_forever io/room.cc '[lowered]' 's/^    if \(used_bytes\(\) <= LimitFor\(Claimant::kWrite\)\) opened_with_bytes_ = 0;$//'
+mutant reserve_taken_by_puts log/append.cc '[reserve]' 's/if \(claimant < active_for_\) return Need::kSegment;//; s/ \|\| claimant < prepared_for_//'
+mutant reserve_taken_by_deletes io/room.cc '[reserve]' 's/return sizes_\.reclaim_bytes \+ sizes_\.control_bytes;/return 0;/'
+mutant quota_ignored io/room.cc '[A12]' 's/return base::ResourceExhausted\("max_disk_bytes is used up"\);/;/'
+mutant seal_not_claimed log/append.cc '[seal]' 's/base::RoundUp\(directory_bytes_ \+ directory_bytes, format::kBlockBytes\) <=/0 <=/'
+mutant room_not_awaited db/room.cc '[A12]' 's/if \(waits\+\+ >= kRoomWaitsMax \|\| /if (true || /'
+mutant refused_size_kept log/prepare.cc '[reserve]' 's/if \(!status\.ok\(\)\) attempt\.capacity_bytes = 0;.*//'
+mutant garbage_not_made_room db/reclaim.cc '[A12]' 's/ && !room_->full\(\)\) return;/) return;/; s/reclaim::Within\(GoalFor\(space\), space, capacity_bytes\)/GoalFor(space)/; s/room_->full\(\) \? 1 : //'
 # Faults.
 mutant failed_write_not_poisonous log/commit.cc '[A11],[faults]' 's/if \(!status\.ok\(\)\) Poison\(status\);//'
 mutant undurable_served db/read.cc '[A11]' 's/^  return log_->health\(\);/  return absl::OkStatus();/'
+mutant superblock_not_repaired db/superblock.cc '[superblock]' 's/RepairSuperblock\(other\);/absl::OkStatus();/'
+mutant tail_ignored log/recovery.cc '[kill]' 's/^  tail_units_ = FindTailUnits.*$//'
 mutant writers_not_drained log/commit.cc '[A3]' 's/for \(int turn = 0; unit\.writers\.load\(.*//'
 
-echo "$checked mutants, $failures failures"
-exit $((failures > 0))
+wait
+# One that left no verdict was not judged.
+caught=$(cat "$work"/*.verdict 2>/dev/null | grep -c '^caught ')
+echo "$checked mutants, $((checked - caught)) failures"
+exit $((caught != checked))

@@ -1,70 +1,40 @@
-// Rules 1, 2, 3 and 11 of the design: what keeps retired segments, tombstones, cuts and addresses true across any
+// Rules 1, 2, 3, 6 and 11 of the design: what keeps retired segments, tombstones, cuts and addresses true across any
 // crash. For each there is a mutant in mutants.sh that breaks the rule, and with it a test in here.
 #include <catch2/catch.hpp>
-#include <optional>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
 
 #include "base/sync.h"
-#include "crash/client.h"
+#include "crash/at_each.h"
+#include "support/must.h"
+#include "support/temp_dir.h"
 
 namespace firn::test {
 namespace {
-
-// A power cut and a kill at each disk operation of `run`, with each survival pattern.
-void AtEachCrash(uint64_t seed, const std::function<void(Client&)>& prepare, const std::function<void(Client&)>& run) {
-  for (const CrashKind kind : {CrashKind::kPowerCut, CrashKind::kKill}) {
-    std::optional<Client> client;
-    // A store that a failure leaves open would keep its threads running for good.
-    const auto closing_on_failure = [&client](const std::function<void()>& step) {
-      try {
-        step();
-      } catch (...) {
-        client.reset();
-        throw;
-      }
-    };
-    const auto make = [&](SimWorld& world) {
-      client.emplace(world);
-      REQUIRE(client->Open().ok());
-      prepare(*client);
-    };
-    const auto meet = [&] {
-      run(*client);
-      client->Drop();
-    };
-    const auto check = [&] {
-      client->CheckRecovered(kind == CrashKind::kPowerCut);
-      REQUIRE(client->Close().ok());
-      client.reset();
-    };
-    const CrashTest test{.prepare = [&](SimWorld& world) { closing_on_failure([&] { make(world); }); },
-                         .run = [&](SimWorld&) { closing_on_failure(meet); },
-                         .check = [&](SimWorld&) { closing_on_failure(check); }};
-    const PointCount count = ForEachCrash(test, {kind}, seed);
-    REQUIRE(count.points > 20);
-  }
-}
 
 constexpr uint64_t kUpkeepMs = 600;  // longer than two turns of the upkeep thread
 
 TEST_CASE("rule 1: a segment that is being retired and reused loses nothing, wherever the crash comes", "[rule1]") {
   const uint64_t seed = 1;
-  AtEachCrash(
-      seed,
-      [](Client& client) {
-        REQUIRE(client.Put("kept", "from the beginning").ok());
-        client.FillSegment("old");
-        REQUIRE(client.Flush().ok());
-      },
-      [](Client& client) {
-        // The first segment's records die; while nothing says durably that it is retired, its file must stay.
-        client.Put("kept", "again", Durability::kBuffered).IgnoreError();
-        client.Put("filler", "short", Durability::kBuffered).IgnoreError();
-        client.Sync().IgnoreError();
-        Nap(kUpkeepMs);
-        client.FillSegment("new", Durability::kBuffered);
-        client.FillSegment("newer", Durability::kBuffered);
-        client.Put("last", "of all", Durability::kBuffered).IgnoreError();
-      });
+  AtEachCrash(seed, {.prepare =
+                         [](SimWorld&, Client& client) {
+                           REQUIRE(client.Put("kept", "from the beginning").ok());
+                           client.FillSegment("old");
+                           REQUIRE(client.Flush().ok());
+                         },
+                     .run =
+                         [](SimWorld&, Client& client) {
+                           // The first segment's records die; while nothing says durably that it is retired, its file
+                           // must stay.
+                           client.Put("kept", "again", Durability::kBuffered).IgnoreError();
+                           client.Put("filler", "short", Durability::kBuffered).IgnoreError();
+                           client.Sync().IgnoreError();
+                           Nap(kUpkeepMs);
+                           client.FillSegment("new", Durability::kBuffered);
+                           client.FillSegment("newer", Durability::kBuffered);
+                           client.Put("last", "of all", Durability::kBuffered).IgnoreError();
+                         }});
 }
 
 thread_local bool has_slow_clock = false;
@@ -150,21 +120,21 @@ TEST_CASE(
 TEST_CASE("rule 2: a deleted key stays deleted while an older segment still holds it, wherever the crash comes",
           "[rule2]") {
   const uint64_t seed = GENERATE(3, 4);
-  AtEachCrash(
-      seed,
-      [](Client& client) {
-        REQUIRE(client.Put("victim", "must not come back").ok());
-        REQUIRE(client.Put("anchor", "keeps the first segment").ok());
-        REQUIRE(client.Flush().ok());
-      },
-      [](Client& client) {
-        client.Delete("victim").IgnoreError();
-        client.Flush().IgnoreError();  // the tombstone is alone in its segment
-        Nap(kUpkeepMs);
-        client.Put("later", "x").IgnoreError();
-        client.Flush().IgnoreError();
-        Nap(kUpkeepMs);
-      });
+  AtEachCrash(seed, {.prepare =
+                         [](SimWorld&, Client& client) {
+                           REQUIRE(client.Put("victim", "must not come back").ok());
+                           REQUIRE(client.Put("anchor", "keeps the first segment").ok());
+                           REQUIRE(client.Flush().ok());
+                         },
+                     .run =
+                         [](SimWorld&, Client& client) {
+                           client.Delete("victim").IgnoreError();
+                           client.Flush().IgnoreError();  // the tombstone is alone in its segment
+                           Nap(kUpkeepMs);
+                           client.Put("later", "x").IgnoreError();
+                           client.Flush().IgnoreError();
+                           Nap(kUpkeepMs);
+                         }});
 }
 
 TEST_CASE("rule 2: an expired put hides what older segments hold of its key, swept or not, across restarts",
@@ -232,20 +202,22 @@ TEST_CASE("rule 3: what a recovery cut off is never believed by a later one, whe
   const uint64_t seed = GENERATE(7, 8, 9);
   AtEachCrash(
       seed,
-      [](Client& client) {
-        // Several units, none of them synced after the first: a power cut leaves some and not others.
-        REQUIRE(client.Put("first", "durable").ok());
-        for (int i = 0; i < 5; ++i) {
-          client.Put("tail" + std::to_string(i), Value("buffered", 5'000), Durability::kBuffered).IgnoreError();
-          client.Put("tail" + std::to_string(i), Value("again", 5'000), Durability::kBuffered).IgnoreError();
-        }
-      },
-      [](Client& client) {
-        client.Sync().IgnoreError();
-        client.Put("tail1", "after").IgnoreError();
-        client.Delete("tail2").IgnoreError();
-        client.Flush().IgnoreError();
-      });
+      {.prepare =
+           [](SimWorld&, Client& client) {
+             // Several units, none of them synced after the first: a power cut leaves some and not others.
+             REQUIRE(client.Put("first", "durable").ok());
+             for (int i = 0; i < 5; ++i) {
+               client.Put("tail" + std::to_string(i), Value("buffered", 5'000), Durability::kBuffered).IgnoreError();
+               client.Put("tail" + std::to_string(i), Value("again", 5'000), Durability::kBuffered).IgnoreError();
+             }
+           },
+       .run =
+           [](SimWorld&, Client& client) {
+             client.Sync().IgnoreError();
+             client.Put("tail1", "after").IgnoreError();
+             client.Delete("tail2").IgnoreError();
+             client.Flush().IgnoreError();
+           }});
 }
 
 // Two crashes: one that tears the tail, and one at each disk operation of the recovery from it.
@@ -331,6 +303,60 @@ TEST_CASE("no revision is handed out twice, though the writes that had it are lo
       world.machine.Crash({CrashKind::kPowerCut, survival});
       client.CheckRecovered(true);
     });
+  }
+}
+
+std::string ContentOf(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+TEST_CASE("rule 6: the files of a linked copy are not written to, though a power cut brings their old names back",
+          "[rule6]") {
+  testing::TempDir dir;
+  const std::filesystem::path store = dir.File("store"), copy = dir.File("copy");
+  PutOptions buffered;
+  buffered.durability = Durability::kBuffered;
+  const auto overwrite_all = [&](DB& db, int round) {
+    for (int i = 0; i < 200; ++i) {
+      Must(db.Put("key" + std::to_string(i), Value("round" + std::to_string(round), 20'000), buffered));
+    }
+  };
+  const auto open = [&] { return Must(DB::Open(QuietOptions(), store.string())); };
+  {
+    auto db = open();
+    overwrite_all(*db, 1);
+    Must(db->Close());
+  }
+  std::filesystem::create_directories(copy);
+  std::map<std::string, std::string> contents;
+  for (const auto& file : std::filesystem::directory_iterator(store / "log")) {
+    const std::string name = file.path().filename().string();
+    std::filesystem::create_hard_link(file.path(), copy / name);
+    contents[name] = ContentOf(copy / name);
+  }
+  {
+    auto db = open();
+    overwrite_all(*db, 2);
+    Must(db->Compact());
+    Must(db->Close());
+  }
+  // The names that went with the segments are back.
+  size_t back = 0;
+  for (const auto& [name, content] : contents) {
+    if (std::filesystem::exists(store / "log" / name)) continue;
+    std::filesystem::create_hard_link(copy / name, store / "log" / name);
+    ++back;
+  }
+  REQUIRE(back >= 2);
+  {
+    auto db = open();
+    overwrite_all(*db, 3);
+    Must(db->Close());
+  }
+  for (const auto& [name, content] : contents) {
+    INFO(name);
+    CHECK((ContentOf(copy / name) == content));
   }
 }
 

@@ -102,7 +102,7 @@ function check_code(code) {
 }
 
 BEGIN {
-  count = split("base format io log index values memory reclaim db", order, " ")
+  count = split("base format io values log index memory reclaim db", order, " ")
   for (i = 1; i <= count; i++) rank[order[i]] = i
   system_calls = "openat|openat2|pread|pread64|preadv|preadv2|pwrite|pwrite64|pwritev|pwritev2|mmap|munmap|mremap|msync|" \
     "mlock|mlock2|munlock|madvise|fsync|fdatasync|fallocate|posix_fallocate|ftruncate|flock|fcntl|ioctl|fstat|statx|" \

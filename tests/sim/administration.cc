@@ -127,6 +127,39 @@ void Client::Sync(bool seal) {
   if (!excused) throw Violation("Sync or Flush failed without cause: " + status.ToString());
 }
 
+void Client::Compact() {
+  ++session_.compacts_;
+  const bool cancels = rng_.OneIn(4);
+  uint64_t turns_left = cancels ? rng_.Below(3) : UINT64_MAX, last_done = 0;
+  const auto progress = [&](uint64_t done, uint64_t total) {
+    if (done > total || done < last_done) throw Violation("progress of compacting runs backwards, or past its end");
+    last_done = done;
+    return turns_left-- > 0;
+  };
+  Window window = session_.Begin();
+  const absl::Status status = rng_.OneIn(2) || cancels ? session_.db_->Compact(progress) : session_.db_->Compact();
+  if (!session_.End(window)) return;
+  if (status.ok()) return Count(Feature::kCompacted);
+  if (absl::IsCancelled(status) && cancels) return Count(Feature::kCompactCancelled);
+  const Session::Tolerance& tolerance = session_.tolerance_;
+  const bool excused =
+      tolerance.write_errors || tolerance.read_errors || (tolerance.no_room && absl::IsResourceExhausted(status));
+  if (!excused) throw Violation("compacting failed without cause: " + status.ToString());
+}
+
+void Client::ReportGarbage() {
+  Window window = session_.Begin();
+  const std::vector<SegmentReport> reports = session_.db_->GcReport();
+  if (!session_.End(window)) return;
+  Count(Feature::kGcReport);
+  if (reports.empty()) throw Violation("a store without a segment");
+  for (size_t i = 0; i < reports.size(); ++i) {
+    if (i > 0 && reports[i].segment <= reports[i - 1].segment)
+      throw Violation("GcReport is not in the order of segments");
+    if (reports[i].generation > 0 && !reports[i].sealed) throw Violation("a relocation segment is not sealed");
+  }
+}
+
 void Client::LookAround() {
   Window window = session_.Begin();
   const Revision durable = session_.db_->DurableRevision();
@@ -139,6 +172,9 @@ void Client::LookAround() {
     const Stats stats = session_.db_->GetStats();
     if (session_.crashed()) return;
     Count(Feature::kStats);
+    if (stats.throttled_ns > 0) Count(Feature::kThrottled);
+    if (stats.pinned_bytes > 0) Count(Feature::kPinned);
+    if (stats.value_waiting_bytes > 0) Count(Feature::kExtentsWaiting);
     if (stats.last_revision < known) throw Violation("Stats.last_revision is behind an acknowledged write");
     if (stats.durable_revision < durable) throw Violation("Stats.durable_revision runs backwards");
     if (stats.poisoned && !session_.tolerance_.write_errors) throw Violation("the store is poisoned without cause");

@@ -22,6 +22,12 @@ const Client::Held* Client::MaybeSnapshot() {
   return &held_[rng_.Below(held_.size())];
 }
 
+ReadOptions Client::AsOf(const Held* held) {
+  ReadOptions options;
+  if (held != nullptr) options.snapshot = held->snapshot.get();
+  return options;
+}
+
 bool Client::Judge(const absl::Status& status, ReadCall& read, Seen& seen) {
   if (status.ok() || absl::IsNotFound(status)) {
     seen.present = status.ok();
@@ -41,8 +47,7 @@ void Client::Record(ReadCall read, const Held* held) {
 void Client::Get() {
   Count(Feature::kGet);
   const Held* held = MaybeSnapshot();
-  ReadOptions options;
-  if (held != nullptr) options.snapshot = held->snapshot.get();
+  ReadOptions options = AsOf(held);
   ReadCall read;
   read.keys = {RandomKey()};
   const Namespace space = Handle(read.keys[0].space);
@@ -59,8 +64,7 @@ void Client::Get() {
 void Client::GetInfo() {
   Count(Feature::kGetInfo);
   const Held* held = MaybeSnapshot();
-  ReadOptions options;
-  if (held != nullptr) options.snapshot = held->snapshot.get();
+  ReadOptions options = AsOf(held);
   options.read_durable = rng_.OneIn(3);
   ReadCall read;
   read.durable = options.read_durable;
@@ -89,11 +93,62 @@ void Client::GetInfo() {
   Record(std::move(read), held);
 }
 
+// A part is judged by the whole that the same snapshot shows.
+void Client::GetRange() {
+  Count(Feature::kGetRange);
+  const Held* held = MaybeSnapshot();
+  const std::shared_ptr<const Snapshot> snapshot = held != nullptr ? held->snapshot : session_.db_->GetSnapshot();
+  ReadOptions options;
+  options.snapshot = snapshot.get();
+  const KeyId key = RandomKey();
+  const Namespace space = Handle(key.space);
+  std::string whole;
+  ValueInfo info;
+  Window window = session_.Begin();
+  const absl::Status status = space.GetInto(key.key, &whole, &info, options);
+  const uint64_t offset = rng_.Below(whole.size() + 2), length = rng_.Below(rng_.OneIn(2) ? 200 : 70'000);
+  const absl::StatusOr<std::string> part = space.GetRange(key.key, offset, length, options);
+  if (!session_.End(window)) return;
+  // In between its time, or its namespace's, may have come.
+  if (absl::IsNotFound(status) || absl::IsNotFound(part.status())) return;
+  if (status.ok() && offset > whole.size() && part.status().code() == absl::StatusCode::kOutOfRange) return;
+  if (!status.ok() || !part.ok()) {
+    if (session_.tolerance_.read_errors) return;
+    throw Violation("a range could not be read: " + status.ToString() + ", " + part.status().ToString());
+  }
+  if (offset > whole.size() || *part != whole.substr(offset, length)) {
+    throw Violation("a range of " + Describe(key) + " is not part of its value");
+  }
+}
+
+void Client::GetStream() {
+  Count(Feature::kGetStream);
+  const Held* held = MaybeSnapshot();
+  ReadOptions options = AsOf(held);
+  ReadCall read;
+  read.keys = {RandomKey()};
+  const Namespace space = Handle(read.keys[0].space);
+  std::string value;
+  const auto sink = [&value](std::string_view piece) {
+    value += piece;
+    return absl::OkStatus();
+  };
+  static_cast<Window&>(read) = session_.Begin();
+  const absl::Status status = space.GetStream(read.keys[0].key, sink, options);
+  if (!session_.End(read)) return;
+  // The time of a key, or of its namespace, may come between two pieces.
+  if (absl::IsNotFound(status) && !value.empty()) return;
+  Seen seen;
+  if (!Judge(status, read, seen)) return;
+  if (status.ok()) seen.value = std::move(value);
+  read.seen = {std::move(seen)};
+  Record(std::move(read), held);
+}
+
 void Client::MultiGet() {
   Count(Feature::kMultiGet);
   const Held* held = MaybeSnapshot();
-  ReadOptions options;
-  if (held != nullptr) options.snapshot = held->snapshot.get();
+  ReadOptions options = AsOf(held);
   ReadCall read;
   const size_t space_index = RandomSpace();
   const uint64_t count = rng_.Between(2, 12);
@@ -122,8 +177,7 @@ void Client::MultiGet() {
 void Client::Exists() {
   Count(Feature::kExists);
   const Held* held = MaybeSnapshot();
-  ReadOptions options;
-  if (held != nullptr) options.snapshot = held->snapshot.get();
+  ReadOptions options = AsOf(held);
   ReadCall read;
   read.keys = {RandomKey()};
   const Namespace space = Handle(read.keys[0].space);

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <iterator>
 
+#include "log/tail.h"
 #include "sim/seed_life.h"
 
 namespace firn::test {
@@ -10,7 +11,8 @@ Settings DrawSettings(Rng& rng) {
   Settings settings;
   settings.clients = rng.Between(1, 4);
   settings.keys = rng.OneIn(3) ? 12 : rng.Between(30, 150);
-  settings.value_bytes_max = rng.OneIn(4) ? 3'000 : 200;
+  static constexpr size_t kValueBytes[] = {200, 200, 3'000, 12'000};
+  settings.value_bytes_max = kValueBytes[rng.Below(std::size(kValueBytes))];
   static constexpr double kSwitches[] = {0.02, 0.1, 0.3, 0.6};
   settings.switch_probability = kSwitches[rng.Below(std::size(kSwitches))];
   static constexpr uint64_t kStepNanos[] = {0, 0, 1'000, 100'000};
@@ -23,11 +25,19 @@ Settings DrawSettings(Rng& rng) {
   static constexpr double kBuffered[] = {0.1, 0.5, 0.95};
   settings.buffered_share = kBuffered[rng.Below(std::size(kBuffered))];
   settings.clock_jumps_back = rng.OneIn(4);
+  static constexpr uint64_t kThresholds[] = {0, 4 * 1024, 4 * 1024, 32 * 1024};
+  settings.value_separation_threshold_bytes = kThresholds[rng.Below(std::size(kThresholds))];
+  settings.can_punch = !rng.OneIn(4);
+  settings.max_space_amplification = 1.1 + 0.1 * static_cast<double>(rng.Below(20));
+  static constexpr uint64_t kFloorSegments[] = {0, 1, 1, 4};
+  settings.ceiling_floor_segments = kFloorSegments[rng.Below(std::size(kFloorSegments))];
+  if (rng.OneIn(3)) settings.max_disk_bytes = log::kTailFileBytes + settings.segment_bytes_min * rng.Between(12, 30);
   return settings;
 }
 
 void SeedRun::PlanFault(Session& session, bool finale) {
   Session::Tolerance tolerance;
+  tolerance.no_room = settings_.max_disk_bytes != 0;
   Fault fault;
   fault.after = rng_.Below(60);
   if (finale) {

@@ -1,5 +1,5 @@
 // The run of one seed: what it decides, what it remembers. seed_run.cc has its lives, seed_open.cc opening and looking,
-// seed_faults.cc what goes wrong.
+// seed_space.cc what the store takes, seed_faults.cc what goes wrong.
 #pragma once
 
 #include <cstdint>
@@ -42,6 +42,7 @@ class SeedRun {
 
   enum class Ending { kClose, kDestroy, kKill, kPowerCut };
 
+  uint64_t QuotaNow() const;
   bool Done() const;
   void Life(bool finale);
   absl::StatusOr<std::unique_ptr<DB>> Open(bool read_only, bool salvage);
@@ -59,6 +60,11 @@ class SeedRun {
   void NoteCrash(CrashKind kind);
   void NoteFlushInterval();
   void JudgeHistory();
+  void JudgeSpace(const Session& session, DB& db);
+  void JudgeReferences(DB& db, const std::string& when);
+  void JudgeRecovered(DB& db);
+  void AwaitSettledSpace(DB& db);
+  void AwaitFreedValues(DB& db);
   void OnEvent(const Event& event);
   Crash RandomCrash(CrashKind kind) { return {kind, kSurvivals[rng_.Below(std::size(kSurvivals))]}; }
   void Say(const char* format, ...) __attribute__((format(printf, 2, 3)));
@@ -80,6 +86,9 @@ class SeedRun {
   bool clean_ = true;       // nothing has crashed since the store was last closed
   bool errors_expected_ = false;
   uint64_t crashes_at_open_ = 0;
+  bool opened_after_crash_ = false;            // as the store itself says
+  uint64_t value_bytes_lost_ = 0;              // when the life began
+  uint64_t claimed_at_open_ = UINT64_MAX / 2;  // of the disk; a crash may have changed it until the next open
   std::string damage_found_;
   std::optional<std::pair<uint64_t, Crash>> crash_at_step_;
 };

@@ -24,6 +24,7 @@ SeedRun::SeedRun(const SeedOptions& options, SimScheduler& scheduler, Rng rng, c
   report_.seed = options.seed;
   lasting_.verbose = options.verbose;
   world_.machine.set_latency_nanos_max(settings_.latency_nanos_max);
+  world_.machine.set_can_punch(settings_.can_punch);
   if (options.trace_disk) {
     world_.machine.set_trace([](const std::string& line) { std::fprintf(stderr, "    disk: %s\n", line.c_str()); });
   }
@@ -44,6 +45,12 @@ void SeedRun::Say(const char* format, ...) {
 void SeedRun::OnStep() {
   constexpr uint64_t kWriteBackOneIn = 2'000;
   if (rng_.OneIn(kWriteBackOneIn)) world_.machine.WriteBackMappings();
+  constexpr uint64_t kStepsPerLook = 256;
+  if (settings_.max_disk_bytes != 0 && world_.machine.crashes() == crashes_at_open_ &&
+      scheduler_.steps() % kStepsPerLook == 0 && world_.machine.claimed_bytes() > QuotaNow() && damage_found_.empty()) {
+    damage_found_ = "the files take " + std::to_string(world_.machine.claimed_bytes()) + " bytes, above the quota of " +
+                    std::to_string(settings_.max_disk_bytes);
+  }
   if (crash_at_step_ && scheduler_.steps() >= crash_at_step_->first) {
     const Crash crash = crash_at_step_->second;
     crash_at_step_.reset();
@@ -58,6 +65,9 @@ void SeedRun::OnEvent(const Event& event) {
     case EventKind::kSegmentSealed:
       ++report_.seals;
       break;
+    case EventKind::kRecovered:
+      opened_after_crash_ = true;
+      break;
     case EventKind::kTornTail:
       report_.Count(Feature::kTornTail);
       break;
@@ -67,12 +77,23 @@ void SeedRun::OnEvent(const Event& event) {
     case EventKind::kDamageFound:
       if (!damaged_) damage_found_ = event.message;
       break;
+    case EventKind::kDiskFull:
+      report_.Count(Feature::kDiskFull);
+      break;
     case EventKind::kPoisoned:
       if (!errors_expected_) damage_found_ = "poisoned without cause: " + event.message;
       break;
     default:
       break;
   }
+}
+
+// A power cut may undo what gave space back. A store that is opened above its quota, or too near it for another
+// segment, may take somewhat more until it has come down.
+uint64_t SeedRun::QuotaNow() const {
+  const uint64_t near_bytes = 2 * settings_.segment_bytes_min;
+  if (claimed_at_open_ + near_bytes <= settings_.max_disk_bytes) return settings_.max_disk_bytes;
+  return std::max(settings_.max_disk_bytes, claimed_at_open_ + 6 * settings_.segment_bytes_min);
 }
 
 bool SeedRun::Done() const {
@@ -147,7 +168,8 @@ void SeedRun::NoteFlushInterval() {
       2 * uint64_t{settings_.flush_interval_ms} * 1'000'000 + 100 * settings_.latency_nanos_max;
   for (const WriteCall& call : history_.writes) {
     if (call.outcome == WriteCall::Outcome::kDone &&
-        call.replied_nanos + allowed_nanos < world_.machine.crashed_at_nanos()) {
+        call.replied_nanos + allowed_nanos + scheduler_.ForcedNanosSince(call.replied_nanos) <
+            world_.machine.crashed_at_nanos()) {
       history_.durable.push_back({call.revision, "the flush interval has passed"});
     }
   }
@@ -216,6 +238,7 @@ void SeedRun::Life(bool finale) {
   errors_expected_ = false;
   std::unique_ptr<DB> db = OpenSomehow();
   Begin(Check(*db));
+  JudgeRecovered(*db);
   if (rng_.OneIn(8)) {
     const uint64_t crashes = crashes_at_open_;
     if (!absl::IsUnavailable(Open(false, false).status())) throw Violation("an open store was opened again");
@@ -232,6 +255,7 @@ void SeedRun::Life(bool finale) {
       static_cast<unsigned long long>(history_.base_revision), static_cast<int>(ending));
   RunClients(session, ending);
   if (!session.crashed() && report_.seals < kSealsMin && rng_.OneIn(2)) db->Flush().IgnoreError();
+  if (!session.crashed()) JudgeSpace(session, *db);
   End(session, std::move(db), ending);
   JudgeHistory();
   if (finale) promise_ = Promise::kNoLies;

@@ -30,6 +30,11 @@ struct Settings {
   uint64_t segment_bytes_min = 64 * 1024;
   double buffered_share = 0.5;
   bool clock_jumps_back = false;
+  uint64_t value_separation_threshold_bytes = 0;
+  bool can_punch = true;  // holes, in the disk's files
+  double max_space_amplification = 1.5;
+  uint64_t ceiling_floor_segments = 0;
+  uint64_t max_disk_bytes = 0;
 };
 
 class Session {
@@ -72,6 +77,7 @@ class Session {
   int64_t WallMs();
   void SawRevision(Revision revision) { newest_seen_ = std::max(newest_seen_, revision); }
   Revision acknowledged_max() const { return acknowledged_max_; }
+  uint64_t compacts() const { return compacts_; }
   void NoteDurable(Revision revision, const std::string& why) { history_.durable.push_back({revision, why}); }
 
  private:
@@ -91,6 +97,7 @@ class Session {
   Revision acknowledged_max_ = 0;
   Revision newest_seen_ = 0;  // in any answer
   uint64_t calls_ = 0;
+  uint64_t compacts_ = 0;
   uint64_t calls_max_ = UINT64_MAX;
   bool poisoned_ = false;
 };
@@ -114,12 +121,16 @@ class Client {
   WriteStep RandomStep(WriteStep::Kind kind);
   Condition RandomCondition(const KeyId& key);
   std::string RandomValue();
+  std::string EqualValue();
+  absl::StatusOr<Revision> PutStream(Namespace& space, const WriteStep& step, const PutOptions& options);
   int64_t RandomExpiry();
   void FinishWrite(WriteCall& call, const absl::StatusOr<Revision>& result);
 
   // reading.cc
   void Get();
   void GetInfo();
+  void GetRange();
+  void GetStream();
   void MultiGet();
   void Exists();
   void Scan();
@@ -129,6 +140,7 @@ class Client {
   // Decides what a read's status means; false when it says nothing about the key.
   bool Judge(const absl::Status& status, ReadCall& read, Seen& seen);
   const Held* MaybeSnapshot();
+  static ReadOptions AsOf(const Held* held);  // the newest state without one
   void Record(ReadCall read, const Held* held);
 
   // administration.cc
@@ -137,6 +149,8 @@ class Client {
   void ListSpaces();
   void OpenSpace();
   void Sync(bool seal);
+  void Compact();
+  void ReportGarbage();
   void LookAround();
   void Sleep();
   void JumpClock();

@@ -20,6 +20,14 @@ std::string Client::RandomValue() {
   return value;
 }
 
+// One of a few, so that extents are shared, and dropped while others ask for the same bytes.
+std::string Client::EqualValue() {
+  constexpr size_t kContents = 4, kBytesMin = 12'000, kBytesStep = 8'192;
+  Count(Feature::kEqualValue);
+  const size_t content = rng_.Below(kContents);
+  return std::string(kBytesMin + content * kBytesStep, static_cast<char>('A' + content));
+}
+
 int64_t Client::RandomExpiry() {
   // Different for every call, so that an expiry change tells who made it.
   const auto mark = static_cast<int64_t>(session_.lasting_.next_mark++);
@@ -58,6 +66,10 @@ WriteStep Client::RandomStep(WriteStep::Kind kind) {
   if (kind == WriteStep::Kind::kPut) {
     step.value = RandomValue();
     if (rng_.OneIn(4)) step.metadata = "m" + std::to_string(session_.lasting_.next_mark++);
+    if (rng_.OneIn(6)) {
+      step.value = EqualValue();
+      step.metadata = "equal " + std::to_string(session_.lasting_.next_mark++);  // tells who made it
+    }
     if (rng_.OneIn(20)) {
       step.metadata = "empty " + std::to_string(session_.lasting_.next_mark++);
       step.value.clear();
@@ -71,8 +83,24 @@ WriteStep Client::RandomStep(WriteStep::Kind kind) {
   return step;
 }
 
+// In pieces of any size.
+absl::StatusOr<Revision> Client::PutStream(Namespace& space, const WriteStep& step, const PutOptions& options) {
+  Count(Feature::kPutStream);
+  size_t at = 0;
+  const auto source = [&]() -> absl::StatusOr<std::string_view> {
+    const std::string_view piece = std::string_view(step.value).substr(at, rng_.Between(1, 300'000));
+    at += piece.size();
+    return piece;
+  };
+  return space.PutStream(step.key.key, source, options);
+}
+
 void Client::Write(WriteStep::Kind kind) {
+  constexpr uint64_t kStreamOneIn = 10, kLongStreamOneIn = 30;
   WriteStep step = RandomStep(kind);
+  const bool streams = kind == WriteStep::Kind::kPut && rng_.OneIn(kStreamOneIn);
+  // Beyond 1 MiB a stream goes to its extent piece by piece.
+  if (streams && rng_.OneIn(kLongStreamOneIn)) step.value.resize((uint64_t{1} << 20) + rng_.Below(300'000), 's');
   const bool synced = !rng_.Chance(session_.settings_.buffered_share);
   PutOptions options;
   options.durability = synced ? Durability::kSynced : Durability::kBuffered;
@@ -90,7 +118,7 @@ void Client::Write(WriteStep::Kind kind) {
   switch (kind) {
     case WriteStep::Kind::kPut:
       Count(Feature::kPut);
-      result = space.Put(step.key.key, step.value, options);
+      result = streams ? PutStream(space, step, options) : space.Put(step.key.key, step.value, options);
       break;
     case WriteStep::Kind::kDelete:
       Count(Feature::kDelete);

@@ -40,11 +40,12 @@ std::string CrashLabel(uint64_t point, const Crash& crash) {
 
 PointCount ForEachCrash(const CrashTest& test, std::initializer_list<CrashKind> kinds, uint64_t seed) {
   PointCount count;
+  uint64_t pattern = 0;
   for (const CrashKind kind : kinds) {
     for (const Survival survival : kSurvivals) {
       const Crash crash{kind, survival};
       bool reached = true;
-      for (uint64_t point = 0; reached; ++point) {
+      for (uint64_t point = pattern++ % kPointsStep; reached; point += kPointsStep) {
         reached = RunOnce(
             test, seed, [&](SimMachine& machine) { machine.CrashAfter(point, crash); },
             [](SimMachine& machine) { return machine.crashes() > 0; }, CrashLabel(point, crash));

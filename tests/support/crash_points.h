@@ -29,12 +29,19 @@ struct CrashTest {
   std::function<void(SimWorld&)> check;    // on what is left; nothing fails any more
 };
 
+// Under a sanitizer each point meets one pattern of each kind only: there is no time for more.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+inline constexpr uint64_t kPointsStep = 4;
+#else
+inline constexpr uint64_t kPointsStep = 1;
+#endif
+
 struct PointCount {
   uint64_t points = 0;  // disk operations of `run`
   uint64_t runs = 0;
 };
 
-// Every point of `run` with every kind of crash, and for power cuts with every Survival.
+// Every point of `run` with every kind of crash and every Survival; under a sanitizer, one of them at each point.
 PointCount ForEachCrash(const CrashTest& test, std::initializer_list<CrashKind> kinds, uint64_t seed);
 
 // Every point of `run` among `operations` (bits of Operation) fails once, or from there on.

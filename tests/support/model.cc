@@ -164,7 +164,7 @@ std::string Model::WhyNotWritten(const WriteCall& call) {
   for (const WriteStep& step : call.steps) {
     const std::optional<Entry>& last = VersionsOf(step.key).back().entry;
     const bool unsure = Unsure(step.key, call.replied);
-    any |= unsure || AnyPresence(last, call, [](bool present) { return present; });
+    any |= unsure || last.has_value();  // an expired one too: the clock may have been set back at the next open
     if (!unsure && !MayHold(step, last, call)) return "its condition did not hold at " + Describe(step.key);
   }
   return any ? "" : "its keys were absent";
@@ -206,12 +206,14 @@ void Model::ReplayDeletes(std::span<const WriteCall* const> calls) {
     }
     possible.erase(possible.begin());
   }
-  // Perhaps an unanswered call had put a key and this one deleted it; else it wrote nothing and the revision is not its
-  // own.
+  // Perhaps an unanswered call had put a key and this one deleted it, or the key had an expiry that some of the clocks
+  // of this call had not reached; else it wrote nothing and the revision is not its own.
   for (const WriteCall* call : possible) {
     bool guessed = false;
     for (const auto& [key, step] : LastSteps(*call)) {
-      if (!Unsure(key, call->replied)) continue;
+      const std::optional<Entry>& last = VersionsOf(key).back().entry;
+      const bool perhaps_there = last && AnyPresence(last, *call, [](bool present) { return present; });
+      if (!perhaps_there && !Unsure(key, call->replied)) continue;
       ReplayStep(*call, *step, std::nullopt, true);
       guessed = true;
     }

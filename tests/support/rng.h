@@ -1,19 +1,27 @@
 // The one source of chance in simulations: everything a seed decides comes from here, on every platform the same.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 
 #include "base/clock.h"
 
 namespace firn::test {
 
-// SplitMix64. Source: G. Steele et al., "Fast splittable pseudorandom number generators", OOPSLA 2014.
+// Thread-safe, for stores on ordinary threads, where the order of draws is nobody's. SplitMix64. Source: G. Steele et
+// al., "Fast splittable pseudorandom number generators", OOPSLA 2014.
 class Rng final : public base::Random {
  public:
   explicit Rng(uint64_t seed) : state_(seed) {}
+  Rng(const Rng& other) : Random(other), state_(other.state_.load(std::memory_order_relaxed)) {}
+  Rng& operator=(const Rng& other) {
+    state_.store(other.state_.load(std::memory_order_relaxed), std::memory_order_relaxed);
+    return *this;
+  }
 
   uint64_t Next() override {
-    uint64_t z = state_ += 0x9E3779B97F4A7C15u;
+    constexpr uint64_t kStep = 0x9E3779B97F4A7C15u;
+    uint64_t z = state_.fetch_add(kStep, std::memory_order_relaxed) + kStep;
     z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
     z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
     return z ^ (z >> 31);
@@ -27,7 +35,7 @@ class Rng final : public base::Random {
   Rng Fork() { return Rng(Next()); }
 
  private:
-  uint64_t state_;
+  std::atomic<uint64_t> state_;
 };
 
 }  // namespace firn::test

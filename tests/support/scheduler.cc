@@ -152,6 +152,14 @@ void SimScheduler::ParkForGood(Task& self) {
   while (true) AwaitBaton(self);
 }
 
+uint64_t SimScheduler::ForcedNanosSince(uint64_t nanos) const {
+  uint64_t sum = 0;
+  for (const Forced& forced : forced_) {
+    if (forced.until_nanos > nanos) sum += forced.nanos;
+  }
+  return sum;
+}
+
 SimScheduler::Task* SimScheduler::PickNext() {
   constexpr uint64_t kReweighOneIn = 512, kStepsBeforeTimeMoves = 5'000;
   if (steps_ >= options_.steps_max) {
@@ -176,6 +184,7 @@ SimScheduler::Task* SimScheduler::PickNext() {
     // A spinning thread may wait for one that sleeps: time moves on under it as well.
     const bool spinning = steps_ - time_moved_at_step_ > kStepsBeforeTimeMoves && next_deadline != kNoDeadline;
     if (weights == 0 || spinning) {
+      if (weights != 0 && next_deadline > now_nanos_) forced_.push_back({next_deadline, next_deadline - now_nanos_});
       now_nanos_ = std::max(now_nanos_, next_deadline);
       time_moved_at_step_ = steps_;
     }

@@ -58,6 +58,9 @@ class SimScheduler final : public base::Scheduler {
   // Called at every scheduling point by the thread that runs. It must not wait.
   void SetStepHook(std::function<void()> hook) { step_hook_ = std::move(hook); }
 
+  // Of the time since `nanos`, how much passed while somebody could have run: no deadline was missed for lack of zeal.
+  uint64_t ForcedNanosSince(uint64_t nanos) const;
+
   uint64_t steps() const { return steps_; }
   uint64_t switches() const { return switches_; }
   // Equal for equal runs: what a replay is compared by.
@@ -102,6 +105,10 @@ class SimScheduler final : public base::Scheduler {
   uint64_t now_nanos_ = 1'000'000'000;
   uint64_t steps_ = 0;
   uint64_t time_moved_at_step_ = 0;
+  struct Forced {
+    uint64_t until_nanos, nanos;
+  };
+  std::vector<Forced> forced_;  // moves of time under those who spin
   uint64_t switches_ = 0;
   uint64_t trace_hash_ = 0xCBF29CE484222325u;
   std::function<void()> step_hook_;

@@ -35,26 +35,32 @@ class SimFile final : public io::File {
         content_(std::move(content)),
         writable_(writable) {}
   ~SimFile() override {
-    absl::MutexLock lock(&machine_.mutex_);
+    std::lock_guard lock(machine_.mutex_);
     --process_->open_files;
   }
 
   uint64_t size_bytes() const override {
-    absl::ReaderMutexLock lock(&machine_.mutex_);
+    std::lock_guard lock(machine_.mutex_);
     return content_->size_bytes();
   }
   absl::StatusOr<uint64_t> Links() override {
-    absl::ReaderMutexLock lock(&machine_.mutex_);
+    std::lock_guard lock(machine_.mutex_);
     if (!process_->alive) return Dead();
     return machine_.folders_.Links(content_.get());
+  }
+  absl::StatusOr<uint64_t> AllocatedBytes() override {
+    std::lock_guard lock(machine_.mutex_);
+    if (!process_->alive) return Dead();
+    return content_->claimed_bytes();
   }
 
  protected:
   absl::Status DoRead(uint64_t offset, base::MutableBytes out) override;
   absl::Status DoWrite(uint64_t offset, base::Bytes data, io::Flush flush) override;
   absl::Status DoSync() override;
-  absl::Status DoAllocate(uint64_t size_bytes) override;
+  absl::Status DoAllocate(uint64_t size_bytes, uint64_t from_bytes) override;
   absl::Status DoTruncate(uint64_t size_bytes) override;
+  absl::Status DoPunchHole(uint64_t offset, uint64_t size_bytes) override;
 
  private:
   absl::Status Error(int error_number, std::string_view operation, uint64_t offset) const {
@@ -71,7 +77,7 @@ class SimFile final : public io::File {
 
 absl::Status SimFile::DoRead(uint64_t offset, base::MutableBytes out) {
   machine_.TakeTime();
-  absl::MutexLock lock(&machine_.mutex_);
+  std::lock_guard lock(machine_.mutex_);
   const SimMachine::Outcome outcome = machine_.Begin(*process_, kReadOperation, "read", name(), offset, out.size());
   if (outcome.dead) return Dead();
   if (outcome.error_number != 0) return Error(outcome.error_number, "read", offset);
@@ -87,15 +93,15 @@ absl::Status SimFile::WriteAlone(uint64_t offset, base::Bytes data) {
   base::SchedulePoint();
   SimMachine::WriteUnderWay under_way{content_, offset, data};
   {
-    absl::MutexLock lock(&machine_.mutex_);
+    std::lock_guard lock(machine_.mutex_);
     if (process_->alive) machine_.writes_under_way_.push_back(&under_way);
   }
   machine_.TakeTime();
-  absl::MutexLock lock(&machine_.mutex_);
+  std::lock_guard lock(machine_.mutex_);
   const SimMachine::Outcome outcome = machine_.Begin(*process_, kWriteOperation, "write", name(), offset, data.size());
   std::erase(machine_.writes_under_way_, &under_way);
   if (outcome.dead) return Dead();
-  const uint64_t more_bytes = offset + data.size() - std::min(offset + data.size(), content_->claimed_bytes());
+  const uint64_t more_bytes = content_->UnclaimedBytes(offset, offset + data.size());
   if (outcome.error_number == 0 && !machine_.HasRoom(more_bytes)) return Error(ENOSPC, "write", offset);
   if (outcome.error_number != 0) {
     const uint64_t arrived = machine_.rng_.Between(0, data.size() / kPageBytes) * kPageBytes;
@@ -104,7 +110,7 @@ absl::Status SimFile::WriteAlone(uint64_t offset, base::Bytes data) {
   }
   if (outcome.silent == Fault::Kind::kLoseWrite) return absl::OkStatus();
   if (outcome.silent == Fault::Kind::kMisdirect) {
-    const uint64_t pages = content_->claimed_bytes() / kPageBytes, needed = data.size() / kPageBytes;
+    const uint64_t pages = content_->end_bytes() / kPageBytes, needed = data.size() / kPageBytes;
     if (pages >= needed) content_->Write(machine_.rng_.Between(0, pages - needed) * kPageBytes, data);
     return absl::OkStatus();
   }
@@ -115,11 +121,11 @@ absl::Status SimFile::WriteAlone(uint64_t offset, base::Bytes data) {
 absl::Status SimFile::SyncAlone() {
   uint64_t changes;
   {
-    absl::MutexLock lock(&machine_.mutex_);
+    std::lock_guard lock(machine_.mutex_);
     changes = content_->ChangesSoFar();
   }
   machine_.TakeTime();
-  absl::MutexLock lock(&machine_.mutex_);
+  std::lock_guard lock(machine_.mutex_);
   const SimMachine::Outcome outcome = machine_.Begin(*process_, kSyncOperation, "sync", name());
   if (outcome.dead) return Dead();
   if (outcome.error_number != 0) {
@@ -140,17 +146,18 @@ absl::Status SimFile::DoSync() {
   return SyncAlone();
 }
 
-absl::Status SimFile::DoAllocate(uint64_t size_bytes) {
+absl::Status SimFile::DoAllocate(uint64_t size_bytes, uint64_t from_bytes) {
   if (!writable_) return Error(EBADF, "fallocate", size_bytes);
   base::SchedulePoint();
-  absl::MutexLock lock(&machine_.mutex_);
-  const SimMachine::Outcome outcome = machine_.Begin(*process_, kAllocateOperation, "allocate", name(), 0, size_bytes);
+  std::lock_guard lock(machine_.mutex_);
+  const SimMachine::Outcome outcome =
+      machine_.Begin(*process_, kAllocateOperation, "allocate", name(), from_bytes, size_bytes);
   if (outcome.dead) return Dead();
   if (outcome.error_number != 0) return Error(outcome.error_number, "fallocate", size_bytes);
-  const uint64_t claim = base::RoundUp(size_bytes, kPageBytes);
-  if (!machine_.HasRoom(claim - std::min(claim, content_->claimed_bytes()))) {
+  if (!machine_.HasRoom(content_->UnclaimedBytes(from_bytes, size_bytes))) {
     return Error(ENOSPC, "fallocate", size_bytes);
   }
+  content_->FillHoles(from_bytes, size_bytes);
   if (size_bytes > content_->size_bytes()) content_->Resize(size_bytes);
   return absl::OkStatus();
 }
@@ -158,11 +165,23 @@ absl::Status SimFile::DoAllocate(uint64_t size_bytes) {
 absl::Status SimFile::DoTruncate(uint64_t size_bytes) {
   if (!writable_) return Error(EBADF, "truncate", size_bytes);
   base::SchedulePoint();
-  absl::MutexLock lock(&machine_.mutex_);
+  std::lock_guard lock(machine_.mutex_);
   const SimMachine::Outcome outcome = machine_.Begin(*process_, kWriteOperation, "truncate", name(), size_bytes);
   if (outcome.dead) return Dead();
   if (outcome.error_number != 0) return Error(outcome.error_number, "truncate", size_bytes);
   content_->Resize(std::min(size_bytes, content_->size_bytes()));
+  return absl::OkStatus();
+}
+
+absl::Status SimFile::DoPunchHole(uint64_t offset, uint64_t size_bytes) {
+  if (!writable_) return Error(EBADF, "punch", offset);
+  base::SchedulePoint();
+  std::lock_guard lock(machine_.mutex_);
+  const SimMachine::Outcome outcome = machine_.Begin(*process_, kWriteOperation, "punch", name(), offset, size_bytes);
+  if (outcome.dead) return Dead();
+  if (outcome.error_number != 0) return Error(outcome.error_number, "punch", offset);
+  if (!machine_.can_punch_) return Error(EOPNOTSUPP, "punch", offset);
+  content_->Punch(offset, size_bytes);
   return absl::OkStatus();
 }
 
@@ -171,7 +190,7 @@ class SimLock final : public io::FileLock {
   SimLock(SimMachine& machine, std::shared_ptr<SimMachine::Process> process, std::string name)
       : machine_(machine), process_(std::move(process)), name_(std::move(name)) {}
   ~SimLock() override {
-    absl::MutexLock lock(&machine_.mutex_);
+    std::lock_guard lock(machine_.mutex_);
     int64_t& holders = process_->locks[name_];
     holders = holders < 0 ? 0 : holders - 1;
   }
@@ -187,18 +206,20 @@ class SimDisk final : public io::Disk {
   SimDisk(SimMachine& machine, std::shared_ptr<SimMachine::Process> process)
       : machine_(machine), process_(std::move(process)) {}
 
-  absl::StatusOr<std::unique_ptr<io::File>> Open(std::string_view name, io::OpenMode mode) override;
   absl::StatusOr<std::vector<std::string>> List(std::string_view folder) override;
-  absl::Status Remove(std::string_view name) override;
-  absl::Status Rename(std::string_view from, std::string_view to) override;
   absl::Status MakeFolder(std::string_view name) override;
   absl::Status SyncFolder(std::string_view folder) override;
   absl::StatusOr<std::unique_ptr<io::FileLock>> Lock(std::string_view name, bool exclusive) override;
-  absl::StatusOr<std::unique_ptr<io::SharedMemory>> MapShared(std::string_view name, uint64_t size_bytes) override;
   absl::StatusOr<uint64_t> FreeBytes() override;
   std::string_view kind() const override { return "simulated"; }
   std::string_view fallback_reason() const override { return ""; }
   std::string_view path() const override { return "/simulated"; }
+
+ protected:
+  absl::StatusOr<std::unique_ptr<io::File>> DoOpen(std::string_view name, io::OpenMode mode) override;
+  absl::Status DoRemove(std::string_view name) override;
+  absl::Status DoRename(std::string_view from, std::string_view to) override;
+  absl::StatusOr<std::unique_ptr<io::SharedMemory>> DoMapShared(std::string_view name, uint64_t size_bytes) override;
 
  private:
   // Counts the operation; an error when it must not go on.
@@ -216,9 +237,9 @@ absl::Status SimDisk::Begin(Operation operation, std::string_view what, std::str
   return base::ErrnoStatus(outcome.error_number, std::string(what) + " " + std::string(name));
 }
 
-absl::StatusOr<std::unique_ptr<io::File>> SimDisk::Open(std::string_view name, io::OpenMode mode) {
+absl::StatusOr<std::unique_ptr<io::File>> SimDisk::DoOpen(std::string_view name, io::OpenMode mode) {
   base::SchedulePoint();
-  absl::MutexLock lock(&machine_.mutex_);
+  std::lock_guard lock(machine_.mutex_);
   FIRN_RETURN_IF_ERROR(Begin(kOpenOperation, "open", name));
   if (process_->open_files >= machine_.open_files_max_) {
     return base::ErrnoStatus(EMFILE, "open " + std::string(name));
@@ -242,7 +263,7 @@ absl::StatusOr<std::unique_ptr<io::File>> SimDisk::Open(std::string_view name, i
 
 absl::StatusOr<std::vector<std::string>> SimDisk::List(std::string_view folder) {
   base::SchedulePoint();
-  absl::MutexLock lock(&machine_.mutex_);
+  std::lock_guard lock(machine_.mutex_);
   FIRN_RETURN_IF_ERROR(Begin(kFolderOperation, "list", folder));
   if (!machine_.folders_.HasFolder(folder)) return base::ErrnoStatus(ENOENT, "list " + std::string(folder));
   std::vector<std::string> names = machine_.folders_.List(folder);
@@ -250,9 +271,9 @@ absl::StatusOr<std::vector<std::string>> SimDisk::List(std::string_view folder) 
   return names;
 }
 
-absl::Status SimDisk::Remove(std::string_view name) {
+absl::Status SimDisk::DoRemove(std::string_view name) {
   base::SchedulePoint();
-  absl::MutexLock lock(&machine_.mutex_);
+  std::lock_guard lock(machine_.mutex_);
   FIRN_RETURN_IF_ERROR(Begin(kFolderOperation, "remove", name));
   if (machine_.folders_.Find(name) == nullptr) return base::ErrnoStatus(ENOENT, "remove " + std::string(name));
   ++machine_.writes_;
@@ -260,9 +281,9 @@ absl::Status SimDisk::Remove(std::string_view name) {
   return absl::OkStatus();
 }
 
-absl::Status SimDisk::Rename(std::string_view from, std::string_view to) {
+absl::Status SimDisk::DoRename(std::string_view from, std::string_view to) {
   base::SchedulePoint();
-  absl::MutexLock lock(&machine_.mutex_);
+  std::lock_guard lock(machine_.mutex_);
   FIRN_RETURN_IF_ERROR(Begin(kFolderOperation, "rename", from));
   if (machine_.folders_.Find(from) == nullptr || !machine_.folders_.HasFolder(SimFolders::FolderOf(to))) {
     return base::ErrnoStatus(ENOENT, "rename " + std::string(from) + " to " + std::string(to));
@@ -274,7 +295,7 @@ absl::Status SimDisk::Rename(std::string_view from, std::string_view to) {
 
 absl::Status SimDisk::MakeFolder(std::string_view name) {
   base::SchedulePoint();
-  absl::MutexLock lock(&machine_.mutex_);
+  std::lock_guard lock(machine_.mutex_);
   FIRN_RETURN_IF_ERROR(Begin(kFolderOperation, "make folder", name));
   if (!machine_.folders_.HasFolder(name)) ++machine_.writes_;
   machine_.folders_.AddFolder(name);
@@ -283,7 +304,7 @@ absl::Status SimDisk::MakeFolder(std::string_view name) {
 
 absl::Status SimDisk::SyncFolder(std::string_view folder) {
   base::SchedulePoint();
-  absl::MutexLock lock(&machine_.mutex_);
+  std::lock_guard lock(machine_.mutex_);
   FIRN_RETURN_IF_ERROR(Begin(kFolderOperation, "sync folder", folder));
   if (!machine_.folders_.HasFolder(folder)) return base::ErrnoStatus(ENOENT, "sync folder " + std::string(folder));
   machine_.folders_.MakeDurable(folder);
@@ -292,7 +313,7 @@ absl::Status SimDisk::SyncFolder(std::string_view folder) {
 
 absl::StatusOr<std::unique_ptr<io::FileLock>> SimDisk::Lock(std::string_view name, bool exclusive) {
   base::SchedulePoint();
-  absl::MutexLock lock(&machine_.mutex_);
+  std::lock_guard lock(machine_.mutex_);
   FIRN_RETURN_IF_ERROR(Begin(kFolderOperation, "lock", name));
   if (machine_.folders_.Find(name) == nullptr) {
     if (!exclusive) return base::ErrnoStatus(ENOENT, "lock " + std::string(name));
@@ -311,9 +332,9 @@ absl::StatusOr<std::unique_ptr<io::FileLock>> SimDisk::Lock(std::string_view nam
   return std::make_unique<SimLock>(machine_, process_, std::string(name));
 }
 
-absl::StatusOr<std::unique_ptr<io::SharedMemory>> SimDisk::MapShared(std::string_view name, uint64_t size_bytes) {
+absl::StatusOr<std::unique_ptr<io::SharedMemory>> SimDisk::DoMapShared(std::string_view name, uint64_t size_bytes) {
   base::SchedulePoint();
-  absl::MutexLock lock(&machine_.mutex_);
+  std::lock_guard lock(machine_.mutex_);
   FIRN_RETURN_IF_ERROR(Begin(kFolderOperation, "map", name));
   std::shared_ptr<SimContent> content = machine_.folders_.Find(name);
   if (content == nullptr) {
@@ -337,14 +358,14 @@ absl::StatusOr<std::unique_ptr<io::SharedMemory>> SimDisk::MapShared(std::string
 }
 
 absl::StatusOr<uint64_t> SimDisk::FreeBytes() {
-  absl::MutexLock lock(&machine_.mutex_);
+  std::lock_guard lock(machine_.mutex_);
   if (!process_->alive) return Dead();
   const uint64_t claimed = machine_.folders_.ClaimedBytes();
   return machine_.capacity_bytes_ - std::min<uint64_t>(machine_.capacity_bytes_, claimed);
 }
 
 std::unique_ptr<io::Disk> SimMachine::Attach() {
-  absl::MutexLock lock(&mutex_);
+  std::lock_guard lock(mutex_);
   processes_.push_back(std::make_shared<Process>());
   return std::make_unique<SimDisk>(*this, processes_.back());
 }

@@ -18,12 +18,13 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include <absl/synchronization/mutex.h>
+#include <absl/base/thread_annotations.h>
 
 #include "io/disk.h"
 #include "support/rng.h"
@@ -85,6 +86,8 @@ class SimMachine {
   uint64_t faults_hit() const { return faults_hit_; }
 
   void set_capacity_bytes(uint64_t bytes) { capacity_bytes_ = bytes; }
+  // False: the file system has no holes.
+  void set_can_punch(bool can) { can_punch_ = can; }
   void set_open_files_max(uint64_t count) { open_files_max_ = count; }
   // With a scheduler, each transfer and sync takes up to this much virtual time.
   void set_latency_nanos_max(uint64_t nanos) { latency_nanos_max_ = nanos; }
@@ -133,7 +136,7 @@ class SimMachine {
   void TakeTime();
 
   // Never held at a scheduling point, so a scheduled thread never waits for it.
-  mutable absl::Mutex mutex_;
+  mutable std::mutex mutex_;
   Rng rng_ ABSL_GUARDED_BY(mutex_);
   SimFolders folders_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::shared_ptr<Process>> processes_ ABSL_GUARDED_BY(mutex_);
@@ -143,6 +146,7 @@ class SimMachine {
   test::Crash planned_crash_ ABSL_GUARDED_BY(mutex_);
   std::function<void(const std::string&)> trace_;
   std::atomic<uint64_t> crashes_{0}, crashed_at_nanos_{0}, faults_hit_{0}, operations_{0}, writes_{0};
+  std::atomic<bool> can_punch_{true};
   std::atomic<uint64_t> capacity_bytes_{UINT64_MAX}, open_files_max_{UINT64_MAX}, latency_nanos_max_{0};
 };
 

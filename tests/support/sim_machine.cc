@@ -18,7 +18,7 @@ void SimMachine::TakeTime() {
   const uint64_t nanos_max = latency_nanos_max_;
   uint64_t nanos = 0;
   if (nanos_max > 0) {
-    absl::MutexLock lock(&mutex_);
+    std::lock_guard lock(mutex_);
     nanos = rng_.Below(nanos_max);
   }
   if (nanos == 0) {
@@ -39,6 +39,9 @@ SimMachine::Outcome SimMachine::Begin(const Process& process, Operation operatio
   if (trace_) {
     std::string line = std::to_string(number) + " " + std::string(what) + " " + std::string(name) + " at " +
                        std::to_string(offset) + ", " + std::to_string(size_bytes) + " bytes";
+    if (base::Scheduler* scheduler = base::Scheduler::Current()) {
+      line += ", at " + std::to_string(scheduler->NowNanos() / 1'000) + " us";
+    }
     if (outcome.dead) line += ": crash";
     if (outcome.error_number != 0) line += ": fails with " + std::to_string(outcome.error_number);
     if (outcome.silent) line += ": goes wrong in silence";
@@ -74,7 +77,7 @@ SimMachine::Outcome SimMachine::Decide(Operation operation, uint64_t number) {
 }
 
 void SimMachine::Crash(const test::Crash& crash) {
-  absl::MutexLock lock(&mutex_);
+  std::lock_guard lock(mutex_);
   CrashLocked(crash);
 }
 
@@ -87,7 +90,7 @@ void SimMachine::CrashLocked(const test::Crash& crash) {
     for (uint64_t at = 0; at < write->data.size(); at += kPageBytes) {
       const bool arrived =
           crash.survival == Survival::kEverything || (crash.survival != Survival::kNothing && rng_.OneIn(2));
-      if (arrived && write->offset + at < write->content->claimed_bytes()) {
+      if (arrived && write->offset + at < write->content->end_bytes()) {
         write->content->Write(write->offset + at, write->data.subspan(at, kPageBytes));
       }
     }
@@ -101,18 +104,18 @@ void SimMachine::CrashLocked(const test::Crash& crash) {
 }
 
 void SimMachine::CrashAfter(uint64_t count, const test::Crash& crash) {
-  absl::MutexLock lock(&mutex_);
+  std::lock_guard lock(mutex_);
   crash_at_ = operations_ + count;
   planned_crash_ = crash;
 }
 
 void SimMachine::Inject(const Fault& fault) {
-  absl::MutexLock lock(&mutex_);
+  std::lock_guard lock(mutex_);
   faults_.push_back(fault);
 }
 
 void SimMachine::ClearFaults() {
-  absl::MutexLock lock(&mutex_);
+  std::lock_guard lock(mutex_);
   faults_.clear();
   crash_at_.reset();
 }
@@ -122,38 +125,38 @@ bool SimMachine::HasRoom(uint64_t more_bytes) const {
 }
 
 void SimMachine::FlipBits(std::string_view name, uint64_t offset, std::byte mask) {
-  absl::MutexLock lock(&mutex_);
+  std::lock_guard lock(mutex_);
   const std::shared_ptr<SimContent> content = folders_.Find(name);
   FIRN_CHECK(content != nullptr && offset < content->size_bytes());
   content->FlipBits(offset, mask);
 }
 
 void SimMachine::WriteBackMappings() {
-  absl::MutexLock lock(&mutex_);
+  std::lock_guard lock(mutex_);
   for (const auto& [name, content] : folders_.entries()) content->WriteBackMapping(rng_);
 }
 
 uint64_t SimMachine::claimed_bytes() const {
-  absl::ReaderMutexLock lock(&mutex_);
+  std::lock_guard lock(mutex_);
   return folders_.ClaimedBytes();
 }
 
 std::vector<std::string> SimMachine::FileNames() const {
-  absl::ReaderMutexLock lock(&mutex_);
+  std::lock_guard lock(mutex_);
   std::vector<std::string> names;
   for (const auto& [name, content] : folders_.entries()) names.push_back(name);
   return names;
 }
 
 uint64_t SimMachine::FileSize(std::string_view name) const {
-  absl::ReaderMutexLock lock(&mutex_);
+  std::lock_guard lock(mutex_);
   const std::shared_ptr<SimContent> content = folders_.Find(name);
   FIRN_CHECK(content != nullptr);
   return content->size_bytes();
 }
 
 std::string SimMachine::ReadFile(std::string_view name) const {
-  absl::ReaderMutexLock lock(&mutex_);
+  std::lock_guard lock(mutex_);
   const std::shared_ptr<SimContent> content = folders_.Find(name);
   FIRN_CHECK(content != nullptr);
   std::string bytes(content->size_bytes(), '\0');

@@ -37,12 +37,19 @@ inline constexpr Survival kSurvivals[] = {Survival::kNothing, Survival::kEveryth
 class SimContent {
  public:
   uint64_t size_bytes() const { return size_bytes_; }
-  uint64_t claimed_bytes() const { return base::RoundUp(size_bytes_, kPageBytes); }
+  // Up to here there are pages: claimed, or holes.
+  uint64_t end_bytes() const { return base::RoundUp(size_bytes_, kPageBytes); }
+  uint64_t claimed_bytes() const { return end_bytes() - holes_.size() * kPageBytes; }
+  // What claiming, or writing, all of [from, to) takes of the disk.
+  uint64_t UnclaimedBytes(uint64_t from, uint64_t to) const;
 
   void Read(uint64_t offset, base::MutableBytes out) const;
   // Extends the file when `data` reaches past its end. Offset and size are multiples of a page.
   void Write(uint64_t offset, base::Bytes data);
   void Resize(uint64_t size_bytes);
+  void Punch(uint64_t offset, uint64_t size_bytes);
+  // Fills the holes in [from, to).
+  void FillHoles(uint64_t from, uint64_t to);
 
   // A sync covers what was changed before it began.
   uint64_t ChangesSoFar() const { return next_change_; }
@@ -63,20 +70,24 @@ class SimContent {
   void FlipBits(uint64_t offset, std::byte mask);
 
  private:
+  enum class ChangeKind { kWrite, kResize, kPunch };
   struct Change {
     uint64_t number;
-    bool resize;
+    ChangeKind kind;
     uint64_t page_or_size;
     PageRef content;
   };
+  using Holes = std::set<uint64_t>;  // by page number, below the end
 
   static PageRef Find(const Pages& pages, uint64_t page);
   PageRef Current(uint64_t page) const;
-  static void Cut(Pages& pages, uint64_t size_bytes);
+  static void Cut(Pages& pages, Holes& holes, uint64_t size_bytes);
+  void ChangePage(ChangeKind kind, uint64_t page, PageRef content);
   // What the mapping holds becomes ordinary unsynced writes.
   void UnmapIntoUnsynced();
 
   Pages current_, durable_;
+  Holes holes_, durable_holes_;
   uint64_t size_bytes_ = 0, durable_size_bytes_ = 0;
   std::vector<Change> unsynced_;  // in the order they were made
   uint64_t next_change_ = 0;

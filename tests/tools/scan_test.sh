@@ -22,9 +22,18 @@ expect 0 "$FIRN" scan "$store" --json
 same "$(printf '%s\n' "$out" | "$JSON_GET" /revision | wc -l)" 6
 same "$(printf '%s\n' "$out" | head -1 | "$JSON_GET" /value)" v-a
 
+it "import makes a namespace, put does not"
+mkdir tree
+expect 1 "$FIRN" put "$store" k v -n new
+expect 0 "$FIRN" import "$store" tree -n new
+expect 0 "$FIRN" put "$store" k v -n new
+expect 0 "$FIRN" namespaces drop "$store" new
+
 it "namespaces are made, listed, used and dropped"
 expect 0 "$FIRN" namespaces create "$store" two
 expect 1 "$FIRN" namespaces create "$store" two
+one_line_error
+[[ $err == *exists* && $err != *"1..64"* ]] || fail "says '$err'"
 expect 2 "$FIRN" namespaces create "$store" "not a name"
 expect 0 "$FIRN" put "$store" a other --namespace two
 expect 0 "$FIRN" get "$store" a --namespace two

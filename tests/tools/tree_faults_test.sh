@@ -1,7 +1,7 @@
 # import and export: what must be refused, left out or survived.
 . "$(dirname "$0")/lib.sh"
 
-it "special files are left out with a note, and that is no failure"
+it "devices, sockets and pipes are left out with a note, and that is no failure"
 mkdir -p tree/sub
 echo a >tree/a
 mkfifo tree/pipe
@@ -31,6 +31,23 @@ expect 4 "$FIRN" import "$store" nowhere
 one_line_error
 expect 4 "$FIRN" import "$store" tree/a
 one_line_error
+
+it "an empty name is no directory, least of all the root"
+expect 2 "$FIRN" import "$work/none" ""
+one_line_error
+[ ! -e "$work/none" ] || fail "a store was created"
+
+it "--list prints what was committed, and nothing that was left out"
+expect 0 "$FIRN" import "$work/listed" tree --list --batch-bytes 1
+same "$(printf '%s\n' "$out" | head -3 | tr '\n' ' ')" ". a sub "
+expect 0 "$FIRN" import "$work/listed" tree --list --json
+same "$(printf '%s\n' "$out" | head -3 | "$JSON_GET" /key | tr '\n' ' ')" ". a sub "
+
+it "export names a key without the bytes that a terminal would obey"
+"$FIRN" put "$work/odd" 1b5b324a 78 --hex >/dev/null
+mkdir -p odd-out/$'\x1b[2J'
+expect 5 "$FIRN" export "$work/odd" odd-out
+[[ $err == *'\x1b[2J'* && $err != *$'\x1b'* ]] || fail "prints '$err'"
 
 it "export never writes outside its directory"
 evil=$work/evil

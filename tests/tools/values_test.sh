@@ -74,6 +74,15 @@ printf 'm\nc\n' >keys
 expect 0 "$FIRN" multiget "$store" --from keys
 same "$out" "$(printf 'm\tv\nc\t2')"
 expect 2 "$FIRN" multiget "$store" "[c,m]"
+one_line_error
+cp keys '[c]'
+expect 0 "$FIRN" multiget "$store" --from '[c]'
+same "$out" "$(printf 'm\tv\nc\t2')"
+
+it "--json stays JSON when a key is not UTF-8 and its error names it"
+printf '\xff\n' >keys
+expect 1 "$FIRN" multiget "$store" --from keys --json
+same "$(printf '%s\n' "$out" | "$JSON_GET" /key_hex)" ff
 
 it "the quickstart example runs"
 expect 0 "$FIRN_QUICKSTART" "$work/quickstart"

@@ -11,14 +11,21 @@
 // Errors, for every operation:
 //   InvalidArgument     a key, value, name or option outside its limits; nothing was done
 //   NotFound            the key, namespace or store does not exist
+//   AlreadyExists       CreateNamespace: the name is taken
 //   FailedPrecondition  a condition did not hold; a store opened read-only, closed, or used by a forked child
-//   ResourceExhausted   no room on disk or in the index; nothing was written, reads go on
-//   DataLoss            bytes on disk do not verify; other keys are still served
+//   OutOfRange          GetRange: the offset is beyond the value's end
+//   ResourceExhausted   no room on disk, below max_disk_bytes or in the index; no descriptor left. A write has written
+//                       nothing; reads go on, and deletes, snapshots, Sync and Compact; puts too once there is room
+//   DataLoss            bytes on disk do not verify, or cannot be read (EIO); other keys are still served
 //   Unavailable         another process holds the store, or a failed write or flush stopped all further writes; after
 //                       that, keys whose newest change is not durable answer this too
+//   Cancelled           Compact, Verify: the callback said so
+// An error of the system on the way to the files keeps its meaning: PermissionDenied (EACCES, EPERM, EROFS),
+// Unimplemented (EOPNOTSUPP, ENOSYS), Internal for those that have no word here. The message names operation and file.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -55,9 +62,14 @@ struct ValueInfo {
   std::string metadata;
 };
 
+// The pieces of a streamed value, one call each. What a source returns must stay until it is called again or the stream
+// has ended; what a sink is given stays until it returns.
+using ValueSource = std::function<absl::StatusOr<std::string_view>()>;
+using ValueSink = std::function<absl::Status(std::string_view piece)>;
+
 // One key space of a store. A small handle, cheap to copy, valid until the DB is closed; after its namespace was
 // dropped every operation gives NotFound. All operations are thread-safe, and readers take no lock, except to find an
-// older version for a snapshot, and after a write has failed.
+// older version for a snapshot, for a moment to reach the file of a separated value, and after a write has failed.
 class Namespace {
  public:
   // Writes. The result is the operation's revision.
@@ -73,6 +85,18 @@ class Namespace {
   // metadata and value pass 4 KiB together, for all three. `info` may be null.
   absl::Status GetInto(std::string_view key, std::string* value, ValueInfo* info = nullptr,
                        const ReadOptions& options = {}) const;
+  // `length` bytes of the value from `offset` on, cut to its end. Of a separated value only the 64 KiB pieces that are
+  // needed are read and checked. OutOfRange when `offset` is beyond the end.
+  absl::StatusOr<std::string> GetRange(std::string_view key, uint64_t offset, uint64_t length,
+                                       const ReadOptions& options = {}) const;
+  // Values up to kValueBytesMax in bounded memory: about 3 MiB, whatever the pieces' sizes. A value that is not
+  // separated is in memory whole, up to three times: below the threshold, where that is above 1 MiB, and with
+  // separation off. `source` gives piece after piece and an empty one at the end; its failure is returned, and nothing
+  // is written. All else is checked before it is asked, and the condition again at the end. `sink` gets piece after
+  // piece; its failure is returned. Pieces handed to `sink` have been verified; the last may be followed by a DataLoss,
+  // or by NotFound when the value expires meanwhile. An empty value has no piece: OK, and `sink` was not called.
+  absl::StatusOr<Revision> PutStream(std::string_view key, const ValueSource& source, const PutOptions& options = {});
+  absl::Status GetStream(std::string_view key, const ValueSink& sink, const ReadOptions& options = {}) const;
   // All keys at one revision, disk reads in flight together. At most kMultiGetKeysMax keys.
   std::vector<absl::StatusOr<std::string>> MultiGet(std::span<const std::string_view> keys,
                                                     const ReadOptions& options = {}) const;
@@ -97,8 +121,9 @@ class DB {
  public:
   // `path` is a directory, created if missing (one level) when the options permit. NotFound, InvalidArgument (not a
   // directory, options out of range), FailedPrecondition (options contradict the store; newer format version),
-  // PermissionDenied, Unavailable (opened elsewhere), DataLoss (acknowledged data is damaged: names file, offset, what
-  // is lost, and how to open anyway).
+  // PermissionDenied, Unavailable (opened elsewhere), ResourceExhausted (the index does not fit into
+  // memory_budget_bytes; the disk has no block for what an open writes; more files than descriptors), DataLoss
+  // (acknowledged data is damaged: names file, offset, what is lost, and how to open anyway).
   static absl::StatusOr<std::unique_ptr<DB>> Open(const Options& options, std::string_view path);
   ~DB();
   DB(const DB&) = delete;
@@ -125,6 +150,16 @@ class DB {
                                                     const ReadOptions& options = {}) const {
     return root().MultiGet(keys, options);
   }
+  absl::StatusOr<std::string> GetRange(std::string_view key, uint64_t offset, uint64_t length,
+                                       const ReadOptions& options = {}) const {
+    return root().GetRange(key, offset, length, options);
+  }
+  absl::StatusOr<Revision> PutStream(std::string_view key, const ValueSource& source, const PutOptions& options = {}) {
+    return root().PutStream(key, source, options);
+  }
+  absl::Status GetStream(std::string_view key, const ValueSink& sink, const ReadOptions& options = {}) const {
+    return root().GetStream(key, sink, options);
+  }
   absl::StatusOr<bool> Exists(std::string_view key, const ReadOptions& options = {}) const {
     return root().Exists(key, options);
   }
@@ -148,21 +183,33 @@ class DB {
 
   // Returns when everything written before the call is durable.
   absl::Status Sync();
-  // Sync, and seals the active segment, so that a copy of the directory needs no scan to open.
+  // Sync, and seals the active segment, so that a copy of the directory needs no scan to open. ResourceExhausted where
+  // there is no room for that: everything is durable then, and what is not sealed will be scanned.
   absl::Status Flush();
   // Everything up to this revision is durable.
   Revision DurableRevision() const;
 
+  // Moves what lives out of every segment that has garbage worth the work, and gives the space back, which otherwise
+  // happens by itself when space is needed. Returns when it is done; writers go on meanwhile. `progress` is told bytes
+  // of garbage, and cancels by returning false (Cancelled; what was moved stays moved).
+  absl::Status Compact(const ProgressCallback& progress = {});
+  // Each segment: age, live fraction, temperature.
+  std::vector<SegmentReport> GcReport() const;
+
   Stats GetStats() const;
-  // Reads and checks every record of every segment. Damage is reported, not returned as a status.
+  // Reads and checks what VerifyReport says. Damage is reported, not returned as a status. `progress` is heard between
+  // segments and between values, and cancels by returning false (Cancelled).
   absl::StatusOr<VerifyReport> Verify(const ProgressCallback& progress = {}) const;
 
-  // Makes everything durable, seals, and lets go of the directory. No other call may be running or follow; later
-  // calls give FailedPrecondition. A second Close is OK.
+  // Makes everything durable, seals where there is room, and lets go of the directory, which it does in any case: after
+  // a failure the next open recovers what was durable. No other call may be running. Later calls give
+  // FailedPrecondition, a second Close what the first one gave.
   absl::Status Close();
 
  private:
   friend absl::StatusOr<std::unique_ptr<DB>> OpenOn(const Options& options, Environment environment);
+  friend std::string CheckReferences(DB& db);
+  friend uint64_t UnexplainedValueBytes(DB& db);
   explicit DB(std::unique_ptr<Store> store);
   std::unique_ptr<Store> store_;
 };

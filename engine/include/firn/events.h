@@ -14,7 +14,11 @@ enum class EventKind {
   kFooterFallback,  // a segment's footer is missing or damaged; the segment was scanned
   kSegmentSealed,
   kSegmentRetired,
-  kDiskFull,
+  kDiskFull,  // no room for writes, on the disk or below max_disk_bytes
+  kDiskRoom,  // there is room for writes again
+  // What snapshots and iterators pin keeps the store above its ceiling, whatever reclaim does; and no longer.
+  kPinnedOverCeiling,
+  kPinnedBelowCeiling,
   kPoisoned,  // a write or flush failed; the store no longer accepts writes
 };
 

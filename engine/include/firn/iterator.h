@@ -16,8 +16,9 @@ struct IteratorOptions {
   std::optional<std::string> lower;
   std::optional<std::string> upper;
   std::string prefix;
-  // value() is not available; no disk is read at all.
+  // value() and metadata() are empty; no disk is read at all.
   bool keys_only = false;
+  // Reads the state at this snapshot, which may be let go before the iterator is.
   const Snapshot* snapshot = nullptr;
 };
 
@@ -25,7 +26,9 @@ struct IteratorOptions {
 // expire on the way disappear. It starts unpositioned. Both directions may be mixed.
 //
 // When a value cannot be read (DataLoss) the iterator stands still on that key: Valid() stays true, value() is empty,
-// status() tells; Next() and Prev() step past it and clear the status.
+// status() tells; Next() and Prev() step past it and clear the status. So it is after a failed write with an entry that
+// is not durable (Unavailable). Where such a store has deletes that are not durable, no walk is possible that sees
+// them: Valid() is false, status() is Unavailable.
 //
 // Not thread-safe; may be moved between threads. Views from key() and value() live until the next call. An iterator
 // keeps the versions it sees in memory, so do not keep one for hours. It must be destroyed before the DB is closed.
@@ -42,7 +45,8 @@ class Iterator {
 
   virtual bool Valid() const = 0;
   virtual std::string_view key() const = 0;
-  virtual std::string_view value() = 0;  // read on first use
+  // Read on first use; where the entry has an expiry, when the iterator comes to it.
+  virtual std::string_view value() = 0;
   virtual std::string_view metadata() = 0;
   virtual Revision revision() const = 0;
   virtual int64_t expires_at_ms() const = 0;  // 0: never

@@ -16,6 +16,13 @@ inline constexpr size_t kNamespacesMax = 1'024;                 // beside the de
 inline constexpr size_t kMultiGetKeysMax = 1'048'576;
 
 inline constexpr uint64_t kMemoryBudgetBytesMin = uint64_t{16} << 20;
+inline constexpr uint64_t kValueSeparationThresholdBytesMin = uint64_t{4} << 10;
+inline constexpr uint32_t kValueAlignmentBytesMin = 4 * 1024;
+inline constexpr uint32_t kValueAlignmentBytesMax = 128 * 1024;
+inline constexpr double kSpaceAmplificationMin = 1.1;
+inline constexpr double kSpaceAmplificationMax = 10;
+// Of max_disk_bytes: what an empty store takes, its reserve, and room to work in.
+inline constexpr uint64_t kMaxDiskBytesMin = uint64_t{16} << 20;
 inline constexpr uint32_t kFlushIntervalMsMin = 1;
 inline constexpr uint32_t kFlushIntervalMsMax = 60'000;
 

@@ -32,11 +32,38 @@ struct Options {
   // event and lost. Without it such a store is refused with DataLoss.
   bool salvage = false;
 
-  // One number for everything the store holds in memory: index, buffers, recovery. When the index has no room for a
-  // new key the put fails with ResourceExhausted. At least kMemoryBudgetBytesMin.
+  // What grows with the number of keys: index, key filters, the table of separated values; and 4 MiB for buffers. A put
+  // of a new key that does not fit fails with ResourceExhausted. On top come, for a time, the footers that Open reads,
+  // older versions that snapshots hold, and buffers of large values. At least kMemoryBudgetBytesMin.
   uint64_t memory_budget_bytes = uint64_t{1} << 30;
   // Buffered writes are made durable at least this often.
   uint32_t flush_interval_ms = 1'000;
+
+  // All files together take at most this many times the bytes of live keys, metadata and values: reclaim keeps it, and
+  // slows writers smoothly where it must. 1.1 to 10. It counts above 16 MiB; what snapshots pin comes on top; and with
+  // records so small that what they need themselves comes near it, it is a quarter above that need (docs/space.md).
+  double max_space_amplification = 1.5;
+
+  // All files of the store together never take more of the disk than this; 0: what the disk has. At least
+  // kMaxDiskBytesMin. It is as if the disk ended there: without room puts get ResourceExhausted, while reads, deletes
+  // and reclaim go on, from a reserve that both a quota and a disk leave to them; writes work again as soon as there is
+  // room. A store that takes more when it is opened refuses puts until it has been brought down (docs/space.md).
+  uint64_t max_disk_bytes = 0;
+
+  // Values of at least this many bytes are written once, beside the log, and never moved where holes can be
+  // punched; equal ones are stored once. 0: never; else 4 KiB to 1 GiB. (docs/space.md; why this default:
+  // docs/decisions/0004-value-threshold.md)
+  uint64_t value_separation_threshold_bytes = uint64_t{32} << 10;
+  // Where such values begin: a power of two, 4 KiB to 128 KiB. With the smallest, a value that would waste more than an
+  // eighth of its size stays in the log.
+  uint32_t value_alignment_bytes = 4'096;
+  // For stores of 128 KiB blocks, as of a GlideFS: threshold and alignment are 128 KiB.
+  static Options GlideFs() {
+    Options options;
+    options.value_separation_threshold_bytes = uint64_t{128} << 10;
+    options.value_alignment_bytes = 128 * 1024;
+    return options;
+  }
 
   // False: pread and pwrite at once. True: io_uring where the kernel permits it, else pread and pwrite.
   bool use_io_uring = true;

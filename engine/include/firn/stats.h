@@ -15,7 +15,9 @@ struct LatencySummary {
 };
 
 struct Stats {
-  // Operations since open. A batch is one write; multi_gets count calls, multi_get_keys keys.
+  // Operations since open, failed ones too. Puts: Put, PutStream (its last step) and SetExpiry. Gets: Get, GetInto,
+  // GetRange and GetStream. A batch is one write; multi_gets count calls, multi_get_keys keys. Exists and iterators are
+  // not counted.
   LatencySummary puts, deletes, batches, gets, multi_gets, syncs;
   uint64_t multi_get_keys = 0;
   uint64_t user_bytes_written = 0;  // keys, metadata and values
@@ -31,6 +33,41 @@ struct Stats {
   // segments: overwritten records, padding, footers.
   uint64_t segments = 0, sealed_segments = 0, spare_segments = 0;
   uint64_t log_bytes = 0, live_bytes = 0, dead_bytes = 0;
+  // Of the dead ones: padding and headers of sealed segments; footers; what unsealed segments have not written yet.
+  uint64_t padding_bytes = 0, footer_bytes = 0, unwritten_bytes = 0;
+
+  // Space, all files. Amplification is disk bytes / user bytes; the ceiling is what Options ask for, or what is
+  // possible.
+  uint64_t disk_bytes = 0;                        // segments, spare files, value files, TAIL, SUPERBLOCK, RESERVE
+  uint64_t live_user_bytes = 0;                   // live keys, metadata and values
+  uint64_t pinned_bytes = 0;                      // records and values that only snapshots and iterators still need
+  uint64_t spare_bytes = 0;                       // of files ready to be used again, and of the next segment
+  uint64_t tail_bytes = 0, superblock_bytes = 0;  // of these files
+  uint64_t space_ceiling_bytes = 0;               // pinned bytes come on top, and are in it
+  // What is pinned and what lives would by themselves be above what the ceiling would be without pinned bytes: no
+  // reclaim can help before snapshots end.
+  bool pinned_over_ceiling = false;
+  // Room. Quota: max_disk_bytes, 0 if there is none; used: of it, as the file system counts. Free: what writes could
+  // still claim, of the quota and of the disk, beside the reserve, which is kept for deletes and reclaim.
+  uint64_t quota_bytes = 0, quota_used_bytes = 0;
+  uint64_t free_bytes = 0, reserve_bytes = 0;
+  bool disk_full = false;  // a write was refused, and there has been no room since
+  double space_amplification = 0;
+  double write_amplification = 0;  // device bytes written / user bytes written, since open
+
+  // Separated values: extents of equal values count once. Waiting: nobody refers to them, and they will be given back
+  // once the changes that say so are durable.
+  uint64_t value_files = 0, value_extents = 0;
+  uint64_t value_live_bytes = 0, value_slack_bytes = 0, value_waiting_bytes = 0;
+  uint64_t value_files_bytes = 0;  // as the file system counts: these three, headers, and what is claimed ahead
+  uint64_t value_dedup_hits = 0, value_dedup_bytes = 0, values_healed = 0;  // since open
+  // Since open: copied out of files that were mostly dead, where holes cannot be punched.
+  uint64_t values_evacuated = 0;
+
+  // Reclaim, since open.
+  uint64_t relocated_records = 0, relocated_bytes = 0, reclaimed_bytes = 0;
+  uint64_t throttled_ns = 0;  // that writers were held back, in all
+  double reclaim_debt = 0;    // 0: nothing to do; 1: space is at the ceiling
 
   // Group commit since open: units flushed, and how many writes they carried.
   uint64_t commits = 0, commit_writes = 0, commit_bytes = 0;

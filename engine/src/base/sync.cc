@@ -57,7 +57,7 @@ void Mutex::Unlock() {
   scheduler->Yield();  // touches nothing of the mutex: whoever runs now may destroy it
 }
 
-void Mutex::ReleaseInSchedule(Scheduler& scheduler) {
+void Mutex::ReleaseInSchedule(Scheduler& scheduler) ABSL_NO_THREAD_SAFETY_ANALYSIS {
   held_in_schedule_ = false;
   scheduler.Wake(this);
 }

@@ -12,6 +12,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 #include <thread>
 #include <utility>
@@ -64,7 +65,7 @@ class ABSL_LOCKABLE Mutex {
 
  private:
   friend class CondVar;
-  void ReleaseInSchedule(Scheduler& scheduler);
+  void ReleaseInSchedule(Scheduler& scheduler) ABSL_UNLOCK_FUNCTION();
 
   std::mutex mutex_;
   bool held_in_schedule_ = false;  // stands in for mutex_ on scheduled threads
@@ -78,6 +79,22 @@ class ABSL_SCOPED_LOCKABLE MutexLock {
 
  private:
   Mutex& mutex_;
+};
+
+// Several at once, in the order given, which is the same for everybody. They outlive it, and so does the list. What is
+// locked is known only when it runs, so clang's analysis is told nothing.
+class MutexesLock {
+ public:
+  explicit MutexesLock(std::span<Mutex* const> mutexes) ABSL_NO_THREAD_SAFETY_ANALYSIS : mutexes_(mutexes) {
+    for (Mutex* mutex : mutexes_) mutex->Lock();
+  }
+  ~MutexesLock() ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    for (Mutex* mutex : mutexes_) mutex->Unlock();
+  }
+  MutexesLock(const MutexesLock&) = delete;
+
+ private:
+  const std::span<Mutex* const> mutexes_;
 };
 
 // Waits may return early: callers loop on their condition.

@@ -29,14 +29,15 @@ Cursor::Cursor(Store& store, uint32_t namespace_id, IteratorOptions options)
   if (broken_) return;
   if (options.snapshot != nullptr) {
     revision_ = options.snapshot->revision();
+    store_.ShareView(revision_);  // the snapshot may be let go before the iterator
   } else {
     revision_ = store_.AcquireView();
-    owns_view_ = true;
   }
+  has_view_ = true;
 }
 
 Cursor::~Cursor() {
-  if (owns_view_ && store_.CheckUsable().ok()) store_.ReleaseView(revision_);
+  if (has_view_ && store_.CheckUsable().ok()) store_.ReleaseView(revision_);
 }
 
 bool Cursor::Ready() {
@@ -47,6 +48,7 @@ bool Cursor::Ready() {
   if (broken_) return false;
   status_ = store_.CheckUsable();
   if (status_.ok() && !store_.IsAlive(namespace_id_)) status_ = base::NotFound("no such namespace");
+  if (status_.ok()) status_ = store_.CheckAbsenceServable(revision_);
   broken_ = !status_.ok();
   return !broken_;
 }
@@ -59,13 +61,20 @@ void Cursor::LoadRecord() {
   if (loaded_ || !valid_ || keys_only_) return;
   loaded_ = true;
   base::EpochGuard guard(store_.epochs());
+  // The page is a copy: since it was filled the record may have moved to another segment, and its extent's slot may
+  // have become another value's.
+  if (IsSeparated(version_.entry) || !store_.HasSegment(version_.entry.segment)) {
+    if (const auto moved = store_.Locate(page_.key(at_), revision_)) version_ = *moved;
+  }
   status_ = store_.CheckServable(version_);
   if (status_.ok()) status_ = store_.ReadRecord(page_.key(at_), version_, &value_, &metadata_);
-  if (!status_.ok() && !store_.IsAlive(namespace_id_)) {
-    status_ = base::NotFound("no such namespace");
-    broken_ = true;
-    valid_ = false;
-  }
+  if (status_.ok()) return;
+  value_.clear();
+  metadata_.clear();
+  if (store_.IsAlive(namespace_id_)) return;
+  status_ = base::NotFound("no such namespace");
+  broken_ = true;
+  valid_ = false;
 }
 
 std::string_view Cursor::value() {
@@ -83,8 +92,15 @@ bool Cursor::Accept() {
   const auto version = store_.LocateFrom(page_.key(at_), page_.entry(at_), revision_);
   if (!version) return false;
   version_ = *version;
+  status_ = store_.CheckServable(version_);
   valid_ = true;
-  return true;
+  if (version_.expiry.at_ms == 0) return true;
+  // It may expire while the iterator stands on it, and then its record and extent go: read it now, inside the guard.
+  LoadRecord();
+  if (broken_ || !absl::IsNotFound(status_)) return true;
+  valid_ = loaded_ = false;  // it has gone just now
+  status_ = absl::OkStatus();
+  return false;
 }
 
 void Cursor::SettleForward() {

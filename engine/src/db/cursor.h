@@ -48,7 +48,7 @@ class Cursor final : public Iterator {
   const bool keys_only_;
   std::string lower_, upper_;  // index keys: [lower_, upper_)
   uint64_t revision_ = 0;
-  bool owns_view_ = false;
+  bool has_view_ = false;
 
   index::Tree::Page page_;
   size_t at_ = 0;

@@ -64,6 +64,26 @@ absl::Status Namespace::GetInto(std::string_view key, std::string* value, ValueI
   return store_->Get(id_, key, value, info, options);
 }
 
+absl::StatusOr<std::string> Namespace::GetRange(std::string_view key, uint64_t offset, uint64_t length,
+                                                const ReadOptions& options) const {
+  return store_->GetRange(id_, key, offset, length, options);
+}
+
+absl::StatusOr<Revision> Namespace::PutStream(std::string_view key, const ValueSource& source,
+                                              const PutOptions& options) {
+  return store_->PutStream({.kind = Batch::Operation::Kind::kPut,
+                            .namespace_id = id_,
+                            .key = key,
+                            .metadata = options.metadata,
+                            .expires_at_ms = options.expires_at_ms,
+                            .condition = options.condition},
+                           source, options.durability);
+}
+
+absl::Status Namespace::GetStream(std::string_view key, const ValueSink& sink, const ReadOptions& options) const {
+  return store_->GetStream(id_, key, sink, options);
+}
+
 std::vector<absl::StatusOr<std::string>> Namespace::MultiGet(std::span<const std::string_view> keys,
                                                              const ReadOptions& options) const {
   return store_->MultiGet(id_, keys, options);
@@ -123,6 +143,8 @@ std::shared_ptr<const Snapshot> DB::GetSnapshot() { return std::make_shared<Stor
 absl::Status DB::Sync() { return store_->Sync(); }
 absl::Status DB::Flush() { return store_->Flush(); }
 Revision DB::DurableRevision() const { return store_->DurableRevision(); }
+absl::Status DB::Compact(const ProgressCallback& progress) { return store_->Compact(progress); }
+std::vector<SegmentReport> DB::GcReport() const { return store_->GcReport(); }
 Stats DB::GetStats() const { return store_->GetStats(); }
 absl::StatusOr<VerifyReport> DB::Verify(const ProgressCallback& progress) const { return store_->Verify(progress); }
 absl::Status DB::Close() { return store_->Close(); }

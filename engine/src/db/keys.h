@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "format/layout.h"
 #include "index/tree.h"
 
 namespace firn {
@@ -15,6 +16,12 @@ inline constexpr size_t kNamespacePrefixBytes = 4;
 
 inline void StoreNamespacePrefix(char* to, uint32_t namespace_id) {
   for (size_t i = 0; i < kNamespacePrefixBytes; ++i) to[i] = static_cast<char>(namespace_id >> (24 - 8 * i));
+}
+
+inline uint32_t NamespaceOf(std::string_view index_key) {
+  uint32_t id = 0;
+  for (size_t i = 0; i < kNamespacePrefixBytes; ++i) id = id << 8 | static_cast<unsigned char>(index_key[i]);
+  return id;
 }
 
 // Keeps ordinary keys on the stack, so that a get allocates nothing.
@@ -44,7 +51,31 @@ inline constexpr uint32_t kTombstone = 1 << 0;      // deleted at this revision;
 inline constexpr uint32_t kHasExpiry = 1 << 1;      // the expiry table has an entry of the same revision
 inline constexpr uint32_t kHasOlder = 1 << 2;       // older versions may be kept for snapshots
 inline constexpr uint32_t kExpiryChanged = 1 << 3;  // the revision is an expiry change's, the record's is lower
+// The value lies in an extent: the entry's size is its slot, and the record's size is in the flags.
+inline constexpr uint32_t kSeparated = 1 << 4;
+inline constexpr int kRecordBytesShift = 8;
+// Of the flags: what belongs to the record and its place, and goes where these go.
+inline constexpr uint32_t kPlaceFlags = kSeparated | ~uint32_t{0} << kRecordBytesShift;
 }  // namespace entry_flags
+
+inline bool IsSeparated(const index::Entry& entry) { return (entry.flags & entry_flags::kSeparated) != 0; }
+inline uint32_t RecordBytes(const index::Entry& entry) {
+  return IsSeparated(entry) ? entry.flags >> entry_flags::kRecordBytesShift : entry.size;
+}
+// Makes an entry of a record with a value pointer name its extent. Such records stay far below 16 MiB.
+inline void SetSeparated(index::Entry& entry, uint32_t slot) {
+  entry.flags |= entry_flags::kSeparated | entry.size << entry_flags::kRecordBytesShift;
+  entry.size = slot;
+}
+
+inline void SetRecordBytes(index::Entry& entry, uint32_t record_bytes) {
+  if (IsSeparated(entry)) {
+    constexpr uint32_t kFlags = (1u << entry_flags::kRecordBytesShift) - 1;
+    entry.flags = (entry.flags & kFlags) | record_bytes << entry_flags::kRecordBytesShift;
+  } else {
+    entry.size = record_bytes;
+  }
+}
 
 // When an entry expires, and which expiry change said so (segment 0: the put itself). Lies in a tree of its own, packed
 // into an index entry; its revision is that of the entry it belongs to.
@@ -75,6 +106,14 @@ struct Version {
   Expiry expiry;
 
   bool is_tombstone() const { return (entry.flags & entry_flags::kTombstone) != 0; }
+  uint64_t record_bytes() const { return is_tombstone() ? 0 : RecordBytes(entry) + uint64_t{expiry.change_size}; }
+  // Whether the put is the record at `place`, and whether the expiry is from the change of this revision in `segment`.
+  bool NamesPut(format::Position place) const {
+    return !is_tombstone() && entry.segment == place.segment && entry.offset == place.offset;
+  }
+  bool NamesChange(uint32_t segment, uint64_t revision) const {
+    return expiry.change_segment == segment && segment != 0 && expiry.revision == revision;
+  }
 };
 
 }  // namespace firn

@@ -35,10 +35,12 @@ absl::StatusOr<uint32_t> Store::CreateNamespace(std::string_view name) {
   const format::Record record{.type = format::RecordType::kNamespaceCreate,
                               .namespace_id = format::kSystemNamespace,
                               .key = base::AsBytes(key)};
-  FIRN_ASSIGN_OR_RETURN(const log::Log::Written written, log_->AppendControl(record, log::Log::Role::kLive));
-  tree_->Upsert(
-      IndexKey(format::kSystemNamespace, key).view(),
-      {.segment = written.segment, .offset = written.offset, .size = written.size, .revision = written.revision});
+  const auto enter = [&](const log::Log::Written& created) {
+    tree_->Upsert(
+        IndexKey(format::kSystemNamespace, key).view(),
+        {.segment = created.segment, .offset = created.offset, .size = created.size, .revision = created.revision});
+  };
+  FIRN_ASSIGN_OR_RETURN(const log::Log::Written written, log_->AppendControl(record, log::Log::Role::kLive, enter));
   namespaces_.Add({id, std::string(name)});
   FIRN_RETURN_IF_ERROR(log_->WaitDurable(written.revision));
   return id;
@@ -67,16 +69,20 @@ absl::Status Store::DropNamespace(std::string_view name) {
   const std::string key = NamespaceRecordKey(*id, name);
   const format::Record record{
       .type = format::RecordType::kNamespaceDrop, .namespace_id = format::kSystemNamespace, .key = base::AsBytes(key)};
-  // No write into the namespace is under way while its end gets its place in the log.
-  for (base::Mutex& stripe : stripes_) stripe.Lock();
-  const auto written = log_->AppendControl(record, log::Log::Role::kTombstone);
-  if (written.ok()) namespaces_.Remove(*id);
-  for (base::Mutex& stripe : stripes_) stripe.Unlock();
+  const auto leave = [&](const log::Log::Written&) {
+    namespaces_.Remove(*id);
+    if (const auto created = tree_->Erase(IndexKey(format::kSystemNamespace, key).view())) {
+      DropReference(created->segment, created->size);
+    }
+  };
+  const auto written = [&] {
+    // No write into the namespace is under way while its end gets its place in the log.
+    const std::vector<base::Mutex*> stripes = AllStripes();
+    base::MutexesLock locks(stripes);
+    return log_->AppendControl(record, log::Log::Role::kTombstone, leave, io::Claimant::kDelete);
+  }();
   FIRN_RETURN_IF_ERROR(written.status());
 
-  if (const auto created = tree_->Erase(IndexKey(format::kSystemNamespace, key).view())) {
-    DropReference(created->segment, created->size);
-  }
   {
     base::MutexLock upkeep_lock(upkeep_mutex_);
     dropped_namespaces_.push_back(*id);

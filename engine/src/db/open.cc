@@ -1,5 +1,6 @@
 // Opening a store, building its index from the segments' directories, and closing it.
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <tuple>
 
@@ -10,12 +11,9 @@
 namespace firn {
 namespace {
 
-constexpr std::string_view kSuperblockFile = "SUPERBLOCK";
-// Under this name until the store has its first segment, so that a SUPERBLOCK always belongs to a whole store.
-constexpr std::string_view kUnfinishedSuperblockFile = "SUPERBLOCK.new";
 constexpr std::string_view kLockFile = "LOCK";
 
-absl::Status CheckOptions(const Options& options) {
+absl::Status CheckOptions(const Options& options, uint64_t max_disk_bytes_min) {
   if (options.memory_budget_bytes < kMemoryBudgetBytesMin) {
     return base::InvalidArgument("memory_budget_bytes is " + std::to_string(options.memory_budget_bytes) +
                                  "; at least " + std::to_string(kMemoryBudgetBytesMin) + " are needed");
@@ -24,6 +22,28 @@ absl::Status CheckOptions(const Options& options) {
     return base::InvalidArgument("flush_interval_ms is " + std::to_string(options.flush_interval_ms) +
                                  "; allowed are " + std::to_string(kFlushIntervalMsMin) + " to " +
                                  std::to_string(kFlushIntervalMsMax));
+  }
+  const uint64_t threshold = options.value_separation_threshold_bytes;
+  if (threshold != 0 && (threshold < kValueSeparationThresholdBytesMin || threshold > kValueBytesMax)) {
+    return base::InvalidArgument("value_separation_threshold_bytes is " + std::to_string(threshold) +
+                                 "; allowed are 0 (never) and " + std::to_string(kValueSeparationThresholdBytesMin) +
+                                 " to " + std::to_string(kValueBytesMax));
+  }
+  const uint32_t alignment = options.value_alignment_bytes;
+  if (!std::has_single_bit(alignment) || alignment < kValueAlignmentBytesMin || alignment > kValueAlignmentBytesMax) {
+    return base::InvalidArgument("value_alignment_bytes is " + std::to_string(alignment) +
+                                 "; allowed are the powers of two from " + std::to_string(kValueAlignmentBytesMin) +
+                                 " to " + std::to_string(kValueAlignmentBytesMax));
+  }
+  // Written so that a NaN is refused too.
+  if (!(options.max_space_amplification >= kSpaceAmplificationMin &&
+        options.max_space_amplification <= kSpaceAmplificationMax)) {
+    return base::InvalidArgument("max_space_amplification is " + std::to_string(options.max_space_amplification) +
+                                 "; allowed are 1.1 to 10");
+  }
+  if (options.max_disk_bytes != 0 && options.max_disk_bytes < max_disk_bytes_min) {
+    return base::InvalidArgument("max_disk_bytes is " + std::to_string(options.max_disk_bytes) +
+                                 "; allowed are 0 (no quota) and at least " + std::to_string(max_disk_bytes_min));
   }
   if (options.read_only && options.error_if_exists) {
     return base::InvalidArgument(
@@ -37,6 +57,7 @@ struct KeyState {
   log::Segment* put_segment = nullptr;  // null: absent
   Version version;
   log::Segment* change_segment = nullptr;
+  std::string value_pointer;  // encoded; empty: the value is in the record
 
   void Apply(const format::DirectoryEntry& record, log::Segment* segment) {
     switch (record.type) {
@@ -50,6 +71,7 @@ struct KeyState {
                          .flags = record.expires_at_ms != 0 ? entry_flags::kHasExpiry : 0,
                          .revision = record.revision};
         version.expiry = {.at_ms = record.expires_at_ms, .revision = record.revision};
+        value_pointer = record.value_pointer;
         break;
       case format::RecordType::kDelete:
       case format::RecordType::kNamespaceDrop:
@@ -73,7 +95,8 @@ struct KeyState {
   }
 };
 
-// Walks all directories at once, in the order of (namespace, key, revision).
+// Walks all directories at once, in the order of (namespace, key, revision). Of a record that was relocated the copy
+// comes last, and so decides: the value it points to may lie elsewhere by now. Copies are in younger segments.
 class Merge {
  public:
   explicit Merge(std::vector<log::RecoveredSegment>& segments) : sources_(segments.size()) {
@@ -105,9 +128,12 @@ class Merge {
     bool operator()(size_t a, size_t b) const {
       const format::DirectoryEntry& x = merge->sources_[a].entry;
       const format::DirectoryEntry& y = merge->sources_[b].entry;
-      return std::tie(x.namespace_id, x.key, x.revision) > std::tie(y.namespace_id, y.key, y.revision);
+      const log::SegmentId in_a = merge->SegmentOf(a).id, in_b = merge->SegmentOf(b).id;
+      return std::tie(x.namespace_id, x.key, x.revision, in_a) > std::tie(y.namespace_id, y.key, y.revision, in_b);
     }
   };
+
+  const log::Segment& SegmentOf(size_t source) const { return *sources_[source].recovered->segment; }
 
   bool Advance(size_t i) {
     if (!sources_[i].recovered->directory.Next(sources_[i].entry)) return false;
@@ -127,8 +153,14 @@ Store::Store(const Options& options, Environment environment)
       clock_(*environment.clock),
       raw_clock_(*environment.clock),
       random_(*environment.random),
+      replayable_(environment.replayable),
       segment_bytes_min_(environment.segment_bytes_min_for_test != 0 ? environment.segment_bytes_min_for_test
-                                                                     : log::kSegmentBytesMin) {
+                                                                     : log::kSegmentBytesMin),
+      ceiling_floor_segments_(environment.ceiling_floor_segments_for_test != 0
+                                  ? environment.ceiling_floor_segments_for_test
+                                  : reclaim::kCeilingFloorSegments),
+      value_hash_(environment.value_hash_for_test != nullptr ? environment.value_hash_for_test : &base::Hash128),
+      pacer_(*environment.clock) {
   tree_ = std::make_unique<index::Tree>(epochs_);
   expiries_ = std::make_unique<index::Tree>(epochs_);
 }
@@ -138,7 +170,10 @@ void Store::Emit(EventKind kind, std::string message) const {
 }
 
 absl::StatusOr<std::unique_ptr<Store>> Store::Open(const Options& options, Environment environment) {
-  FIRN_RETURN_IF_ERROR(CheckOptions(options));
+  const uint64_t small_segment_bytes = environment.segment_bytes_min_for_test;
+  const uint64_t max_disk_bytes_min =
+      small_segment_bytes == 0 ? kMaxDiskBytesMin : log::kTailFileBytes + 12 * small_segment_bytes;
+  FIRN_RETURN_IF_ERROR(CheckOptions(options, max_disk_bytes_min));
   std::unique_ptr<Store> store(new Store(options, std::move(environment)));
   const uint64_t began = store->raw_clock_.MonotonicNanos();
   FIRN_RETURN_IF_ERROR(store->OpenFiles());
@@ -154,7 +189,9 @@ absl::Status Store::OpenFiles() {
   const std::string path(disk_->path());
   if (!disk_->fallback_reason().empty()) Emit(EventKind::kDiskFallback, std::string(disk_->fallback_reason()));
   // Locking makes a file: not in a directory that has no store and is to get none.
-  if (!options_.create_if_missing && absl::IsNotFound(disk_->Open(kSuperblockFile, io::OpenMode::kRead).status())) {
+  const bool may_create = options_.create_if_missing && !options_.read_only;
+  if (!may_create && absl::IsNotFound(disk_->Open(kSuperblockFile, io::OpenMode::kRead).status())) {
+    FIRN_RETURN_IF_ERROR(CheckNoStore().status());
     return base::NotFound(path + ": there is no store here");
   }
   auto lock = disk_->Lock(kLockFile, !options_.read_only);
@@ -167,16 +204,39 @@ absl::Status Store::OpenFiles() {
     return base::FailedPrecondition(path + ": there is a store already, and error_if_exists is set");
   }
   if (!exists) {
-    if (options_.read_only || !options_.create_if_missing) return base::NotFound(path + ": there is no store here");
+    if (!may_create) return base::NotFound(path + ": there is no store here");
     FIRN_RETURN_IF_ERROR(PrepareFreshDirectory());
   }
   // A store whose maker died just before its last sync of the folder must not lose its name now.
   if (exists && !options_.read_only) FIRN_RETURN_IF_ERROR(disk_->SyncFolder(""));
-  const auto on_event = [this](EventKind kind, std::string message) { Emit(kind, std::move(message)); };
+  const auto on_event = [this](EventKind kind, std::string message) {
+    Emit(kind, std::move(message));
+    if (kind == EventKind::kSegmentSealed) WakeUpkeep();  // space has grown: reclaim may have to work
+  };
+  room_ = std::make_unique<io::Room>(
+      *disk_,
+      io::RoomOptions{.quota_bytes = options_.max_disk_bytes, .on_change = [this](bool full, std::string message) {
+                        Emit(full ? EventKind::kDiskFull : EventKind::kDiskRoom, std::move(message));
+                        if (full) WakeUpkeep();  // garbage becomes room
+                      }});
+  constexpr std::string_view kFolders[] = {"", log::kLogFolder, values::kValuesFolder};
+  FIRN_RETURN_IF_ERROR(room_->Open(kFolders, options_.read_only));
+  FIRN_ASSIGN_OR_RETURN(values_, values::ValueStore::Open(*disk_, superblock_, epochs_,
+                                                          {.alignment_bytes = options_.value_alignment_bytes,
+                                                           .clock = &clock_,
+                                                           .random = &random_,
+                                                           .hash = value_hash_,
+                                                           .read_only = options_.read_only,
+                                                           .use_callers_memory = !replayable_,
+                                                           .room = room_.get()}));
   FIRN_ASSIGN_OR_RETURN(
       log::RecoveredLog recovered,
       log::RecoverLog(*disk_, superblock_, !exists,
-                      {.read_only = options_.read_only, .salvage = options_.salvage, .on_event = on_event}));
+                      {.read_only = options_.read_only,
+                       .salvage = options_.salvage,
+                       .on_event = on_event,
+                       .believe_tail_unit = [this](base::Bytes payload) { return RestoreValues(payload); }}));
+  const bool clean = recovered.clean;
   clock_.Advance(recovered.time_ms);
   FIRN_RETURN_IF_ERROR(BuildIndex(recovered.segments, recovered.next_namespace_id));
   log::LogOptions log_options{.segment_bytes_min = segment_bytes_min_,
@@ -184,7 +244,10 @@ absl::Status Store::OpenFiles() {
                               .clock = &clock_,
                               .monotonic_clock = &raw_clock_,
                               .random = &random_,
-                              .on_event = on_event};
+                              .on_event = on_event,
+                              // Rule 4: what a record points to is durable before the record can be.
+                              .before_write = [this] { return values_->Sync(); },
+                              .room = room_.get()};
   if (options_.read_only) {
     log_ = log::Log::StartReadOnly(*disk_, superblock_, epochs_, std::move(log_options), std::move(recovered));
   } else {
@@ -195,6 +258,7 @@ absl::Status Store::OpenFiles() {
            path + "/TAIL: RLIMIT_MEMLOCK does not permit locking the tail buffers in memory");
     }
   }
+  FIRN_RETURN_IF_ERROR(values_->FinishRecovery(clean));
   if (!exists) {
     FIRN_RETURN_IF_ERROR(disk_->Rename(kUnfinishedSuperblockFile, kSuperblockFile));
     FIRN_RETURN_IF_ERROR(disk_->SyncFolder(""));
@@ -203,75 +267,21 @@ absl::Status Store::OpenFiles() {
   return absl::OkStatus();
 }
 
-// True if there is a store; its superblock is then in superblock_.
-absl::StatusOr<bool> Store::LoadSuperblock() {
-  const std::string path = std::string(disk_->path()) + "/" + std::string(kSuperblockFile);
-  auto file = disk_->Open(kSuperblockFile, io::OpenMode::kRead);
-  if (absl::IsNotFound(file.status())) return false;
-  if (!file.ok()) return file.status();
-  base::AlignedBuffer blocks(format::kSuperblockFileBytes);
-  std::memset(blocks.data(), 0, blocks.size());
-  const uint64_t readable =
-      std::min<uint64_t>(base::RoundDown((*file)->size_bytes(), format::kBlockBytes), blocks.size());
-  absl::Status first_error = base::DataLoss("the file is too short");
-  for (uint64_t at = 0; at < readable; at += format::kBlockBytes) {
-    const base::MutableBytes block = blocks.bytes().subspan(at, format::kBlockBytes);
-    absl::Status status = (*file)->Read(at, block);
-    if (status.ok()) {
-      const auto superblock = format::DecodeSuperblock(block);
-      if (superblock.ok()) {
-        superblock_ = *superblock;
-        if (at != 0) Emit(EventKind::kDamageFound, path + ": the first copy is damaged, the second is used");
-        return true;
-      }
-      status = superblock.status();
-    }
-    if (at == 0 || status.code() == absl::StatusCode::kFailedPrecondition) first_error = status;
-  }
-  return base::MakeStatus(first_error.code(), path + ": " + std::string(first_error.message()));
-}
-
-// A directory without a store, or with one whose making was interrupted.
-absl::Status Store::PrepareFreshDirectory() {
-  FIRN_RETURN_IF_ERROR(disk_->MakeFolder(log::kLogFolder));
-  FIRN_ASSIGN_OR_RETURN(const std::vector<std::string> names, disk_->List(""));
-  const bool unfinished = std::count(names.begin(), names.end(), std::string(kUnfinishedSuperblockFile)) != 0;
-  FIRN_ASSIGN_OR_RETURN(const std::vector<std::string> segments, disk_->List(log::kLogFolder));
-  if (!segments.empty() && !unfinished) {
-    return base::DataLoss(
-        std::string(disk_->path()) + ": log/ has " + std::to_string(segments.size()) +
-        " files but SUPERBLOCK is missing; without it nothing can be verified. Bring it back from a copy");
-  }
-  for (const std::string& name : segments) {
-    FIRN_RETURN_IF_ERROR(disk_->Remove(std::string(log::kLogFolder) + "/" + name));
-  }
-  if (unfinished) FIRN_RETURN_IF_ERROR(disk_->Remove(kUnfinishedSuperblockFile));
-  return WriteSuperblock();
-}
-
-absl::Status Store::WriteSuperblock() {
-  for (size_t half = 0; half < 2; ++half) {
-    base::StoreLe(superblock_.uuid.data() + 8 * half, random_.Next());
-    base::StoreLe(superblock_.salt.data() + 8 * half, random_.Next());
-  }
-  superblock_.secret = random_.Next();
-  superblock_.created_ms = clock_.NowMs();
-  base::AlignedBuffer blocks(format::kSuperblockFileBytes);
-  format::EncodeSuperblock(superblock_, blocks.bytes().first(format::kBlockBytes));
-  format::EncodeSuperblock(superblock_, blocks.bytes().last(format::kBlockBytes));
-  FIRN_ASSIGN_OR_RETURN(const std::unique_ptr<io::File> file,
-                        disk_->Open(kUnfinishedSuperblockFile, io::OpenMode::kCreate));
-  FIRN_RETURN_IF_ERROR(file->Allocate(format::kSuperblockFileBytes));
-  FIRN_RETURN_IF_ERROR(file->Write(0, blocks.bytes(), io::Flush::kData));
-  return disk_->SyncFolder("");
-}
-
 // Merges the directories by key and loads the index with what is newest. The system namespace sorts first, so which
 // namespaces exist is known before their keys come.
 absl::Status Store::BuildIndex(std::vector<log::RecoveredSegment>& segments, uint32_t& next_namespace_id) {
   index::Tree::BulkLoader entries(*tree_), expiries(*expiries_);
   const int64_t now_ms = clock_.NowMs();
   std::string index_key;
+  for (const log::RecoveredSegment& each : segments) {
+    each.segment->record_bytes = 0;
+    if (options_.read_only || each.segment->filter != nullptr) continue;
+    each.segment->filter = std::make_unique<base::KeyFilter>(each.directory.summary().records);
+  }
+  uint64_t filter_bytes = 0, adopted_values = 0;
+  for (const log::RecoveredSegment& each : segments) {
+    if (each.segment->filter != nullptr) filter_bytes += each.segment->filter->memory_bytes();
+  }
   Merge merge(segments);
   while (!merge.done()) {
     const uint32_t namespace_id = merge.entry().namespace_id;
@@ -283,7 +293,12 @@ absl::Status Store::BuildIndex(std::vector<log::RecoveredSegment>& segments, uin
              merge.entry().key == std::string_view(index_key).substr(kNamespacePrefixBytes);
     };
     KeyState state;
-    for (; same_key(); merge.Next()) state.Apply(merge.entry(), merge.segment());
+    const uint64_t key_hash = base::Hash64(base::AsBytes(index_key));  // log::KeyHash() of the two
+    for (; same_key(); merge.Next()) {
+      state.Apply(merge.entry(), merge.segment());
+      merge.segment()->record_bytes += merge.entry().size;
+      if (merge.segment()->filter != nullptr) merge.segment()->filter->Add(key_hash);
+    }
     next_namespace_id = std::max(next_namespace_id, namespace_id + 1);
     if (namespace_id == format::kSystemNamespace) {
       const auto entry = ParseNamespaceRecordKey(std::string_view(index_key).substr(kNamespacePrefixBytes));
@@ -306,16 +321,23 @@ absl::Status Store::BuildIndex(std::vector<log::RecoveredSegment>& segments, uin
       if (state.change_segment != nullptr) state.change_segment->tombstones.fetch_add(1, std::memory_order_relaxed);
       continue;
     }
+    if (!state.value_pointer.empty()) {
+      FIRN_ASSIGN_OR_RETURN(const bool adopted, AdoptValue(state.value_pointer, index_key, state.version.entry));
+      if (!adopted) continue;
+      ++adopted_values;
+    }
     entries.Add(index_key, state.version.entry);
     state.put_segment->live_records.fetch_add(1, std::memory_order_relaxed);
-    state.put_segment->live_bytes.fetch_add(state.version.entry.size, std::memory_order_relaxed);
+    state.put_segment->live_bytes.fetch_add(RecordBytes(state.version.entry), std::memory_order_relaxed);
     if ((state.version.entry.flags & entry_flags::kHasExpiry) != 0)
       expiries.Add(index_key, state.version.expiry.Pack());
     if (state.change_segment != nullptr) {
       state.change_segment->live_records.fetch_add(1, std::memory_order_relaxed);
       state.change_segment->live_bytes.fetch_add(state.version.expiry.change_size, std::memory_order_relaxed);
     }
-    if (tree_->memory_bytes() + expiries_->memory_bytes() > options_.memory_budget_bytes) break;
+    constexpr uint64_t kExtentBytes = 48;  // in the extent table
+    side_memory_bytes_.store(filter_bytes + adopted_values * kExtentBytes, std::memory_order_relaxed);
+    if (IndexMemoryBytes() > options_.memory_budget_bytes) break;
   }
   const bool whole = merge.done();
   entries.Finish();
@@ -325,22 +347,74 @@ absl::Status Store::BuildIndex(std::vector<log::RecoveredSegment>& segments, uin
                                  std::to_string(options_.memory_budget_bytes) + "; open with a larger budget");
 }
 
+// The extent gets its reference, and the entry its slot. False if it cannot be had and salvaging goes on without.
+absl::StatusOr<bool> Store::AdoptValue(std::string_view encoded, std::string_view index_key, index::Entry& entry) {
+  const auto pointer = format::DecodeValuePointer(base::AsBytes(encoded));
+  absl::Status why = pointer ? absl::OkStatus() : base::DataLoss("a value pointer in a footer cannot be read");
+  if (pointer) {
+    const auto slot = values_->Adopt(*pointer);
+    if (slot.ok()) {
+      SetSeparated(entry, *slot);
+      return true;
+    }
+    why = slot.status();
+  }
+  if (!absl::IsDataLoss(why)) return why;
+  const std::string message = std::string(disk_->path()) + ": the value of a key of " +
+                              std::to_string(index_key.size() - kNamespacePrefixBytes) +
+                              " bytes is lost: " + std::string(why.message());
+  if (!options_.salvage) {
+    return base::DataLoss(message + ". Options::salvage (firn --salvage) opens the store without such keys");
+  }
+  Emit(EventKind::kDamageFound, message);
+  return false;
+}
+
+// Of a killed process's shared memory only: a power cut may have left the records and taken the values they point to.
+absl::StatusOr<bool> Store::RestoreValues(base::Bytes payload) {
+  bool any = false;
+  for (size_t at = 0; at < payload.size();) {
+    const auto decoded = format::ParseRecord(payload.subspan(at));
+    if (!decoded) return false;
+    at += decoded->size_bytes;
+    if ((decoded->record.flags & format::record_flags::kValuePointer) == 0) continue;
+    const auto pointer = format::DecodeValuePointer(decoded->record.value);
+    if (!pointer) return false;
+    FIRN_ASSIGN_OR_RETURN(const bool whole, values_->Restore(*pointer));
+    if (!whole) return false;
+    any = true;
+  }
+  if (any && !options_.read_only) FIRN_RETURN_IF_ERROR(values_->Sync());
+  return true;
+}
+
 Store::~Store() { static_cast<void>(Close()); }
 
 absl::Status Store::Close() {
   if (base::ForkGeneration() != fork_generation_) return CheckUsable();
-  if (closed_.exchange(true)) return absl::OkStatus();
+  if (closed_.exchange(true)) return close_status_;
   if (upkeep_.joinable()) {
     {
       base::MutexLock lock(upkeep_mutex_);
       upkeep_stop_ = true;
       upkeep_wake_.NotifyAll();
+      room_wake_.NotifyAll();
     }
     upkeep_.Join();
   }
-  const absl::Status status = log_ != nullptr ? log_->Close() : absl::OkStatus();
+  // Values first: an end that the log calls clean says that their newest file ends where it ends.
+  absl::Status status;
+  if (log_ != nullptr && !options_.read_only) {
+    status = log_->health();
+    if (status.ok()) status = log_->WaitDurable(log_->LastReserved());
+    if (status.ok()) {
+      values_->FreeDropped(log_->durable_revision());
+      status = values_->Close();
+    }
+  }
+  if (log_ != nullptr && status.ok()) status = log_->Close();
   lock_.reset();
-  return status;
+  return close_status_ = status;
 }
 
 absl::Status Store::CheckUsable() const {

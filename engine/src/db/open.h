@@ -2,10 +2,12 @@
 #pragma once
 
 #include <memory>
+#include <string>
 
 #include <firn/db.h>
 
 #include "base/clock.h"
+#include "base/hash.h"
 #include "io/disk.h"
 
 namespace firn {
@@ -16,8 +18,22 @@ struct Environment {
   base::Random* random = &base::Random::System();
   // Smaller segments than any real store has, so that a short test seals some. 0: as in production.
   uint64_t segment_bytes_min_for_test = 0;
+  // Nothing may depend on where the heap puts things: a simulation has to replay.
+  bool replayable = false;
+  // A lower floor under the space ceiling, in smallest segments, so that a small store is reclaimed. 0: as in
+  // production.
+  uint64_t ceiling_floor_segments_for_test = 0;
+  // Makes contents collide. Null: as in production.
+  base::Hash128Value (*value_hash_for_test)(base::Bytes value, uint64_t secret) = nullptr;
 };
 
 absl::StatusOr<std::unique_ptr<DB>> OpenOn(const Options& options, Environment environment);
+
+// For tests, while no snapshot and no iterator comes or goes: the references that segments and extents count are those
+// that the index, the expiry table and kept versions hold. Says what is not so.
+std::string CheckReferences(DB& db);
+// For tests: what value files take beyond their extents and what is still to be given back. It is lost until a crash or
+// a later open finds it.
+uint64_t UnexplainedValueBytes(DB& db);
 
 }  // namespace firn

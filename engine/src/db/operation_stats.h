@@ -24,8 +24,18 @@ class OperationStats {
     return summary;
   }
 
+  // Operations that were timed, and what they took in all.
+  uint64_t timed() const { return timed_.load(std::memory_order_relaxed); }
+  uint64_t timed_nanos() const { return timed_nanos_.load(std::memory_order_relaxed); }
+
  private:
   friend class OperationTimer;
+  void AddLatency(uint64_t nanos) {
+    latencies_.Add(nanos);
+    timed_.fetch_add(1, std::memory_order_relaxed);
+    timed_nanos_.fetch_add(nanos, std::memory_order_relaxed);
+  }
+
   static constexpr uint64_t kTimeOneIn = 16;
 
   struct alignas(64) Cell {
@@ -40,6 +50,7 @@ class OperationStats {
 
   std::array<Cell, 16> cells_;
   base::Histogram latencies_;
+  std::atomic<uint64_t> timed_{0}, timed_nanos_{0};
 };
 
 // Counts the operation it lives through.
@@ -51,7 +62,7 @@ class OperationTimer {
     if (before % OperationStats::kTimeOneIn == 0) began_nanos_ = clock_.MonotonicNanos();
   }
   ~OperationTimer() {
-    if (began_nanos_ != 0) stats_.latencies_.Add(clock_.MonotonicNanos() - began_nanos_);
+    if (began_nanos_ != 0) stats_.AddLatency(clock_.MonotonicNanos() - began_nanos_);
   }
   OperationTimer(const OperationTimer&) = delete;
 

@@ -13,16 +13,11 @@ constexpr size_t kSmallRecordBytes = 4'096;
 
 absl::Status KeyNotFound() { return base::NotFound("no such key"); }
 
-absl::Status CheckReadKey(std::string_view key) {
-  if (!key.empty() && key.size() <= kKeyBytesMax) return absl::OkStatus();
-  return base::InvalidArgument("the key has " + std::to_string(key.size()) + " bytes; a key has 1 to 65535");
-}
-
 // Checks the record in `bytes` against what the index says it is.
 absl::StatusOr<format::Record> Verified(const log::Segment& segment, std::string_view index_key, const Version& version,
                                         base::Bytes bytes) {
   const auto decoded = format::DecodeRecord(bytes, segment.seed, version.entry.offset);
-  const bool matches = decoded && decoded->size_bytes == version.entry.size &&
+  const bool matches = decoded && decoded->size_bytes == RecordBytes(version.entry) &&
                        decoded->record.type == format::RecordType::kPut &&
                        IndexKey(decoded->record.namespace_id, base::AsText(decoded->record.key)).view() == index_key;
   const bool moved_expiry = (version.entry.flags & entry_flags::kExpiryChanged) != 0;
@@ -31,10 +26,15 @@ absl::StatusOr<format::Record> Verified(const log::Segment& segment, std::string
     return decoded->record;
   }
   return base::DataLoss(segment.file->name() + " at offset " + std::to_string(version.entry.offset) +
-                        ": the record of " + std::to_string(version.entry.size) + " bytes does not verify");
+                        ": the record of " + std::to_string(RecordBytes(version.entry)) + " bytes does not verify");
 }
 
 }  // namespace
+
+absl::Status Store::CheckReadKey(std::string_view key) {
+  if (!key.empty() && key.size() <= kKeyBytesMax) return absl::OkStatus();
+  return base::InvalidArgument("the key has " + std::to_string(key.size()) + " bytes; a key has 1 to 65535");
+}
 
 std::optional<Version> Store::Locate(std::string_view index_key, uint64_t revision) const {
   const auto entry = tree_->Find(index_key);
@@ -72,11 +72,24 @@ std::optional<Version> Store::LocateFrom(std::string_view index_key, const index
 
 absl::Status Store::ReadRecord(std::string_view index_key, const Version& version, std::string* value,
                                std::string* metadata) {
+  if (IsSeparated(version.entry)) {
+    if (metadata != nullptr) FIRN_RETURN_IF_ERROR(ReadInlineRecord(index_key, version, nullptr, metadata));
+    if (value == nullptr) return absl::OkStatus();
+    value->resize(values_->length(version.entry.size));
+    return values_->Read(version.entry.size, std::as_writable_bytes(std::span(value->data(), value->size())));
+  }
+  return ReadInlineRecord(index_key, version, value, metadata);
+}
+
+// The record itself; of a separated value `value` is the encoded pointer.
+absl::Status Store::ReadInlineRecord(std::string_view index_key, const Version& version, std::string* value,
+                                     std::string* metadata) {
   const log::Segment* segment = log_->segments().Find(version.entry.segment);
   if (segment == nullptr) return base::NotFound("the segment of this version is not part of the store any more");
-  if (version.entry.size <= kSmallRecordBytes) {
+  const uint32_t record_bytes = RecordBytes(version.entry);
+  if (record_bytes <= kSmallRecordBytes) {
     std::byte small[kSmallRecordBytes];
-    const base::MutableBytes bytes(small, version.entry.size);
+    const base::MutableBytes bytes(small, record_bytes);
     FIRN_RETURN_IF_ERROR(log_->Read(version.entry.segment, version.entry.offset, bytes));
     const auto record = Verified(*segment, index_key, version, bytes);
     if (!record.ok()) return record.status();
@@ -87,7 +100,7 @@ absl::Status Store::ReadRecord(std::string_view index_key, const Version& versio
   // A large record is read to where its value will stand, so that the value moves once.
   std::string own;
   std::string& buffer = value != nullptr ? *value : own;
-  buffer.resize(version.entry.size);
+  buffer.resize(record_bytes);
   const base::MutableBytes bytes = std::as_writable_bytes(std::span(buffer.data(), buffer.size()));
   FIRN_RETURN_IF_ERROR(log_->Read(version.entry.segment, version.entry.offset, bytes));
   const auto record = Verified(*segment, index_key, version, bytes);
@@ -110,8 +123,9 @@ absl::Status Store::CheckServable(const Version& version) const {
 
 // A delete that is not durable leaves nothing to tell it by, once its tombstone has left the index. So while there may
 // be one, no key counts as absent.
-absl::Status Store::CheckAbsenceServable() const {
-  if (erased_revision_.load(std::memory_order_seq_cst) <= log_->durable_revision()) return absl::OkStatus();
+absl::Status Store::CheckAbsenceServable(uint64_t revision) const {
+  const uint64_t durable = log_->durable_revision();
+  if (std::min(revision, deleted_revision_.load(std::memory_order_acquire)) <= durable) return absl::OkStatus();
   return log_->health();
 }
 
@@ -149,7 +163,7 @@ absl::Status Store::GetRecord(std::string_view index_key, const ReadOptions& opt
         info->value_bytes = value->size();
       }
     } else {
-      FIRN_RETURN_IF_ERROR(CheckAbsenceServable());
+      FIRN_RETURN_IF_ERROR(CheckAbsenceServable(at));
       if (!options.read_durable) return KeyNotFound();
       value = nullptr;
     }
@@ -170,7 +184,7 @@ absl::StatusOr<bool> Store::Exists(uint32_t namespace_id, std::string_view key, 
     base::EpochGuard guard(epochs_);
     version = Locate(index_key.view(), at);
   }
-  FIRN_RETURN_IF_ERROR(version ? CheckServable(*version) : CheckAbsenceServable());
+  FIRN_RETURN_IF_ERROR(version ? CheckServable(*version) : CheckAbsenceServable(at));
   if (options.read_durable) {
     FIRN_RETURN_IF_ERROR(AwaitDurable(version ? version->entry.revision : std::min(published, at)));
   }
@@ -230,16 +244,27 @@ std::vector<absl::StatusOr<std::string>> Store::MultiGet(uint32_t namespace_id, 
   }
 
   std::vector<io::ReadRequest> reads;
-  std::vector<size_t> read_of;  // which key each read is for
-  std::vector<base::AlignedBuffer> blocks;
+  struct Reading {
+    size_t key;
+    values::Handle value_file;  // of a separated value
+    base::AlignedBuffer blocks;
+  };
+  std::vector<Reading> readings;  // of each request
   const auto finish_reads = [&] {
     if (reads.empty()) return;
     disk_->ReadMany(reads);
     for (size_t r = 0; r < reads.size(); ++r) {
-      const size_t i = read_of[r];
+      const size_t i = readings[r].key;
       const Version& version = *found[i];
-      if (!reads[r].status.ok()) {
-        results[i] = reads[r].status;
+      if (const absl::Status& status = reads[r].status; !status.ok()) {
+        // A file that ends before what is in it has lost it.
+        results[i] = absl::IsOutOfRange(status) ? base::DataLoss(std::string(status.message())) : status;
+        continue;
+      }
+      if (readings[r].value_file != nullptr) {
+        const base::Bytes value = base::Bytes(reads[r].out).first(values_->length(version.entry.size));
+        const absl::Status valid = values_->Verify(version.entry.size, value);
+        results[i] = valid.ok() ? absl::StatusOr<std::string>(base::AsText(value)) : valid;
         continue;
       }
       const log::Segment* segment = log_->segments().Find(version.entry.segment);
@@ -253,15 +278,23 @@ std::vector<absl::StatusOr<std::string>> Store::MultiGet(uint32_t namespace_id, 
       }
     }
     reads.clear();
-    read_of.clear();
-    blocks.clear();
+    readings.clear();
   };
   constexpr uint64_t kBytesInFlightMax = uint64_t{4} << 20;
   uint64_t bytes_in_flight = 0;
+  const auto add_read = [&](size_t key, io::File& file, uint64_t offset, uint64_t size, values::Handle value_file) {
+    if (bytes_in_flight + size > kBytesInFlightMax) {
+      finish_reads();
+      bytes_in_flight = 0;
+    }
+    readings.push_back({key, std::move(value_file), base::AlignedBuffer(size)});
+    reads.push_back({&file, offset, readings.back().blocks.bytes().first(size), {}});
+    bytes_in_flight += size;
+  };
   uint64_t newest = std::min(revision, log_->published().Get());
   for (size_t i = 0; i < keys.size(); ++i) {
     if (!found[i]) {
-      if (absl::Status status = CheckAbsenceServable(); absl::IsNotFound(results[i].status()) && !status.ok())
+      if (absl::Status status = CheckAbsenceServable(revision); absl::IsNotFound(results[i].status()) && !status.ok())
         results[i] = status;
       continue;
     }
@@ -271,9 +304,21 @@ std::vector<absl::StatusOr<std::string>> Store::MultiGet(uint32_t namespace_id, 
       continue;
     }
     const log::Segment* segment = log_->segments().Find(version.entry.segment);
-    std::string record_bytes(version.entry.size, '\0');
+    // Larger ones are read in pieces, several at once.
+    if (IsSeparated(version.entry) && values_->length(version.entry.size) <= kBytesInFlightMax) {
+      auto blocks = values_->BlocksOf(version.entry.size);
+      if (blocks.ok()) {
+        io::File& file = *blocks->file;
+        add_read(i, file, blocks->offset, blocks->size_bytes, std::move(blocks->file));
+      } else {
+        results[i] = blocks.status();
+      }
+      continue;
+    }
+    const bool separated = IsSeparated(version.entry);
+    std::string record_bytes(separated ? 0 : version.entry.size, '\0');
     const base::MutableBytes out = std::as_writable_bytes(std::span(record_bytes.data(), record_bytes.size()));
-    if (segment == nullptr || !segment->overlays.empty() ||
+    if (separated || segment == nullptr || !segment->overlays.empty() ||
         log_->ReadResident(version.entry.segment, version.entry.offset, out)) {
       std::string value;
       const absl::Status status = ReadRecord(index_keys[i].view(), version, &value, nullptr);
@@ -286,14 +331,7 @@ std::vector<absl::StatusOr<std::string>> Store::MultiGet(uint32_t namespace_id, 
     }
     const uint64_t begin = base::RoundDown(version.entry.offset, io::File::kAlignmentBytes);
     const uint64_t end = base::RoundUp(uint64_t{version.entry.offset} + version.entry.size, io::File::kAlignmentBytes);
-    if (bytes_in_flight + (end - begin) > kBytesInFlightMax) {
-      finish_reads();
-      bytes_in_flight = 0;
-    }
-    blocks.emplace_back(end - begin);
-    reads.push_back({segment->file.get(), begin, blocks.back().bytes().first(end - begin), {}});
-    read_of.push_back(i);
-    bytes_in_flight += end - begin;
+    add_read(i, *segment->file, begin, end - begin, nullptr);
   }
   finish_reads();
   if (has_view) ReleaseView(revision);

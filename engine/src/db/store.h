@@ -1,12 +1,15 @@
 // The engine behind a DB: wires disk, log, index and versions together. What users see is firn/db.h.
 //
-// Where things are: open.cc (opening, recovery, closing), write.cc (all changes), read.cc (point reads), cursor.cc
-// (iterators), namespace_ops.cc, upkeep.cc (background work), report.cc (statistics, verify).
+// Where things are: open.cc (opening, recovery, closing), superblock.cc, write.cc (all changes), read.cc (point reads),
+// cursor.cc (iterators), namespace_ops.cc, upkeep.cc (background work), reclaim.cc and relocator.cc (space), room.cc (a
+// full disk), report.cc (statistics, verify), references.cc (a check for tests).
 #pragma once
 
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -29,7 +32,11 @@
 #include "format/superblock.h"
 #include "index/tree.h"
 #include "io/disk.h"
+#include "io/room.h"
 #include "log/log.h"
+#include "reclaim/pacer.h"
+#include "reclaim/victims.h"
+#include "values/value_store.h"
 
 namespace firn {
 
@@ -43,6 +50,16 @@ struct WriteOperation {
   int64_t expires_at_ms = 0;
   Condition condition;
 };
+
+inline void RaiseTo(std::atomic<uint64_t>& what, uint64_t value) {
+  uint64_t seen = what.load(std::memory_order_seq_cst);
+  while (seen < value && !what.compare_exchange_weak(seen, value, std::memory_order_seq_cst)) {
+  }
+}
+
+inline constexpr std::string_view kSuperblockFile = "SUPERBLOCK";
+// Under this name until the store has its first segment, so that a SUPERBLOCK always belongs to a whole store.
+inline constexpr std::string_view kUnfinishedSuperblockFile = "SUPERBLOCK.new";
 
 class Store {
  public:
@@ -61,6 +78,12 @@ class Store {
                    const ReadOptions& options);
   std::vector<absl::StatusOr<std::string>> MultiGet(uint32_t namespace_id, std::span<const std::string_view> keys,
                                                     const ReadOptions& options);
+  // Values in parts and in streams (large_values.cc).
+  absl::StatusOr<std::string> GetRange(uint32_t namespace_id, std::string_view key, uint64_t offset, uint64_t length,
+                                       const ReadOptions& options);
+  absl::Status GetStream(uint32_t namespace_id, std::string_view key, const ValueSink& sink,
+                         const ReadOptions& options);
+  absl::StatusOr<Revision> PutStream(const WriteOperation& operation, const ValueSource& source, Durability durability);
   absl::StatusOr<bool> Exists(uint32_t namespace_id, std::string_view key, const ReadOptions& options);
 
   // What iterators are made of (read.cc). The caller is inside an epoch guard.
@@ -81,10 +104,16 @@ class Store {
   bool IsAlive(uint32_t namespace_id) const { return namespaces_.IsAlive(namespace_id); }
 
   uint64_t AcquireView() { return versions_->AcquireView(); }
+  void ShareView(uint64_t revision) { versions_->ShareView(revision); }
   void ReleaseView(uint64_t revision);
 
   absl::Status Sync();
   absl::Status Flush();
+  // Reclaim (reclaim.cc).
+  absl::Status Compact(const ProgressCallback& progress);
+  std::vector<SegmentReport> GcReport() const;
+  std::string CheckReferences();     // references.cc
+  uint64_t UnexplainedValueBytes();  // references.cc
   Revision DurableRevision() const { return log_->durable_revision(); }
 
   Stats GetStats();
@@ -92,7 +121,8 @@ class Store {
 
   // After a failed write, what is not durable is not served.
   absl::Status CheckServable(const Version& version) const;
-  absl::Status CheckAbsenceServable() const;
+  // Whether absence at `revision` can be told.
+  absl::Status CheckAbsenceServable(uint64_t revision) const;
 
   // In the child of a fork() nothing of the store may even be destroyed: its threads do not exist there, and its locks
   // and its readers' places stay for ever as they were at that moment.
@@ -102,27 +132,36 @@ class Store {
   absl::Status CheckUsable() const;
   absl::Status CheckWritable() const;
 
+  bool HasSegment(uint32_t id) const { return log_->segments().Find(id) != nullptr; }  // inside an epoch guard
+
   base::EpochDomain& epochs() { return epochs_; }
   const index::Tree& tree() const { return *tree_; }
   int64_t NowMs() const { return clock_.NowMs(); }
 
  private:
+  friend class Relocator;
   struct Planned;
   static constexpr size_t kStripes = 1024;
 
   Store(const Options& options, Environment environment);
 
-  // Opening (open.cc).
+  // Opening (open.cc, superblock.cc).
   absl::Status OpenFiles();
   absl::StatusOr<bool> LoadSuperblock();
+  absl::Status RepairSuperblock(size_t copy);
+  void VerifySuperblock(VerifyReport& report);
+  absl::StatusOr<bool> CheckNoStore();
   absl::Status PrepareFreshDirectory();
   absl::Status WriteSuperblock();
+  absl::StatusOr<bool> AdoptValue(std::string_view encoded, std::string_view index_key, index::Entry& entry);
+  absl::StatusOr<bool> RestoreValues(base::Bytes payload);
   absl::Status BuildIndex(std::vector<log::RecoveredSegment>& segments, uint32_t& next_namespace_id);
   void Emit(EventKind kind, std::string message) const;
 
   // Writing (write.cc).
   absl::StatusOr<Revision> Commit(std::span<Planned> planned, Durability durability);
   absl::Status Plan(Planned& planned) const;
+  absl::Status CheckAhead(const WriteOperation& operation) const;
   absl::Status CheckRoom(std::span<const Planned> planned) const;
   absl::StatusOr<Revision> Append(std::span<Planned* const> effective);
   void Publish(Planned& planned, uint64_t revision, bool keep);
@@ -130,21 +169,66 @@ class Store {
   // References to records, which keep segments alive.
   void AddReference(uint32_t segment, uint32_t size);
   void DropReference(uint32_t segment, uint32_t size);
-  void DropVersion(const Version& version);
+  // `revision`: of the change that needs it no longer, or of a later one.
+  void DropVersion(const Version& version, uint64_t revision);
+  absl::Status Separate(std::span<Planned> planned);
+  void ReleaseUnpublished(values::Slot extent);
+  bool IsSeparate(uint64_t value_bytes) const;
+  absl::StatusOr<Revision> CommitSeparated(std::span<Planned> planned, Durability durability);
+  // Room (room.cc).
+  bool AwaitRoom(int& waits);
+  uint64_t RoomRequests();
+  void ServeRoom(uint64_t requests, bool made);
+  bool MakeRoom();
+  void NoteGarbage() {
+    if (no_garbage_until_nanos_.load(std::memory_order_relaxed) != 0) no_garbage_until_nanos_ = 0;
+  }
+  uint64_t IndexMemoryBytes() const;
   Versions::Dropped DropCallbacks();
 
   base::Mutex& StripeOf(std::string_view index_key) const;
+  std::vector<base::Mutex*> AllStripes() const;
 
+  absl::Status ReadInlineRecord(std::string_view index_key, const Version& version, std::string* value,
+                                std::string* metadata);
   absl::Status GetRecord(std::string_view index_key, const ReadOptions& options, std::string* value, ValueInfo* info);
   absl::Status AwaitDurable(uint64_t revision);
+  static absl::Status CheckReadKey(std::string_view key);
+  absl::StatusOr<Version> LocateServable(std::string_view index_key, uint64_t revision) const;
+  absl::Status ReadPart(std::string_view index_key, const Version& version, uint64_t offset, uint64_t length,
+                        std::string* part, uint64_t* value_bytes);
+  absl::Status StreamAt(std::string_view index_key, uint64_t revision, const ValueSink& sink, bool durable);
+  absl::StatusOr<Revision> WriteStored(const WriteOperation& operation, const values::ValueStore::Stored& stored,
+                                       uint64_t value_bytes, Durability durability);
 
   // Background work (upkeep.cc).
   void RunUpkeep();
   void UpkeepTurn();
-  void SweepExpired();
+  void SweepExpired() ABSL_EXCLUSIVE_LOCKS_REQUIRED(reclaim_mutex_);
   void FreeDropped();
   void WakeUpkeep();
   void Forget(std::string_view index_key, const index::Entry& entry, bool leaves_tombstone);
+
+  uint64_t PinnedValueBytes();
+  reclaim::Space MeasureSpace();
+  reclaim::Goal GoalFor(const reclaim::Space& space) const;
+  std::vector<reclaim::Candidate> Candidates(log::SegmentId last) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(reclaim_mutex_);
+  absl::StatusOr<bool> ReclaimRound(log::SegmentId last, double live_fraction_max,
+                                    const std::function<bool()>& keep_going)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(reclaim_mutex_);
+  absl::StatusOr<bool> EvacuateValues(uint32_t last, const std::function<bool()>& keep_going)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(reclaim_mutex_);
+  absl::StatusOr<bool> Relocate(const std::vector<log::SegmentId>& victims, const std::function<bool()>& keep_going,
+                                std::optional<uint32_t> value_file) ABSL_EXCLUSIVE_LOCKS_REQUIRED(reclaim_mutex_);
+  reclaim::Pacer::Foreground ForegroundSince();
+  void ReclaimTurn();
+  void NotePinned(const reclaim::Space& space);
+  uint64_t CopySegmentBytes() const;
+  bool FitsRoom(const log::Segment& segment, uint64_t one_bytes, uint64_t room_bytes) const;
+  struct VerifyProgress;
+  absl::Status VerifyValues(VerifyReport& report, VerifyProgress& progress);
+  void VerifyValueHeader(io::File& file, VerifyReport& report) const;
+  bool FreeValues();
 
   const Options options_;
   std::unique_ptr<io::Disk> disk_;
@@ -152,7 +236,10 @@ class Store {
   mutable base::ForwardClock clock_;
   base::Clock& raw_clock_;
   base::Random& random_;
+  const bool replayable_;
   const uint64_t segment_bytes_min_;
+  const uint64_t ceiling_floor_segments_;
+  base::Hash128Value (*const value_hash_)(base::Bytes, uint64_t);
   const uint64_t fork_generation_ = base::ForkGeneration();
   format::Superblock superblock_;
 
@@ -160,22 +247,51 @@ class Store {
   std::unique_ptr<index::Tree> tree_;
   std::unique_ptr<index::Tree> expiries_;  // Expiry::Pack(), for entries with kHasExpiry
   Namespaces namespaces_{epochs_};
+  std::unique_ptr<io::Room> room_;
+  std::unique_ptr<values::ValueStore> values_;
   std::unique_ptr<log::Log> log_;
   std::unique_ptr<Versions> versions_;
   mutable std::array<base::Mutex, kStripes> stripes_;  // one writer a key at a time
 
-  // The newest tombstone that left the index. A read at an older revision cannot tell "never there" from "deleted
-  // since".
+  // The newest tombstone, or expired entry, that left the index. A read at an older revision cannot tell "never there"
+  // from "deleted since".
   std::atomic<uint64_t> erased_revision_{0};
+  std::atomic<uint64_t> deleted_revision_{0};  // the newest delete
   std::atomic<bool> closed_{false};
+  absl::Status close_status_;  // of the first Close()
+
+  // One at a time takes segments out of the store or entries out of the index for good; before namespaces_mutex_.
+  base::Mutex reclaim_mutex_;
+  // Not evacuated before this moment: a live record of theirs does not verify, or something held them to the end.
+  struct Rest {
+    uint64_t until_nanos = 0;
+    bool for_tombstones = false;  // ends early when older segments go
+  };
+  std::map<log::SegmentId, Rest> resting_segments_ ABSL_GUARDED_BY(reclaim_mutex_);
+  void RestSegment(log::SegmentId segment, const Rest& rest) ABSL_EXCLUSIVE_LOCKS_REQUIRED(reclaim_mutex_);
+  uint64_t next_evacuation_nanos_ ABSL_GUARDED_BY(reclaim_mutex_) = 0;
+  reclaim::Pacer pacer_;
+  reclaim::Pacer::Foreground foreground_;       // reads so far; upkeep thread only
+  std::atomic<uint64_t> side_memory_bytes_{0};  // key filters and the extent table, as last measured
+  std::atomic<uint64_t> unfreed_bytes_{0};      // of separated values, since upkeep was woken last
+  std::atomic<uint64_t> relocated_records_{0}, relocated_bytes_{0}, reclaimed_bytes_{0};
 
   base::Mutex namespaces_mutex_;  // changes of the set of namespaces; before stripes
   base::Mutex upkeep_mutex_;
   base::CondVar upkeep_wake_;
   bool upkeep_stop_ ABSL_GUARDED_BY(upkeep_mutex_) = false;
   bool upkeep_kicked_ ABSL_GUARDED_BY(upkeep_mutex_) = false;
+  // Writes that wait for room: numbered; up to which upkeep has looked for some, and whether it made any.
+  base::CondVar room_wake_;
+  uint64_t room_requests_ ABSL_GUARDED_BY(upkeep_mutex_) = 0, room_served_ ABSL_GUARDED_BY(upkeep_mutex_) = 0;
+  bool room_made_ ABSL_GUARDED_BY(upkeep_mutex_) = false;
+  // Until then waiting is in vain, unless something becomes garbage.
+  std::atomic<uint64_t> no_garbage_until_nanos_{0};
+  std::atomic<uint64_t> rounds_{0};                                          // of reclaim that gave something back
   std::vector<uint32_t> dropped_namespaces_ ABSL_GUARDED_BY(upkeep_mutex_);  // whose entries are still in memory
-  uint64_t next_sweep_nanos_ = 0;                                            // upkeep thread only
+  uint64_t next_sweep_nanos_ ABSL_GUARDED_BY(reclaim_mutex_) = 0;
+  uint64_t next_time_record_nanos_ ABSL_GUARDED_BY(reclaim_mutex_) = 0;
+  bool pinned_over_ceiling_ = false;  // as the listener was told; upkeep thread only
   base::Thread upkeep_;
 
   OperationStats puts_, deletes_, batches_, gets_, multi_gets_, syncs_;

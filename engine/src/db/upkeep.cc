@@ -1,10 +1,16 @@
 // Background work on the index: entries that expired, entries of dropped namespaces, and segments nobody needs.
+#include <algorithm>
+
 #include "db/store.h"
 
 namespace firn {
 namespace {
 
 constexpr uint64_t kTurnNanos = 250'000'000;
+// Of extents, at once.
+constexpr uint64_t kFreeBytesMax = uint64_t{8} << 20;
+// In a store that is otherwise idle, one commit for each of these spans at most goes to the time alone.
+constexpr uint64_t kTimeRecordPauseNanos = 5'000'000'000;
 // Looking for expired entries walks the whole expiry table: it may take this part of one core's time.
 constexpr uint64_t kSweepPauseFactor = 20;
 
@@ -18,50 +24,68 @@ void Store::WakeUpkeep() {
 
 void Store::RunUpkeep() {
   for (;;) {
+    uint64_t room_requests;
     {
       base::MutexLock lock(upkeep_mutex_);
       bool in_time = true;
       while (!upkeep_stop_ && !upkeep_kicked_ && in_time) in_time = upkeep_wake_.WaitFor(upkeep_mutex_, kTurnNanos);
       if (upkeep_stop_) return;
       upkeep_kicked_ = false;
+      room_requests = room_requests_;
     }
-    if (!log_->health().ok()) continue;
-    UpkeepTurn();
+    const bool healthy = log_->health().ok();
+    const uint64_t rounds_before = rounds_.load(std::memory_order_relaxed);
+    if (healthy) UpkeepTurn();
+    const bool made = healthy && (!room_->full() || MakeRoom());
+    ServeRoom(room_requests, made || rounds_.load(std::memory_order_relaxed) != rounds_before);
   }
 }
 
 void Store::UpkeepTurn() {
-  SweepExpired();
-  FreeDropped();
-  versions_->DropLeftovers(DropCallbacks());
-  // A full disk is met again by the next write, a failed one is in the log's health: both are reported there.
-  static_cast<void>(log_->RetireDead());
+  {
+    base::MutexLock lock(reclaim_mutex_);
+    SweepExpired();
+    FreeDropped();
+    versions_->DropLeftovers(DropCallbacks());
+    // A full disk is met again by the next write, a failed one is in the log's health: both are reported there.
+    static_cast<void>(log_->RetireDead());
+    values_->FreeDropped(log_->durable_revision(), kFreeBytesMax);  // rule 5
+  }
+  ReclaimTurn();
   epochs_.Drain();
 }
 
-// Removes entries that have expired. Their records become tombstones (rule 2). While a view is open they stay: an
-// iterator may just be reading one.
+// Removes entries that have expired. Their records become tombstones (rule 2), which holds for good only once the log
+// has recorded a time past their expiry: until then they stay. Views do not hold them: no read sees what has expired,
+// and an iterator has read the value of an entry that may expire under it.
 void Store::SweepExpired() {
-  if (expiries_->entries() == 0 || versions_->AnyView()) return;
+  if (expiries_->entries() == 0) return;
   const uint64_t began_nanos = raw_clock_.MonotonicNanos();
   if (began_nanos < next_sweep_nanos_) return;
   const int64_t now_ms = clock_.NowMs();
-  index::Tree::Page page;
-  std::string from(1, '\0');
-  for (bool more = true; more;) {
-    expiries_->ReadLeaf(from, page);
+  const int64_t recorded_ms = log_->recorded_time_ms();
+  int64_t unrecorded_ms = 0;
+  expiries_->ForEachPage(index::Tree::kLowest, [&](const index::Tree::Page& page) {
     for (size_t i = 0; i < page.size(); ++i) {
       const Expiry expiry = Expiry::Unpack(page.entry(i));
       if (expiry.at_ms == 0 || expiry.at_ms > now_ms) continue;
+      if (expiry.at_ms > recorded_ms) {
+        unrecorded_ms = std::max(unrecorded_ms, expiry.at_ms);
+        continue;
+      }
       base::MutexLock stripe(StripeOf(page.key(i)));
       const auto entry = tree_->Find(page.key(i));
-      if (entry && entry->revision == expiry.revision) Forget(page.key(i), *entry, /*leaves_tombstone=*/true);
+      // A view may find an older version by the entry.
+      if (!entry || entry->revision != expiry.revision || versions_->Keeps(page.key(i))) continue;
+      Forget(page.key(i), *entry, /*leaves_tombstone=*/true);
     }
-    more = page.has_high();
-    from = page.high();
-  }
+    return true;
+  });
   const uint64_t ended_nanos = raw_clock_.MonotonicNanos();
   next_sweep_nanos_ = ended_nanos + kSweepPauseFactor * (ended_nanos - began_nanos);
+  if (unrecorded_ms == 0 || ended_nanos < next_time_record_nanos_) return;
+  next_time_record_nanos_ = ended_nanos + kTimeRecordPauseNanos;
+  static_cast<void>(log_->RecordTime(unrecorded_ms));  // as above, a failure is reported elsewhere
 }
 
 // Frees the memory of dropped namespaces, leaf by leaf.
@@ -73,22 +97,22 @@ void Store::FreeDropped() {
       if (dropped_namespaces_.empty() || upkeep_stop_) return;
       id = dropped_namespaces_.back();
     }
-    std::string from(kNamespacePrefixBytes, '\0'), end = from;
-    StoreNamespacePrefix(from.data(), id);
+    std::string prefix(kNamespacePrefixBytes, '\0'), end = prefix;
+    StoreNamespacePrefix(prefix.data(), id);
     StoreNamespacePrefix(end.data(), id + 1);
-    index::Tree::Page page;
-    for (bool more = true; more;) {
-      tree_->ReadLeaf(from, page);
+    bool stopped = false;
+    tree_->ForEachPage(prefix, [&](const index::Tree::Page& page) {
       for (size_t i = 0; i < page.size(); ++i) {
-        if (page.key(i) < from || page.key(i) >= end) continue;
+        if (page.key(i) < prefix || page.key(i) >= end) continue;
         base::MutexLock stripe(StripeOf(page.key(i)));
         if (const auto entry = tree_->Find(page.key(i))) Forget(page.key(i), *entry, /*leaves_tombstone=*/false);
       }
-      more = page.has_high() && page.high() < end;
-      from = page.high();
       base::MutexLock lock(upkeep_mutex_);
-      if (upkeep_stop_) return;
-    }
+      stopped = upkeep_stop_;
+      return !stopped && page.high() < end;
+    });
+    if (stopped) return;
+    versions_->DropPrefix(prefix, [this](const Version& version) { DropVersion(version, log_->LastReserved()); });
     base::MutexLock lock(upkeep_mutex_);
     std::erase(dropped_namespaces_, id);
   }
@@ -107,10 +131,11 @@ void Store::Forget(std::string_view index_key, const index::Entry& entry, bool l
         segment->tombstones.fetch_add(1, std::memory_order_relaxed);
       }
     }
+    RaiseTo(erased_revision_, entry.revision);
   }
   tree_->Erase(index_key, entry.revision);
   if ((entry.flags & entry_flags::kHasExpiry) != 0) expiries_->Erase(index_key, entry.revision);
-  DropVersion(version);
+  DropVersion(version, log_->LastReserved());
 }
 
 }  // namespace firn

@@ -6,6 +6,14 @@
 #include "base/hash.h"
 
 namespace firn {
+namespace {
+
+uint64_t OwnBytes(const Version& version, bool put_is_shared) {
+  return version.record_bytes() - (put_is_shared ? RecordBytes(version.entry) : 0);
+}
+
+}  // namespace
+
 Versions::Shard& Versions::ShardOf(std::string_view index_key) const {
   return shards_[base::Hash64(base::AsBytes(index_key)) % kShards];
 }
@@ -20,6 +28,12 @@ uint64_t Versions::AcquireView() {
   }
   log_.published().WaitFor(revision);
   return revision;
+}
+
+void Versions::ShareView(uint64_t revision) {
+  base::MutexLock lock(views_mutex_);
+  views_.fetch_add(1, std::memory_order_seq_cst);
+  revisions_.insert(revision);
 }
 
 void Versions::ReleaseView(uint64_t revision, const Dropped& dropped) {
@@ -47,6 +61,25 @@ void Versions::DropLeftovers(const Dropped& dropped) {
   Prune(bound, dropped);
 }
 
+void Versions::DropPrefix(std::string_view prefix, const std::function<void(const Version&)>& release) {
+  if (kept() == 0) return;
+  for (Shard& shard : shards_) {
+    std::vector<Version> released;
+    {
+      base::MutexLock lock(shard.mutex);
+      auto chain = shard.chains.lower_bound(prefix);
+      while (chain != shard.chains.end() && chain->first.starts_with(prefix)) {
+        for (const Kept& kept : chain->second) {
+          released.push_back(kept.version);
+          Uncount(kept);
+        }
+        chain = shard.chains.erase(chain);
+      }
+    }
+    for (const Version& version : released) release(version);
+  }
+}
+
 bool Versions::Keeps(std::string_view index_key) const {
   if (kept() == 0) return false;
   Shard& shard = ShardOf(index_key);
@@ -54,13 +87,103 @@ bool Versions::Keeps(std::string_view index_key) const {
   return shard.chains.contains(index_key);
 }
 
-void Versions::Keep(std::string_view index_key, const Version& old, uint64_t replaced_by) {
+bool Versions::Names(std::string_view index_key, format::Position place, uint64_t revision) const {
+  if (kept() == 0) return false;
+  Shard& shard = ShardOf(index_key);
+  base::MutexLock lock(shard.mutex);
+  const auto chain = shard.chains.find(index_key);
+  if (chain == shard.chains.end()) return false;
+  return std::any_of(chain->second.begin(), chain->second.end(), [&](const Kept& kept) {
+    return kept.version.NamesPut(place) || kept.version.NamesChange(place.segment, revision);
+  });
+}
+
+std::optional<index::Entry> Versions::EntryAt(std::string_view index_key, format::Position place) const {
+  if (kept() == 0) return std::nullopt;
+  Shard& shard = ShardOf(index_key);
+  base::MutexLock lock(shard.mutex);
+  const auto chain = shard.chains.find(index_key);
+  if (chain == shard.chains.end()) return std::nullopt;
+  for (const Kept& kept : chain->second) {
+    if (kept.version.NamesPut(place)) return kept.version.entry;
+  }
+  return std::nullopt;
+}
+
+void Versions::Move(std::string_view index_key, format::Position from, const Moved& to, uint64_t revision,
+                    const std::function<void()>& moved) {
+  if (kept() == 0) return;
+  Shard& shard = ShardOf(index_key);
+  base::MutexLock lock(shard.mutex);
+  const auto chain = shard.chains.find(index_key);
+  if (chain == shard.chains.end()) return;
+  for (Kept& kept : chain->second) {
+    if (kept.version.NamesPut(from)) {
+      RemoveBytes(kept);
+      kept.version.entry.segment = to.place.segment;
+      kept.version.entry.offset = to.place.offset;
+      SetRecordBytes(kept.version.entry, to.size);
+      if (to.extent) kept.version.entry.size = *to.extent;
+      AddBytes(kept);
+    } else if (kept.version.NamesChange(from.segment, revision)) {
+      kept.version.expiry.change_segment = to.place.segment;
+    } else {
+      continue;
+    }
+    moved();
+  }
+}
+
+void Versions::ForEach(const std::function<void(const Version&)>& each) const {
+  for (const Shard& shard : shards_) {
+    base::MutexLock lock(shard.mutex);
+    for (const auto& [key, chain] : shard.chains) {
+      for (const Kept& kept : chain) each(kept.version);
+    }
+  }
+}
+
+void Versions::Keep(std::string_view index_key, const Version& old, bool put_is_shared, uint64_t replaced_by) {
   Shard& shard = ShardOf(index_key);
   base::MutexLock lock(shard.mutex);
   auto chain = shard.chains.find(index_key);
   if (chain == shard.chains.end()) chain = shard.chains.emplace(index_key, std::vector<Kept>()).first;
-  chain->second.push_back({old, replaced_by});
+  chain->second.push_back({old, put_is_shared, replaced_by});
   kept_.fetch_add(1, std::memory_order_relaxed);
+  AddBytes(chain->second.back());
+}
+
+void Versions::AddBytes(const Kept& kept) {
+  const Version& version = kept.version;
+  if (version.is_tombstone()) return;
+  kept_records_.fetch_add(version.expiry.change_segment != 0 ? 2 : 1, std::memory_order_relaxed);
+  kept_bytes_.fetch_add(version.record_bytes(), std::memory_order_relaxed);
+  kept_own_bytes_.fetch_add(OwnBytes(version, kept.put_is_shared), std::memory_order_relaxed);
+  if (!IsSeparated(version.entry)) return;
+  base::MutexLock lock(extents_mutex_);
+  ++extents_[version.entry.size];
+}
+
+void Versions::Uncount(const Kept& kept) {
+  kept_.fetch_sub(1, std::memory_order_relaxed);
+  RemoveBytes(kept);
+}
+
+void Versions::RemoveBytes(const Kept& kept) {
+  const Version& version = kept.version;
+  if (version.is_tombstone()) return;
+  kept_records_.fetch_sub(version.expiry.change_segment != 0 ? 2 : 1, std::memory_order_relaxed);
+  kept_bytes_.fetch_sub(version.record_bytes(), std::memory_order_relaxed);
+  kept_own_bytes_.fetch_sub(OwnBytes(version, kept.put_is_shared), std::memory_order_relaxed);
+  if (!IsSeparated(version.entry)) return;
+  base::MutexLock lock(extents_mutex_);
+  const auto named = extents_.find(version.entry.size);
+  if (--named->second == 0) extents_.erase(named);
+}
+
+std::vector<std::pair<uint32_t, uint32_t>> Versions::KeptExtents() const {
+  base::MutexLock lock(extents_mutex_);
+  return {extents_.begin(), extents_.end()};
 }
 
 std::optional<Version> Versions::Find(std::string_view index_key, uint64_t revision) const {
@@ -85,8 +208,10 @@ void Versions::Prune(uint64_t bound, const Dropped& dropped) {
         std::vector<Kept>& kept = chain->second;
         const auto needed =
             std::find_if(kept.begin(), kept.end(), [bound](const Kept& k) { return k.replaced_by > bound; });
-        for (auto k = kept.begin(); k != needed; ++k) released.push_back(k->version);
-        kept_.fetch_sub(static_cast<uint64_t>(needed - kept.begin()), std::memory_order_relaxed);
+        for (auto k = kept.begin(); k != needed; ++k) {
+          released.push_back(k->version);
+          Uncount(*k);
+        }
         kept.erase(kept.begin(), needed);
         if (kept.empty()) {
           ended.push_back(chain->first);

@@ -1,5 +1,6 @@
 // All changes: check, lock, condition, reserve, encode, publish, wait.
 #include <algorithm>
+#include <utility>
 
 #include <absl/container/flat_hash_map.h>
 #include <absl/container/inlined_vector.h>
@@ -51,6 +52,11 @@ format::RecordType TypeOf(Kind kind) {
   return format::RecordType::kPadding;
 }
 
+// What makes room sooner or later goes on where there is none.
+bool Frees(const WriteOperation& operation) {
+  return operation.kind == Kind::kDelete || (operation.kind == Kind::kSetExpiry && operation.expires_at_ms != 0);
+}
+
 }  // namespace
 
 // A change on its way: what was asked, what the key is now, and the record it becomes.
@@ -60,10 +66,14 @@ struct Store::Planned {
   WriteOperation operation;
   IndexKey key;
   std::optional<Version> current;  // visible before the change
-  bool writes = true;              // false: nothing to do, or a later operation of the batch on the key counts
+  bool superseded = false;         // a later operation of the batch on the key counts; the condition still has to hold
+  bool writes = false;             // as planned last, which is anew at each attempt
   format::Record record;
   uint64_t record_bytes = 0;
   index::Entry place;  // of the record once it has one
+  // A value of its own extent: one reference, until the change is published.
+  std::optional<values::Slot> slot;
+  std::string pointer;  // encoded
 };
 
 base::Mutex& Store::StripeOf(std::string_view index_key) const {
@@ -76,6 +86,33 @@ absl::StatusOr<Revision> Store::Write(const WriteOperation& operation, Durabilit
   FIRN_RETURN_IF_ERROR(CheckOperation(operation));
   Planned planned(operation);
   return Commit({&planned, 1}, durability);
+}
+
+// What a write would be refused for at its end, as far as that can be told now.
+absl::Status Store::CheckAhead(const WriteOperation& operation) const {
+  FIRN_RETURN_IF_ERROR(CheckOperation(operation));
+  Planned planned(operation);
+  FIRN_RETURN_IF_ERROR(Plan(planned));
+  return CheckRoom({&planned, 1});
+}
+
+// A put whose value came as a stream and lies in its extent already.
+absl::StatusOr<Revision> Store::WriteStored(const WriteOperation& operation, const values::ValueStore::Stored& stored,
+                                            uint64_t value_bytes, Durability durability) {
+  OperationTimer timer(puts_, raw_clock_);
+  Planned planned(operation);
+  planned.slot = stored.slot;
+  planned.pointer = format::EncodeValuePointer(stored.pointer);
+  absl::Status valid = CheckOperation(operation);
+  auto revision = valid.ok() ? CommitSeparated({&planned, 1}, durability) : valid;
+  for (int waits = 0; io::IsNoRoom(revision.status()) && AwaitRoom(waits);) {
+    revision = CommitSeparated({&planned, 1}, durability);
+  }
+  if (planned.slot) ReleaseUnpublished(*planned.slot);
+  if (revision.ok()) user_bytes_written_.fetch_add(value_bytes, std::memory_order_relaxed);
+  unfreed_bytes_.fetch_add(value_bytes, std::memory_order_relaxed);
+  pacer_.Grew(value_bytes);
+  return revision;
 }
 
 absl::StatusOr<Revision> Store::Apply(const Batch& batch, Durability durability) {
@@ -111,9 +148,9 @@ absl::StatusOr<Revision> Store::Apply(const Batch& batch, Durability durability)
     }
     if (each.operation.kind == Kind::kSetExpiry && earlier.operation.kind == Kind::kPut) {
       earlier.operation.expires_at_ms = each.operation.expires_at_ms;
-      each.writes = false;
+      each.superseded = true;
     } else {
-      earlier.writes = false;
+      earlier.superseded = true;
       at->second = &each;
     }
   }
@@ -121,19 +158,71 @@ absl::StatusOr<Revision> Store::Apply(const Batch& batch, Durability durability)
 }
 
 absl::StatusOr<Revision> Store::Commit(std::span<Planned> planned, Durability durability) {
-  std::vector<base::Mutex*> stripes;
-  base::Mutex* only_stripe = nullptr;
-  if (planned.size() == 1) {
-    only_stripe = &StripeOf(planned[0].key.view());
-    only_stripe->Lock();
-  } else {
-    for (const Planned& each : planned) stripes.push_back(&StripeOf(each.key.view()));
-    std::sort(stripes.begin(), stripes.end());
-    stripes.erase(std::unique(stripes.begin(), stripes.end()), stripes.end());
-    for (base::Mutex* stripe : stripes) stripe->Lock();
+  uint64_t bytes = 0;
+  for (const Planned& each : planned) bytes += each.operation.key.size() + each.operation.value.size();
+  pacer_.Throttle(bytes);
+  const auto attempt = [&]() -> absl::StatusOr<Revision> {
+    FIRN_RETURN_IF_ERROR(Separate(planned));
+    return CommitSeparated(planned, durability);
+  };
+  auto revision = attempt();
+  for (int waits = 0; io::IsNoRoom(revision.status()) && AwaitRoom(waits);) revision = attempt();
+  // What was not published is nobody's.
+  for (const Planned& each : planned) {
+    if (each.slot) ReleaseUnpublished(*each.slot);
   }
+  return revision;
+}
 
+// Of an extent whose record was not published. As long as the log is healthy no such record was written; else one may
+// be on disk, and count at the next open: until then the extent stays.
+void Store::ReleaseUnpublished(values::Slot extent) {
+  constexpr uint64_t kNeverDurable = UINT64_MAX;
+  values_->Release(extent, log_->health().ok() ? 0 : kNeverDurable);
+}
+
+// Large values go to their extents before any lock is taken.
+absl::Status Store::Separate(std::span<Planned> planned) {
+  for (Planned& each : planned) {
+    const uint64_t size = each.operation.value.size();
+    if (each.superseded || each.slot || each.operation.kind != Kind::kPut || !IsSeparate(size)) continue;
+    // A condition that does not hold now is not worth the writing; it is checked again under the lock.
+    FIRN_RETURN_IF_ERROR(Plan(each));
+    FIRN_ASSIGN_OR_RETURN(values::ValueStore::Stored stored, values_->Put(base::AsBytes(each.operation.value)));
+    each.slot = stored.slot;
+    each.pointer = format::EncodeValuePointer(stored.pointer);
+    unfreed_bytes_.fetch_add(size, std::memory_order_relaxed);
+    pacer_.Grew(size);
+  }
+  // Overwriting frees as much as it writes: that must not wait for the next turn.
+  constexpr uint64_t kWakeBytes = uint64_t{8} << 20;
+  if (unfreed_bytes_.load(std::memory_order_relaxed) > kWakeBytes) {
+    unfreed_bytes_.store(0, std::memory_order_relaxed);
+    WakeUpkeep();
+  }
+  return absl::OkStatus();
+}
+
+bool Store::IsSeparate(uint64_t value_bytes) const {
+  const uint64_t threshold = options_.value_separation_threshold_bytes, alignment = options_.value_alignment_bytes;
+  if (threshold == 0 || value_bytes < threshold) return false;
+  const uint64_t slack = base::RoundUp(value_bytes, alignment) - value_bytes;
+  return alignment > kValueAlignmentBytesMin || slack <= value_bytes / 8;
+}
+
+std::vector<base::Mutex*> Store::AllStripes() const {
+  std::vector<base::Mutex*> stripes;
+  for (base::Mutex& stripe : stripes_) stripes.push_back(&stripe);
+  return stripes;
+}
+
+absl::StatusOr<Revision> Store::CommitSeparated(std::span<Planned> planned, Durability durability) {
+  absl::InlinedVector<base::Mutex*, 4> stripes;
+  for (const Planned& each : planned) stripes.push_back(&StripeOf(each.key.view()));
+  std::sort(stripes.begin(), stripes.end());
+  stripes.erase(std::unique(stripes.begin(), stripes.end()), stripes.end());
   const auto locked_part = [&]() -> absl::StatusOr<Revision> {
+    base::MutexesLock locks(stripes);
     for (Planned& each : planned) FIRN_RETURN_IF_ERROR(Plan(each));
     FIRN_RETURN_IF_ERROR(CheckRoom(planned));
     absl::InlinedVector<Planned*, 4> effective;
@@ -145,9 +234,6 @@ absl::StatusOr<Revision> Store::Commit(std::span<Planned> planned, Durability du
     return Append(effective);
   };
   auto revision = locked_part();
-
-  if (only_stripe != nullptr) only_stripe->Unlock();
-  for (base::Mutex* stripe : stripes) stripe->Unlock();
   if (!revision.ok()) return revision;
 
   // Whoever was told of this write finds it in every later read, multi-key reads included.
@@ -185,11 +271,16 @@ absl::Status Store::Plan(Planned& planned) const {
                                         std::to_string(operation.condition.revision()));
       }
   }
-  if (!planned.writes) return absl::OkStatus();
+  planned.writes = !planned.superseded;
+  if (planned.superseded) return absl::OkStatus();
   if (operation.kind == Kind::kSetExpiry && !present)
     return base::NotFound("the key whose expiry is to change is absent");
-  // An expired put that has not been swept yet is already a tombstone: deleting it writes nothing either.
-  if (operation.kind == Kind::kDelete && !present) planned.writes = false;
+  if (operation.kind == Kind::kDelete && !present) {
+    // What has merely expired gets its tombstone: the time it expired by may not be recorded yet, and the next open may
+    // find an earlier clock. What the sweep took out of the index had its time recorded.
+    const auto entry = tree_->Find(planned.key.view());
+    planned.writes = entry && (entry->flags & entry_flags::kTombstone) == 0;
+  }
 
   planned.record = {.type = TypeOf(operation.kind),
                     .namespace_id = operation.namespace_id,
@@ -197,10 +288,16 @@ absl::Status Store::Plan(Planned& planned) const {
                     .key = base::AsBytes(operation.key)};
   if (operation.kind == Kind::kPut) {
     planned.record.metadata = base::AsBytes(operation.metadata);
-    planned.record.value = base::AsBytes(operation.value);
+    planned.record.value = base::AsBytes(planned.slot ? std::string_view(planned.pointer) : operation.value);
+    planned.record.flags = planned.slot ? format::record_flags::kValuePointer : uint8_t{0};
   }
   planned.record_bytes = format::RecordSize(planned.record);
   return absl::OkStatus();
+}
+
+// What the memory budget has to hold of everything that grows with the number of keys.
+uint64_t Store::IndexMemoryBytes() const {
+  return tree_->memory_bytes() + expiries_->memory_bytes() + side_memory_bytes_.load(std::memory_order_relaxed);
 }
 
 // Room in the index for keys that are new, and for expiry times of keys that had none. All else needs none.
@@ -218,7 +315,7 @@ absl::Status Store::CheckRoom(std::span<const Planned> planned) const {
   if (needed == 0) return absl::OkStatus();
   constexpr uint64_t kBuffersBytes = uint64_t{4} << 20;
   const uint64_t limit = options_.memory_budget_bytes - kBuffersBytes;
-  const uint64_t used = tree_->memory_bytes() + expiries_->memory_bytes();
+  const uint64_t used = IndexMemoryBytes();
   if (used + needed <= limit) return absl::OkStatus();
   return base::ResourceExhausted(
       "the index takes " + std::to_string(used) +
@@ -228,19 +325,22 @@ absl::Status Store::CheckRoom(std::span<const Planned> planned) const {
 
 absl::StatusOr<Revision> Store::Append(std::span<Planned* const> effective) {
   uint64_t bytes = 0, key_bytes = 0, user_bytes = 0;
+  bool frees = true;
   for (const Planned* each : effective) {
+    frees = frees && Frees(each->operation);
     bytes += each->record_bytes;
-    key_bytes += each->operation.key.size();
-    user_bytes += each->operation.key.size() + each->record.value.size() + each->record.metadata.size();
+    key_bytes += each->operation.key.size() + each->pointer.size();
+    user_bytes += each->operation.key.size() + each->operation.value.size() + each->record.metadata.size();
   }
   FIRN_ASSIGN_OR_RETURN(const log::Log::Slot slot,
-                        log_->Reserve(bytes, static_cast<uint32_t>(effective.size()), key_bytes));
+                        log_->Reserve(bytes, static_cast<uint32_t>(effective.size()), key_bytes,
+                                      frees ? io::Claimant::kDelete : io::Claimant::kWrite));
   // From here on the revision is drawn: it must be published whatever happens.
   const bool keep = versions_->AnyView();
   uint64_t at = 0;
   for (Planned* each : effective) {
     each->record.revision = slot.revision;
-    each->record.flags = each == effective.back() ? 0 : format::record_flags::kInBatch;
+    if (each != effective.back()) each->record.flags |= format::record_flags::kInBatch;
     const auto offset = static_cast<uint32_t>(slot.offset + at);
     format::EncodeRecord(each->record, *slot.seed, offset, slot.memory + at);
     each->place = {.segment = slot.segment,
@@ -284,9 +384,11 @@ void Store::Publish(Planned& planned, uint64_t revision, bool keep) {
   switch (planned.operation.kind) {
     case Kind::kPut:
       if (expiry.at_ms != 0) entry.flags |= entry_flags::kHasExpiry;
+      if (planned.slot) SetSeparated(entry, *std::exchange(planned.slot, std::nullopt));
       break;
     case Kind::kDelete:
       entry.flags |= entry_flags::kTombstone;
+      RaiseTo(deleted_revision_, revision);
       break;
     case Kind::kSetExpiry:
       // The value stays where it is; the change's own record must live as long as the value does.
@@ -294,10 +396,12 @@ void Store::Publish(Planned& planned, uint64_t revision, bool keep) {
       expiry.change_size = entry.size;
       entry = planned.current->entry;
       entry.revision = revision;
-      entry.flags = entry_flags::kHasExpiry | entry_flags::kExpiryChanged;
-      AddReference(entry.segment, entry.size);
+      entry.flags &= entry_flags::kPlaceFlags;
+      entry.flags |= entry_flags::kHasExpiry | entry_flags::kExpiryChanged;
+      AddReference(entry.segment, RecordBytes(entry));
+      if (IsSeparated(entry)) values_->AddReference(entry.size);
   }
-  if (old && keep) versions_->Keep(key, *old, revision);
+  if (old && keep) versions_->Keep(key, *old, planned.operation.kind == Kind::kSetExpiry, revision);
   if (old && (keep || (old->entry.flags & entry_flags::kHasOlder) != 0)) entry.flags |= entry_flags::kHasOlder;
   planned.place.flags = entry.flags;
 
@@ -306,7 +410,7 @@ void Store::Publish(Planned& planned, uint64_t revision, bool keep) {
   if (has_expiry) expiries_->Upsert(key, expiry.Pack());
   tree_->Upsert(key, entry);
   if (!has_expiry && old && (old->entry.flags & entry_flags::kHasExpiry) != 0) expiries_->Erase(key);
-  if (old && !keep) DropVersion(*old);
+  if (old && !keep) DropVersion(*old, revision);
 }
 
 // Takes the key's tombstone out of the index if no older version is kept that it hides. Called by the writer when
@@ -316,10 +420,7 @@ void Store::EraseTombstone(std::string_view index_key) {
   const auto entry = tree_->Find(index_key);
   // A version that this tombstone hides was kept before the tombstone came into the index.
   if (!entry || (entry->flags & entry_flags::kTombstone) == 0 || versions_->Keeps(index_key)) return;
-  uint64_t seen = erased_revision_.load(std::memory_order_seq_cst);
-  while (seen < entry->revision &&
-         !erased_revision_.compare_exchange_weak(seen, entry->revision, std::memory_order_seq_cst)) {
-  }
+  RaiseTo(erased_revision_, entry->revision);
   tree_->Erase(index_key, entry->revision);
 }
 
@@ -339,14 +440,16 @@ void Store::DropReference(uint32_t segment, uint32_t size) {
   }
 }
 
-void Store::DropVersion(const Version& version) {
+void Store::DropVersion(const Version& version, uint64_t revision) {
+  NoteGarbage();
   if (version.is_tombstone()) return;
-  DropReference(version.entry.segment, version.entry.size);
+  DropReference(version.entry.segment, RecordBytes(version.entry));
+  if (IsSeparated(version.entry)) values_->Release(version.entry.size, revision);
   if (version.expiry.change_segment != 0) DropReference(version.expiry.change_segment, version.expiry.change_size);
 }
 
 Versions::Dropped Store::DropCallbacks() {
-  return {.release = [this](const Version& version) { DropVersion(version); },
+  return {.release = [this](const Version& version) { DropVersion(version, log_->LastReserved()); },
           .erase_tombstone = [this](std::string_view key) { EraseTombstone(key); }};
 }
 

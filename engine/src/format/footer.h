@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -40,15 +41,21 @@ struct DirectoryEntry {
   std::string_view value_pointer;  // encoded; empty without kValuePointer
 };
 
+inline constexpr uint64_t kNoRevision = UINT64_MAX;  // above all revisions
+
 struct FooterSummary {
   SegmentId segment = kNoSegment;
   uint32_t units_end = 0;                          // where the units end and the footer starts
   uint64_t records = 0;                            // entries in the directory; the builder fills it in
   uint64_t first_revision = 0, last_revision = 0;  // over all records, control records included
-  int64_t time_ms_max = 0;                         // the newest unit's time
-  LiveIds live_ids;                                // the segment's own first record
-  std::vector<SegmentId> retired;                  // by its retire records
-  std::vector<Position> cuts;                      // by its cut records
+  // The lowest in the directory, kNoRevision if that is empty; the builder fills it in. A relocation segment's records
+  // are old: what it may hide or be hidden by is told by this.
+  uint64_t revision_min = 0;
+  int64_t time_ms_max = 0;         // the newest unit's time
+  LiveIds live_ids;                // the segment's own first record
+  std::vector<SegmentId> retired;  // by its retire records
+  std::vector<Position> cuts;      // by its cut records
+  std::vector<Position> adopted;   // by its adopt records
 };
 
 // Collects entries as units are flushed, in any order; compact, because a full segment's worth is held in
@@ -64,12 +71,16 @@ class FooterBuilder {
   // What the builder holds, room for growth included.
   uint64_t memory_bytes() const { return arena_.capacity() + positions_.capacity() * sizeof(positions_[0]); }
   uint64_t entries() const { return positions_.size(); }
+  uint64_t revision_min() const { return revision_min_; }
+  // Calls `visit` with namespace and key of each entry, in the order they were added.
+  void ForEachKey(const std::function<void(uint32_t, std::string_view)>& visit) const;
 
  private:
   void AppendDirectory(std::string& footer, const FooterSummary& summary) const;
 
   std::string arena_;
   std::vector<uint32_t> positions_;  // of each entry's start in arena_
+  uint64_t revision_min_ = kNoRevision;
 };
 
 struct Trailer {

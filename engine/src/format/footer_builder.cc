@@ -97,6 +97,7 @@ void StoreHead(const FooterSummary& summary, std::byte* at) {
   base::StoreLe(at + head::kRecordsAt, summary.records);
   base::StoreLe(at + head::kFirstRevisionAt, summary.first_revision);
   base::StoreLe(at + head::kLastRevisionAt, summary.last_revision);
+  base::StoreLe(at + head::kRevisionMinAt, summary.revision_min);
   base::StoreLe(at + head::kTimeMsMaxAt, summary.time_ms_max);
 }
 
@@ -140,6 +141,7 @@ void FooterBuilder::Add(const DirectoryEntry& entry) {
   FIRN_CHECK(HasDirectoryEntry(entry.type) && entry.key.size() <= kKeyBytesMax);
   FIRN_CHECK(arena_.size() <= UINT32_MAX);
   positions_.push_back(static_cast<uint32_t>(arena_.size()));
+  revision_min_ = std::min(revision_min_, entry.revision);
 
   uint8_t flags = entry.flags & static_cast<uint8_t>(~record_flags::kHasExpiry);
   if (entry.expires_at_ms != 0) flags |= record_flags::kHasExpiry;
@@ -160,6 +162,14 @@ void FooterBuilder::Add(const DirectoryEntry& entry) {
   if (has_pointer) end = base::StoreVarint(end, entry.value_pointer.size());
   arena_.append(base::AsText({encoded, end}));
   if (has_pointer) arena_.append(entry.value_pointer);
+}
+
+void FooterBuilder::ForEachKey(const std::function<void(uint32_t, std::string_view)>& visit) const {
+  for (const uint32_t position : positions_) {
+    base::Reader reader(base::AsBytes(arena_).subspan(position));
+    const auto namespace_id = static_cast<uint32_t>(reader.Varint());
+    visit(namespace_id, base::AsText(reader.Take(reader.Varint())));
+  }
 }
 
 void FooterBuilder::AppendDirectory(std::string& footer, const FooterSummary& summary) const {
@@ -191,6 +201,7 @@ std::string FooterBuilder::Finish(const FooterSummary& summary, const ChecksumSe
   FIRN_CHECK(summary.units_end % kBlockBytes == 0 && summary.segment != kNoSegment);
   FooterSummary counted = summary;
   counted.records = entries();
+  counted.revision_min = revision_min_;
 
   std::string footer;
   footer.reserve(arena_.size() + 2 * kBlockBytes);
@@ -199,6 +210,7 @@ std::string FooterBuilder::Finish(const FooterSummary& summary, const ChecksumSe
   AppendPart(footer, EncodeLiveIds(summary.live_ids), head::kLiveIdsBytesAt);
   AppendPart(footer, EncodeRetireList(summary.retired), head::kRetiredBytesAt);
   AppendPart(footer, EncodeCutList(summary.cuts), head::kCutsBytesAt);
+  AppendPart(footer, EncodeAdoptList(summary.adopted), head::kAdoptedBytesAt);
   const size_t directory_begin = footer.size();
   AppendDirectory(footer, counted);
   base::StoreLe(std::as_writable_bytes(std::span(footer)).data() + head::kDirectoryBytesAt,
@@ -210,6 +222,7 @@ std::string FooterBuilder::Finish(const FooterSummary& summary, const ChecksumSe
   // Neither clear() nor moving an empty string in would give the memory back.
   std::string().swap(arena_);
   std::vector<uint32_t>().swap(positions_);
+  revision_min_ = kNoRevision;
   return footer;
 }
 

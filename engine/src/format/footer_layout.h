@@ -1,6 +1,6 @@
 // Where the footer's fields stand; shared by its builder and its reader only.
 //
-//   head | live ids | retire list | cut list | directory | zeros | trailer
+//   head | live ids | retire list | cut list | adopt list | directory | zeros | trailer
 #pragma once
 
 #include <cstddef>
@@ -20,23 +20,27 @@ inline constexpr size_t kUnitsEndAt = 12;
 inline constexpr size_t kRecordsAt = 16;
 inline constexpr size_t kFirstRevisionAt = 24;
 inline constexpr size_t kLastRevisionAt = 32;
-inline constexpr size_t kTimeMsMaxAt = 40;
-inline constexpr size_t kLiveIdsBytesAt = 48;
-inline constexpr size_t kRetiredBytesAt = 52;
-inline constexpr size_t kCutsBytesAt = 56;
-inline constexpr size_t kDirectoryBytesAt = 60;
-inline constexpr size_t kHeadBytes = 64;
+inline constexpr size_t kRevisionMinAt = 40;
+inline constexpr size_t kTimeMsMaxAt = 48;
+inline constexpr size_t kLiveIdsBytesAt = 56;
+inline constexpr size_t kRetiredBytesAt = 60;
+inline constexpr size_t kCutsBytesAt = 64;
+inline constexpr size_t kAdoptedBytesAt = 68;
+inline constexpr size_t kDirectoryBytesAt = 72;
+inline constexpr size_t kHeadBytes = 76;
 
 static_assert(kMagicAt + sizeof(uint64_t) == kSegmentAt);
 static_assert(kSegmentAt + sizeof(SegmentId) == kUnitsEndAt);
 static_assert(kUnitsEndAt + sizeof(uint32_t) == kRecordsAt);
 static_assert(kRecordsAt + sizeof(uint64_t) == kFirstRevisionAt);
 static_assert(kFirstRevisionAt + sizeof(uint64_t) == kLastRevisionAt);
-static_assert(kLastRevisionAt + sizeof(uint64_t) == kTimeMsMaxAt);
+static_assert(kLastRevisionAt + sizeof(uint64_t) == kRevisionMinAt);
+static_assert(kRevisionMinAt + sizeof(uint64_t) == kTimeMsMaxAt);
 static_assert(kTimeMsMaxAt + sizeof(int64_t) == kLiveIdsBytesAt);
 static_assert(kLiveIdsBytesAt + sizeof(uint32_t) == kRetiredBytesAt);
 static_assert(kRetiredBytesAt + sizeof(uint32_t) == kCutsBytesAt);
-static_assert(kCutsBytesAt + sizeof(uint32_t) == kDirectoryBytesAt);
+static_assert(kCutsBytesAt + sizeof(uint32_t) == kAdoptedBytesAt);
+static_assert(kAdoptedBytesAt + sizeof(uint32_t) == kDirectoryBytesAt);
 static_assert(kDirectoryBytesAt + sizeof(uint32_t) == kHeadBytes, "the head has no unused byte");
 }  // namespace head
 

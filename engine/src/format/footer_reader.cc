@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include <firn/limits.h>
 
 #include "format/footer_layout.h"
@@ -87,10 +89,13 @@ std::optional<FooterReader> FooterReader::Open(std::string bytes, const Trailer&
   reader->bytes_ = std::move(bytes);
   if (!reader->ReadHead(trailer, segment)) return std::nullopt;
   // The whole directory is walked once, so that Next() can say "the end" and mean it.
-  uint64_t records = 0;
+  uint64_t records = 0, revision_min = kNoRevision;
   reader->Rewind();
-  for (DirectoryEntry entry; reader->Next(entry);) ++records;
-  if (reader->position_ != reader->directory_end_ || records != reader->summary_.records) return std::nullopt;
+  for (DirectoryEntry entry; reader->Next(entry); ++records) revision_min = std::min(revision_min, entry.revision);
+  if (reader->position_ != reader->directory_end_ || records != reader->summary_.records ||
+      revision_min != reader->summary_.revision_min) {
+    return std::nullopt;
+  }
   reader->Rewind();
   return reader;
 }
@@ -104,6 +109,7 @@ bool FooterReader::ReadHead(const Trailer& trailer, SegmentId segment) {
   summary_.records = base::LoadLe<uint64_t>(at + head::kRecordsAt);
   summary_.first_revision = base::LoadLe<uint64_t>(at + head::kFirstRevisionAt);
   summary_.last_revision = base::LoadLe<uint64_t>(at + head::kLastRevisionAt);
+  summary_.revision_min = base::LoadLe<uint64_t>(at + head::kRevisionMinAt);
   summary_.time_ms_max = base::LoadLe<int64_t>(at + head::kTimeMsMaxAt);
   if (summary_.segment != segment || summary_.units_end != trailer.footer_offset) return false;
   // A segment of which nothing could be salvaged has no last revision.
@@ -113,10 +119,12 @@ bool FooterReader::ReadHead(const Trailer& trailer, SegmentId segment) {
   std::optional<LiveIds> live = DecodeLiveIds(parts.Take(base::LoadLe<uint32_t>(at + head::kLiveIdsBytesAt)));
   auto retired = DecodeRetireList(parts.Take(base::LoadLe<uint32_t>(at + head::kRetiredBytesAt)));
   auto cuts = DecodeCutList(parts.Take(base::LoadLe<uint32_t>(at + head::kCutsBytesAt)));
-  if (!live || !retired || !cuts || !parts.ok()) return false;
+  auto adopted = DecodeAdoptList(parts.Take(base::LoadLe<uint32_t>(at + head::kAdoptedBytesAt)));
+  if (!live || !retired || !cuts || !adopted || !parts.ok()) return false;
   summary_.live_ids = std::move(*live);
   summary_.retired = std::move(*retired);
   summary_.cuts = std::move(*cuts);
+  summary_.adopted = std::move(*adopted);
 
   directory_begin_ = body.size() - parts.remaining();
   parts.Take(base::LoadLe<uint32_t>(at + head::kDirectoryBytesAt));

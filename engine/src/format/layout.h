@@ -24,7 +24,7 @@ struct Position {
   SegmentId segment = kNoSegment;
   uint32_t offset = 0;
 
-  auto operator<=>(const Position&) const = default;
+  auto operator<=>(const Position&) const = default;  // NOLINT(modernize-use-nullptr): clang-tidy 14 sees a null in it
 };
 
 // What seeds the checksums of one segment's units and records: the store's secret and the segment's salt.

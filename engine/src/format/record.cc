@@ -51,6 +51,7 @@ bool IsWellFormed(const Shape& shape) {
     case RecordType::kLiveIds:
     case RecordType::kRetire:
     case RecordType::kCut:
+    case RecordType::kAdopt:
       return !has_pointer && !has_expiry;
     case RecordType::kPadding:
     case RecordType::kRangeDelete:

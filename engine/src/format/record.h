@@ -36,6 +36,7 @@ enum class RecordType : uint8_t {
   kRetire = 11,          // body: RetireList
   kCut = 12,             // body: CutList
   kHorizon = 13,         // reserved: oldest revision a watch may start from
+  kAdopt = 14,           // body: AdoptList
 };
 
 namespace record_flags {
@@ -103,13 +104,19 @@ std::optional<std::vector<SegmentId>> DecodeRetireList(base::Bytes body);
 std::string EncodeCutList(const std::vector<Position>& cuts);
 std::optional<std::vector<Position>> DecodeCutList(base::Bytes body);
 
+// Relocation segments that are part of the store from here on, and where each ends: whole and durable before.
+std::string EncodeAdoptList(const std::vector<Position>& adopted);
+std::optional<std::vector<Position>> DecodeAdoptList(base::Bytes body);
+
+inline constexpr uint64_t kValuePieceBytes = uint64_t{64} << 10;  // what one of a value pointer's checksums covers
+
 // Names the bytes of a separated value. Its place is resolved by the value store.
 struct ValuePointer {
   uint64_t hash_low = 0, hash_high = 0;  // XXH3-128 of the value, keyed with the store's secret
   uint64_t length = 0;
   uint32_t file = 0;
   uint64_t offset = 0;
-  std::vector<uint64_t> piece_checksums;  // one per 64 KiB
+  std::vector<uint64_t> piece_checksums;  // one per kValuePieceBytes begun: XXH3-64 seeded with the secret
   bool operator==(const ValuePointer&) const = default;
 };
 std::string EncodeValuePointer(const ValuePointer& pointer);

@@ -8,8 +8,6 @@
 namespace firn::format {
 namespace {
 
-constexpr uint64_t kPieceBytes = uint64_t{64} << 10;  // what one of a value pointer's checksums covers
-
 void AppendVarint(std::string& to, uint64_t value) {
   std::byte encoded[base::kVarintBytesMax];
   const std::byte* end = base::StoreVarint(encoded, value);
@@ -51,7 +49,32 @@ class BodyReader {
   bool in_range_ = true;
 };
 
-uint64_t PieceCount(uint64_t length) { return (length + kPieceBytes - 1) / kPieceBytes; }
+// Cut lists and adopt lists alike.
+std::string EncodePositions(const std::vector<Position>& positions) {
+  std::string body;
+  AppendVarint(body, positions.size());
+  for (const Position& position : positions) {
+    FIRN_CHECK(position.segment != kNoSegment);
+    AppendVarint(body, position.segment);
+    AppendVarint(body, position.offset);
+  }
+  return body;
+}
+
+std::optional<std::vector<Position>> DecodePositions(base::Bytes body) {
+  BodyReader reader(body);
+  const size_t count = reader.Count(2);
+  std::vector<Position> positions;
+  positions.reserve(count);
+  for (size_t i = 0; i < count && reader.ok(); ++i) {
+    const SegmentId segment = reader.Segment();
+    positions.push_back({segment, reader.Uint32()});
+  }
+  if (!reader.AtEnd()) return std::nullopt;
+  return positions;
+}
+
+uint64_t PieceCount(uint64_t length) { return (length + kValuePieceBytes - 1) / kValuePieceBytes; }
 
 }  // namespace
 
@@ -106,29 +129,11 @@ std::optional<std::vector<SegmentId>> DecodeRetireList(base::Bytes body) {
   return retired;
 }
 
-std::string EncodeCutList(const std::vector<Position>& cuts) {
-  std::string body;
-  AppendVarint(body, cuts.size());
-  for (const Position& cut : cuts) {
-    FIRN_CHECK(cut.segment != kNoSegment);
-    AppendVarint(body, cut.segment);
-    AppendVarint(body, cut.offset);
-  }
-  return body;
-}
+std::string EncodeCutList(const std::vector<Position>& cuts) { return EncodePositions(cuts); }
+std::optional<std::vector<Position>> DecodeCutList(base::Bytes body) { return DecodePositions(body); }
 
-std::optional<std::vector<Position>> DecodeCutList(base::Bytes body) {
-  BodyReader reader(body);
-  const size_t count = reader.Count(2);
-  std::vector<Position> cuts;
-  cuts.reserve(count);
-  for (size_t i = 0; i < count && reader.ok(); ++i) {
-    const SegmentId segment = reader.Segment();
-    cuts.push_back({segment, reader.Uint32()});
-  }
-  if (!reader.AtEnd()) return std::nullopt;
-  return cuts;
-}
+std::string EncodeAdoptList(const std::vector<Position>& adopted) { return EncodePositions(adopted); }
+std::optional<std::vector<Position>> DecodeAdoptList(base::Bytes body) { return DecodePositions(body); }
 
 std::string EncodeValuePointer(const ValuePointer& pointer) {
   FIRN_CHECK(pointer.length <= kValueBytesMax);

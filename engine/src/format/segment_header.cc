@@ -18,7 +18,8 @@ constexpr size_t kIncarnationAt = 40;
 constexpr size_t kSaltAt = 48;
 constexpr size_t kFirstRevisionAt = 64;
 constexpr size_t kCreatedMsAt = 72;
-constexpr size_t kFieldsEnd = 80;
+constexpr size_t kGenerationAt = 80;
+constexpr size_t kFieldsEnd = 84;
 
 static_assert(kVersionAt + sizeof(uint32_t) == kSegmentAt);
 static_assert(kSegmentAt + sizeof(SegmentId) == kUuidAt);
@@ -26,7 +27,8 @@ static_assert(kUuidAt + sizeof(Uuid) == kIncarnationAt);
 static_assert(kIncarnationAt + sizeof(uint64_t) == kSaltAt);
 static_assert(kSaltAt + sizeof(Salt) == kFirstRevisionAt);
 static_assert(kFirstRevisionAt + sizeof(uint64_t) == kCreatedMsAt);
-static_assert(kCreatedMsAt + sizeof(int64_t) == kFieldsEnd && kFieldsEnd <= kBlockBytes);
+static_assert(kCreatedMsAt + sizeof(int64_t) == kGenerationAt);
+static_assert(kGenerationAt + sizeof(uint32_t) == kFieldsEnd && kFieldsEnd <= kBlockBytes);
 
 }  // namespace
 
@@ -41,12 +43,26 @@ void EncodeSegmentHeader(const SegmentHeader& header, uint64_t store_secret, bas
   std::memcpy(at + kSaltAt, header.salt.data(), sizeof(Salt));
   base::StoreLe(at + kFirstRevisionAt, header.first_revision);
   base::StoreLe(at + kCreatedMsAt, header.created_ms);
+  base::StoreLe(at + kGenerationAt, header.generation);
   SealBlock(kMagic, store_secret, block);
 }
 
 absl::StatusOr<SegmentHeader> DecodeSegmentHeader(base::Bytes block, uint64_t store_secret, const Uuid& store_uuid) {
   if (block.size() == kBlockBytes && IsZero(block)) return base::NotFound("segment header: a block of zeros");
   FIRN_RETURN_IF_ERROR(CheckBlock(kMagic, store_secret, block, kName));
+  const SegmentHeader header = UncheckedSegmentHeader(block);
+  if (header.store_uuid != store_uuid) return base::DataLoss("segment header: belongs to another store");
+  if (header.segment == kNoSegment) return base::DataLoss("segment header: segment id 0");
+  if (!IsZero(block.subspan(kFieldsEnd))) return base::DataLoss("segment header: reserved bytes are not zero");
+  return header;
+}
+
+bool HasSegmentMagic(base::Bytes block) {
+  return block.size() == kBlockBytes && base::LoadLe<uint64_t>(block.data() + kMagicAt) == kMagic;
+}
+
+SegmentHeader UncheckedSegmentHeader(base::Bytes block) {
+  FIRN_CHECK(block.size() == kBlockBytes);
   const std::byte* const at = block.data();
   SegmentHeader header;
   header.format_version = base::LoadLe<uint32_t>(at + kVersionAt);
@@ -56,10 +72,7 @@ absl::StatusOr<SegmentHeader> DecodeSegmentHeader(base::Bytes block, uint64_t st
   std::memcpy(header.salt.data(), at + kSaltAt, sizeof(Salt));
   header.first_revision = base::LoadLe<uint64_t>(at + kFirstRevisionAt);
   header.created_ms = base::LoadLe<int64_t>(at + kCreatedMsAt);
-
-  if (header.store_uuid != store_uuid) return base::DataLoss("segment header: belongs to another store");
-  if (header.segment == kNoSegment) return base::DataLoss("segment header: segment id 0");
-  if (!IsZero(block.subspan(kFieldsEnd))) return base::DataLoss("segment header: reserved bytes are not zero");
+  header.generation = base::LoadLe<uint32_t>(at + kGenerationAt);
   return header;
 }
 

@@ -17,6 +17,8 @@ struct SegmentHeader {
   Salt salt{};
   uint64_t first_revision = 0;  // no record in the segment has a lower one
   int64_t created_ms = 0;
+  // 0: of the fresh log. g > 0: a relocation segment, whose records have been moved g times at least.
+  uint32_t generation = 0;
 
   bool operator==(const SegmentHeader&) const = default;
 };
@@ -25,5 +27,9 @@ void EncodeSegmentHeader(const SegmentHeader& header, uint64_t store_secret, bas
 // NotFound for a block of zeros (a file that never became a segment); DataLoss when it does not verify or
 // belongs to another store; FailedPrecondition for a newer format version.
 absl::StatusOr<SegmentHeader> DecodeSegmentHeader(base::Bytes block, uint64_t store_secret, const Uuid& store_uuid);
+
+// For people, who want to see what is left of a damaged one: the fields as they stand. `block` is kBlockBytes long.
+SegmentHeader UncheckedSegmentHeader(base::Bytes block);
+bool HasSegmentMagic(base::Bytes block);
 
 }  // namespace firn::format

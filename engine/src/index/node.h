@@ -147,21 +147,21 @@ class Node {
   uint32_t ItemWords(uint64_t slot) const;
 
   uint64_t LoadSlot(uint32_t position) const {
-    auto& place = *reinterpret_cast<uint64_t*>(Content() + position * kSlotBytes);
+    auto& place = *reinterpret_cast<uint64_t*>(Content() + size_t{position} * kSlotBytes);
     return std::atomic_ref<uint64_t>(place).load(std::memory_order_acquire);
   }
   void StoreSlot(uint32_t position, uint64_t slot) {
-    auto& place = *reinterpret_cast<uint64_t*>(Content() + position * kSlotBytes);
+    auto& place = *reinterpret_cast<uint64_t*>(Content() + size_t{position} * kSlotBytes);
     std::atomic_ref<uint64_t>(place).store(slot, std::memory_order_release);
   }
   // A word beyond the content reads as zero: only a reader that is about to fail its validation asks for one.
   uint32_t LoadWord(uint32_t word) const {
     if (word * kWordBytes >= content_bytes_) return 0;
-    auto& place = *reinterpret_cast<uint32_t*>(Content() + word * kWordBytes);
+    auto& place = *reinterpret_cast<uint32_t*>(Content() + size_t{word} * kWordBytes);
     return std::atomic_ref<uint32_t>(place).load(std::memory_order_acquire);
   }
   void StoreWord(uint32_t word, uint32_t value) {
-    auto& place = *reinterpret_cast<uint32_t*>(Content() + word * kWordBytes);
+    auto& place = *reinterpret_cast<uint32_t*>(Content() + size_t{word} * kWordBytes);
     std::atomic_ref<uint32_t>(place).store(value, std::memory_order_release);
   }
   template <typename Pointer>

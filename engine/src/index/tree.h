@@ -15,6 +15,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/epoch.h"
@@ -91,6 +92,18 @@ class Tree {
   // Fills `page` with the leaf whose range contains `key` (all of that leaf's entries, also those before
   // `key`). The page may be empty though the tree is not; the caller goes on at high().
   void ReadLeaf(std::string_view key, Page& page) const;
+  // Calls each(page) for one leaf after the other, from the one whose range contains `from` on, until it returns false.
+  template <typename Each>
+  void ForEachPage(std::string_view from, const Each& each) const {
+    Page page;
+    std::string at(from);
+    for (bool more = true; more; at = page.high()) {
+      ReadLeaf(at, page);
+      more = each(std::as_const(page)) && page.has_high();
+    }
+  }
+  static constexpr std::string_view kLowest{"\0", 1};  // no key is below it
+
   // Fills `page` with the leaf whose range contains the largest possible key below `key`; with `key` empty,
   // the last leaf of the tree. Backward iteration goes on with ReadLeafBefore(page.low()) until low() is
   // empty.

@@ -77,13 +77,15 @@ absl::Status File::Sync() {
   return absl::OkStatus();
 }
 
-absl::Status File::Allocate(uint64_t size_bytes) {
+absl::Status File::Allocate(uint64_t size_bytes, uint64_t from_bytes) {
   if (size_bytes > kOffsetMax) {
     return base::InvalidArgument("allocate " + name_ + ": " + std::to_string(size_bytes) +
                                  " bytes is beyond the largest file");
   }
-  if (size_bytes == 0) return absl::OkStatus();
-  return DoAllocate(size_bytes);
+  if (size_bytes <= from_bytes) return absl::OkStatus();
+  const absl::Status status = DoAllocate(size_bytes, from_bytes);
+  Settle();
+  return status;
 }
 
 absl::Status File::Truncate(uint64_t size_bytes) {
@@ -91,7 +93,59 @@ absl::Status File::Truncate(uint64_t size_bytes) {
     return base::InvalidArgument("truncate " + name_ + " to " + std::to_string(size_bytes) +
                                  ": it only cuts, and the file has " + std::to_string(current_bytes) + " bytes");
   }
-  return DoTruncate(size_bytes);
+  const absl::Status status = DoTruncate(size_bytes);
+  Settle();
+  return status;
+}
+
+absl::Status File::PunchHole(uint64_t offset, uint64_t size_bytes) {
+  FIRN_RETURN_IF_ERROR(CheckPlace("punch", *this, offset, nullptr, size_bytes));
+  if (size_bytes == 0) return absl::OkStatus();
+  const absl::Status status = DoPunchHole(offset, size_bytes);
+  Settle();
+  return status;
+}
+
+void File::Settle() {
+  if (account_ != nullptr) ledger_->Settle(*account_, [this] { return AllocatedBytes(); });
+}
+
+absl::StatusOr<std::unique_ptr<File>> Disk::Open(std::string_view name, OpenMode mode) {
+  FIRN_ASSIGN_OR_RETURN(std::unique_ptr<File> file, DoOpen(name, mode));
+  file->ledger_ = &ledger_;
+  file->account_ = ledger_.Join(name, [&file] { return file->AllocatedBytes(); });
+  return file;
+}
+
+absl::Status Disk::Remove(std::string_view name) {
+  const absl::Status status = DoRemove(name);
+  if (status.ok() || absl::IsNotFound(status)) ledger_.Remove(name);
+  return status;
+}
+
+absl::Status Disk::Rename(std::string_view from, std::string_view to) {
+  FIRN_RETURN_IF_ERROR(DoRename(from, to));
+  ledger_.Rename(from, to);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<SharedMemory>> Disk::MapShared(std::string_view name, uint64_t size_bytes) {
+  FIRN_ASSIGN_OR_RETURN(std::unique_ptr<SharedMemory> memory, DoMapShared(name, size_bytes));
+  ledger_.Join(name, [size_bytes] { return size_bytes; });
+  return memory;
+}
+
+absl::Status Disk::CountFiles(std::span<const std::string_view> folders) {
+  for (const std::string_view folder : folders) {
+    const auto names = List(folder);
+    if (absl::IsNotFound(names.status())) continue;
+    FIRN_RETURN_IF_ERROR(names.status());
+    for (const std::string& name : *names) {
+      const std::string path = folder.empty() ? name : std::string(folder) + "/" + name;
+      if (!ledger_.Has(path)) FIRN_RETURN_IF_ERROR(Open(path, OpenMode::kRead).status());
+    }
+  }
+  return absl::OkStatus();
 }
 
 void Disk::ReadMany(std::span<ReadRequest> requests) {

@@ -20,6 +20,7 @@
 
 #include "base/coding.h"
 #include "base/status.h"
+#include "io/ledger.h"
 
 namespace firn::io {
 
@@ -52,13 +53,22 @@ class File {
   absl::Status Write(uint64_t offset, base::Bytes data, Flush flush);
   // fdatasync. A failure is final: what was written before must be taken as lost.
   absl::Status Sync();
-  // Claims disk space for [0, size_bytes) and makes the file that long. Existing bytes stay.
-  // ResourceExhausted when the disk is full; the file is then unchanged in size.
-  absl::Status Allocate(uint64_t size_bytes);
+  // Claims disk space for [from_bytes, size_bytes) and makes the file that long. Existing bytes stay. Holes in the
+  // range are filled again, so whoever punches claims from its end on only. ResourceExhausted when the disk is full;
+  // the file is then unchanged in size.
+  absl::Status Allocate(uint64_t size_bytes, uint64_t from_bytes = 0);
   // Cuts the file to `size_bytes` (any size up to the current one) and gives the space back.
   absl::Status Truncate(uint64_t size_bytes);
+  // Gives the space of [offset, offset + size_bytes) back; the range then reads as zeros, and the size stays. Both are
+  // multiples of kAlignmentBytes. Unimplemented where the file system cannot. After a power cut what was not synced
+  // may be there again.
+  absl::Status PunchHole(uint64_t offset, uint64_t size_bytes);
 
   virtual uint64_t size_bytes() const = 0;
+  // Space the file takes on the disk, holes not counted; with what the file system needs to find it.
+  virtual absl::StatusOr<uint64_t> AllocatedBytes() = 0;
+  // The same as of the last operation that changed it, from the disk's ledger.
+  uint64_t counted_bytes() const { return account_ == nullptr ? 0 : account_->bytes.load(std::memory_order_relaxed); }
   // Hard links to this file; 1 for a file of ours alone.
   virtual absl::StatusOr<uint64_t> Links() = 0;
   const std::string& name() const { return name_; }
@@ -67,15 +77,20 @@ class File {
   virtual absl::Status DoRead(uint64_t offset, base::MutableBytes out) = 0;
   virtual absl::Status DoWrite(uint64_t offset, base::Bytes data, Flush flush) = 0;
   virtual absl::Status DoSync() = 0;
-  virtual absl::Status DoAllocate(uint64_t size_bytes) = 0;
+  virtual absl::Status DoAllocate(uint64_t size_bytes, uint64_t from_bytes) = 0;
   virtual absl::Status DoTruncate(uint64_t size_bytes) = 0;
+  virtual absl::Status DoPunchHole(uint64_t offset, uint64_t size_bytes) = 0;
 
   Counters& counters() { return counters_; }
 
  private:
   friend class Disk;
+  void Settle();
+
   const std::string name_;
   Counters& counters_;
+  Ledger* ledger_ = nullptr;
+  std::shared_ptr<Ledger::Account> account_;  // null for a file that was not opened through a Disk
 };
 
 // Memory shared with a file: it survives the death of the process, not that of the machine. Unmapped when
@@ -108,12 +123,12 @@ class Disk {
   virtual ~Disk() = default;
 
   // Names are relative to the store's directory: "SUPERBLOCK", "log/000001.seg".
-  virtual absl::StatusOr<std::unique_ptr<File>> Open(std::string_view name, OpenMode mode) = 0;
+  absl::StatusOr<std::unique_ptr<File>> Open(std::string_view name, OpenMode mode);
   // Plain names of the files in `folder` ("" is the store's directory), in no particular order.
   virtual absl::StatusOr<std::vector<std::string>> List(std::string_view folder) = 0;
-  virtual absl::Status Remove(std::string_view name) = 0;
+  absl::Status Remove(std::string_view name);
   // Replaces `to` if it is there.
-  virtual absl::Status Rename(std::string_view from, std::string_view to) = 0;
+  absl::Status Rename(std::string_view from, std::string_view to);
   // OK if it exists already.
   virtual absl::Status MakeFolder(std::string_view name) = 0;
   // Makes creations, removals and renames in `folder` durable.
@@ -128,7 +143,7 @@ class Disk {
 
   // Maps the whole file `name`, created with `size_bytes` allocated zero bytes if missing; an existing file
   // keeps its content and must have this size (FailedPrecondition if not). Prefaulted; locked if permitted.
-  virtual absl::StatusOr<std::unique_ptr<SharedMemory>> MapShared(std::string_view name, uint64_t size_bytes) = 0;
+  absl::StatusOr<std::unique_ptr<SharedMemory>> MapShared(std::string_view name, uint64_t size_bytes);
 
   // Space a new file could still claim.
   virtual absl::StatusOr<uint64_t> FreeBytes() = 0;
@@ -140,13 +155,24 @@ class Disk {
   virtual std::string_view path() const = 0;
 
   const Counters& counters() const { return counters_; }
+  // Space of the files that were opened at least once.
+  const Ledger& ledger() const { return ledger_; }
+  // Opens what lies in these folders and is not in the ledger yet, to count it.
+  absl::Status CountFiles(std::span<const std::string_view> folders);
 
  protected:
+  virtual absl::StatusOr<std::unique_ptr<File>> DoOpen(std::string_view name, OpenMode mode) = 0;
+  virtual absl::Status DoRemove(std::string_view name) = 0;
+  virtual absl::Status DoRename(std::string_view from, std::string_view to) = 0;
+  virtual absl::StatusOr<std::unique_ptr<SharedMemory>> DoMapShared(std::string_view name, uint64_t size_bytes) = 0;
   // Requests are valid and aligned. The default reads one after the other.
   virtual void DoReadMany(std::span<ReadRequest> requests);
 
   static absl::Status DoReadOf(File& file, uint64_t offset, base::MutableBytes out) { return file.DoRead(offset, out); }
   Counters counters_;
+
+ private:
+  Ledger ledger_;
 };
 
 struct DiskOptions {

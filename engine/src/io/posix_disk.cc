@@ -79,7 +79,7 @@ absl::Status PosixDisk::CheckChange(std::string_view operation, std::string_view
                                   " is open read-only");
 }
 
-absl::StatusOr<std::unique_ptr<File>> PosixDisk::Open(std::string_view name, OpenMode mode) {
+absl::StatusOr<std::unique_ptr<File>> PosixDisk::DoOpen(std::string_view name, OpenMode mode) {
   FIRN_RETURN_IF_ERROR(mode == OpenMode::kRead ? CheckUse("open", name) : CheckChange("open", name));
   const std::string path(name);
   const int flags = FlagsOf(mode) | (directory_.direct_io ? O_DIRECT : 0);
@@ -127,14 +127,14 @@ absl::StatusOr<std::vector<std::string>> PosixDisk::List(std::string_view folder
   return names;
 }
 
-absl::Status PosixDisk::Remove(std::string_view name) {
+absl::Status PosixDisk::DoRemove(std::string_view name) {
   FIRN_RETURN_IF_ERROR(CheckChange("remove", name));
   const std::string path(name);
   if (::unlinkat(directory_.fd.get(), path.c_str(), 0) == 0) return absl::OkStatus();
   return base::ErrnoStatus(errno, "remove " + path);
 }
 
-absl::Status PosixDisk::Rename(std::string_view from, std::string_view to) {
+absl::Status PosixDisk::DoRename(std::string_view from, std::string_view to) {
   FIRN_RETURN_IF_ERROR(CheckChange("rename", from));
   FIRN_RETURN_IF_ERROR(CheckChange("rename", to));
   const std::string old_path(from);
@@ -170,7 +170,7 @@ absl::StatusOr<std::unique_ptr<FileLock>> PosixDisk::Lock(std::string_view name,
   return LockFile(std::move(fd), exclusive, directory_.path + '/' + file_name);
 }
 
-absl::StatusOr<std::unique_ptr<SharedMemory>> PosixDisk::MapShared(std::string_view name, uint64_t size_bytes) {
+absl::StatusOr<std::unique_ptr<SharedMemory>> PosixDisk::DoMapShared(std::string_view name, uint64_t size_bytes) {
   FIRN_RETURN_IF_ERROR(CheckChange("map", name));
   if (size_bytes == 0 || size_bytes % File::kAlignmentBytes != 0) {
     return base::InvalidArgument("map " + std::string(name) + ": " + std::to_string(size_bytes) +
@@ -195,7 +195,7 @@ absl::Status PosixDisk::CreateMapping(const std::string& name, uint64_t size_byt
                           OpenAt(directory_.fd, temporary_name, O_RDWR | O_CREAT | O_TRUNC, "create"));
     status = FillNewMapping(fd, size_bytes, name);
   }
-  if (status.ok()) status = Rename(temporary_name, name);
+  if (status.ok()) status = DoRename(temporary_name, name);
   if (status.ok()) return SyncFolder(ParentOf(name));
   static_cast<void>(::unlinkat(directory_.fd.get(), temporary_name.c_str(), 0));
   return status;

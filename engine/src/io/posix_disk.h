@@ -25,14 +25,10 @@ class PosixDisk : public Disk {
  public:
   explicit PosixDisk(OpenedDirectory directory);
 
-  absl::StatusOr<std::unique_ptr<File>> Open(std::string_view name, OpenMode mode) override;
   absl::StatusOr<std::vector<std::string>> List(std::string_view folder) override;
-  absl::Status Remove(std::string_view name) override;
-  absl::Status Rename(std::string_view from, std::string_view to) override;
   absl::Status MakeFolder(std::string_view name) override;
   absl::Status SyncFolder(std::string_view folder) override;
   absl::StatusOr<std::unique_ptr<FileLock>> Lock(std::string_view name, bool exclusive) override;
-  absl::StatusOr<std::unique_ptr<SharedMemory>> MapShared(std::string_view name, uint64_t size_bytes) override;
   absl::StatusOr<uint64_t> FreeBytes() override;
 
   std::string_view kind() const override { return "pread"; }
@@ -40,6 +36,11 @@ class PosixDisk : public Disk {
   std::string_view path() const override { return directory_.path; }
 
  protected:
+  absl::StatusOr<std::unique_ptr<File>> DoOpen(std::string_view name, OpenMode mode) override;
+  absl::Status DoRemove(std::string_view name) override;
+  absl::Status DoRename(std::string_view from, std::string_view to) override;
+  absl::StatusOr<std::unique_ptr<SharedMemory>> DoMapShared(std::string_view name, uint64_t size_bytes) override;
+
   virtual std::unique_ptr<File> MakeFile(std::string name, FileDescriptor fd, uint64_t size_bytes);
 
  private:

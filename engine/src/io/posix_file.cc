@@ -31,6 +31,14 @@ absl::StatusOr<uint64_t> PosixFile::Links() {
   return static_cast<uint64_t>(status.st_nlink);
 }
 
+absl::StatusOr<uint64_t> PosixFile::AllocatedBytes() {
+  FIRN_RETURN_IF_ERROR(CheckProcess());
+  constexpr uint64_t kStatBlockBytes = 512;  // whatever the file system's own block is
+  struct stat status;
+  if (::fstat(fd(), &status) != 0) return base::ErrnoStatus(errno, "stat " + name());
+  return static_cast<uint64_t>(status.st_blocks) * kStatBlockBytes;
+}
+
 absl::Status PosixFile::DoRead(uint64_t offset, base::MutableBytes out) {
   FIRN_RETURN_IF_ERROR(CheckProcess());
   return ReadWhole(fd(), name(), offset, out);
@@ -48,12 +56,14 @@ absl::Status PosixFile::DoSync() {
   return SyncData(fd(), name());
 }
 
-absl::Status PosixFile::DoAllocate(uint64_t size_bytes) {
+absl::Status PosixFile::DoAllocate(uint64_t size_bytes, uint64_t from_bytes) {
   FIRN_RETURN_IF_ERROR(CheckProcess());
   const uint64_t old_bytes = this->size_bytes();
+  const auto begin = static_cast<off_t>(from_bytes);
   const auto length = static_cast<off_t>(size_bytes);
   // Space first and size last: a plain fallocate() that runs out of space half-way leaves a longer file.
-  int error = RetryInterrupted([&] { return ::fallocate(fd(), FALLOC_FL_KEEP_SIZE, 0, length); }) == 0 ? 0 : errno;
+  int error =
+      RetryInterrupted([&] { return ::fallocate(fd(), FALLOC_FL_KEEP_SIZE, begin, length - begin); }) == 0 ? 0 : errno;
   if (error == EOPNOTSUPP) return FillWithZeros(old_bytes, size_bytes);
   if (error == 0 && size_bytes > old_bytes) {
     error = RetryInterrupted([&] { return ::ftruncate(fd(), length); }) == 0 ? 0 : errno;
@@ -95,6 +105,17 @@ absl::Status PosixFile::DoTruncate(uint64_t size_bytes) {
   }
   size_bytes_.store(size_bytes, std::memory_order_release);
   return absl::OkStatus();
+}
+
+absl::Status PosixFile::DoPunchHole(uint64_t offset, uint64_t size_bytes) {
+  FIRN_RETURN_IF_ERROR(CheckProcess());
+  const auto begin = static_cast<off_t>(offset);
+  const auto length = static_cast<off_t>(size_bytes);
+  const int result =
+      RetryInterrupted([&] { return ::fallocate(fd(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, begin, length); });
+  if (result == 0) return absl::OkStatus();
+  return base::ErrnoStatus(
+      errno, "punch " + name() + " at " + std::to_string(offset) + ", " + std::to_string(size_bytes) + " bytes");
 }
 
 void PosixFile::GrewTo(uint64_t size_bytes) {

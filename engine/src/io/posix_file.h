@@ -16,6 +16,7 @@ class PosixFile : public File {
 
   uint64_t size_bytes() const override { return size_bytes_.load(std::memory_order_acquire); }
   absl::StatusOr<uint64_t> Links() override;
+  absl::StatusOr<uint64_t> AllocatedBytes() override;
 
   int fd() const { return fd_.get(); }
 
@@ -23,8 +24,9 @@ class PosixFile : public File {
   absl::Status DoRead(uint64_t offset, base::MutableBytes out) override;
   absl::Status DoWrite(uint64_t offset, base::Bytes data, Flush flush) override;
   absl::Status DoSync() override;
-  absl::Status DoAllocate(uint64_t size_bytes) override;
+  absl::Status DoAllocate(uint64_t size_bytes, uint64_t from_bytes) override;
   absl::Status DoTruncate(uint64_t size_bytes) override;
+  absl::Status DoPunchHole(uint64_t offset, uint64_t size_bytes) override;
 
   // FailedPrecondition in a forked child: the file is its parent's.
   absl::Status CheckProcess() const;

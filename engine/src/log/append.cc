@@ -5,16 +5,17 @@
 #include "log/unit.h"
 
 namespace firn::log {
+
 namespace {
 
-// More than a footer entry takes beside its key and value pointer.
-constexpr uint64_t kDirectoryEntryBytesMax = 56;
-// More than a footer takes beside its entries and live ids.
-constexpr uint64_t kFooterBytesMin = 2 * format::kBlockBytes;
+// While the log lives on the reserve, the end of the active segment is for its own records: retiring a segment takes
+// little, and gives much.
+constexpr uint64_t kControlBytes = 2 * format::kBlockBytes;
 
 }  // namespace
 
-absl::StatusOr<Log::Slot> Log::Reserve(uint64_t bytes, uint32_t records, uint64_t directory_bytes) {
+absl::StatusOr<Log::Slot> Log::Reserve(uint64_t bytes, uint32_t records, uint64_t directory_bytes,
+                                       io::Claimant claimant, const std::shared_ptr<Segment>& joins) {
   const uint64_t directory = directory_bytes + records * kDirectoryEntryBytesMax;
   Slot slot;
   for (int turn = 0;; ++turn) {
@@ -22,8 +23,11 @@ absl::StatusOr<Log::Slot> Log::Reserve(uint64_t bytes, uint32_t records, uint64_
     {
       base::MutexLock lock(append_mutex_);
       if (poisoned_.load(std::memory_order_relaxed) || appending_stopped_) break;
-      need = TryReserve(bytes, directory, slot);
-      if (need == Need::kNothing) ++active_operations_;
+      need = TryReserve(bytes, directory, claimant, slot);
+      if (need == Need::kNothing) {
+        ++active_operations_;
+        if (joins != nullptr) segments_.Insert(joins);
+      }
     }
     switch (need) {
       case Need::kNothing:
@@ -35,27 +39,34 @@ absl::StatusOr<Log::Slot> Log::Reserve(uint64_t bytes, uint32_t records, uint64_
         FIRN_RETURN_IF_ERROR(WaitForBuffer());
         break;
       case Need::kSegment:
-        FIRN_RETURN_IF_ERROR(WaitForSegment(kFirstUnitOffset + bytes + directory));
+        FIRN_RETURN_IF_ERROR(WaitForSegment(kFirstUnitOffset + bytes + directory, claimant));
         break;
     }
   }
-  if (absl::Status status = health(); !status.ok()) return status;
+  return CheckAppending();
+}
+
+absl::Status Log::CheckAppending() {
+  FIRN_RETURN_IF_ERROR(health());
+  base::MutexLock lock(append_mutex_);
+  if (!appending_stopped_) return absl::OkStatus();
   return base::FailedPrecondition("the store is closed or read-only: nothing can be written");
 }
 
-Log::Need Log::TryReserve(uint64_t bytes, uint64_t directory_bytes, Slot& slot) {
+Log::Need Log::TryReserve(uint64_t bytes, uint64_t directory_bytes, io::Claimant claimant, Slot& slot) {
   // A rotation draws one revision more.
   if (next_revision_ + 1 - published_.Get() >= PublishedRevisions::kWindow) return Need::kPublishing;
+  if (claimant < active_for_) return Need::kSegment;
   if (open_ != nullptr && open_->buffer != kTailBuffers &&
       format::kUnitHeaderBytes + open_->payload_bytes + bytes <= open_->room_bytes &&
-      FitsActive(open_->end() + base::RoundUp(bytes, format::kBlockBytes), directory_bytes)) {
+      FitsActive(open_->end() + base::RoundUp(bytes, format::kBlockBytes), directory_bytes, claimant)) {
     Take(bytes, directory_bytes, slot);
     return Need::kNothing;
   }
   const uint64_t start = open_ != nullptr ? open_->end() : active_->units_end.load(std::memory_order_relaxed);
   const uint64_t unit_bytes = base::RoundUp(format::kUnitHeaderBytes + bytes, format::kBlockBytes);
-  if (!FitsActive(start + unit_bytes, directory_bytes)) {
-    const Need need = Rotate(bytes, directory_bytes);
+  if (!FitsActive(start + unit_bytes, directory_bytes, claimant)) {
+    const Need need = Rotate(bytes, directory_bytes, claimant);
     if (need != Need::kNothing) return need;
   }
   const Need need = OpenUnit(bytes);
@@ -63,7 +74,9 @@ Log::Need Log::TryReserve(uint64_t bytes, uint64_t directory_bytes, Slot& slot) 
   return need;
 }
 
-bool Log::FitsActive(uint64_t unit_end, uint64_t directory_bytes) const {
+bool Log::FitsActive(uint64_t unit_end, uint64_t directory_bytes, io::Claimant claimant) const {
+  const bool on_reserve = active_for_ != io::Claimant::kWrite;
+  if (on_reserve && claimant != io::Claimant::kControl) unit_end += kControlBytes;
   return unit_end + base::RoundUp(directory_bytes_ + directory_bytes, format::kBlockBytes) <=
          active_->file->size_bytes();
 }
@@ -130,16 +143,22 @@ void Log::Take(uint64_t bytes, uint64_t directory_bytes, Slot& slot) {
 
 void Log::Complete(const Slot& slot) { slot.unit->writers.fetch_sub(1, std::memory_order_release); }
 
-// Leaves the active segment for the prepared one.
-Log::Need Log::Rotate(uint64_t bytes, uint64_t directory_bytes) {
-  CloseUnit();
+// Of a segment that begins with an operation of this size.
+uint64_t Log::CapacityFor(uint64_t bytes, uint64_t directory_bytes) const {
   const uint64_t live_ids_bytes = format::kRecordHeadBytesMax + 64 + 16 * segments_.size();
-  const uint64_t needed = kFirstUnitOffset +
-                          base::RoundUp(format::kUnitHeaderBytes + live_ids_bytes, format::kBlockBytes) +
-                          base::RoundUp(format::kUnitHeaderBytes + bytes, format::kBlockBytes) +
-                          base::RoundUp(kFooterBytesMin + live_ids_bytes + directory_bytes, format::kBlockBytes);
-  if (prepared_ == nullptr || prepared_->file->size_bytes() < needed) {
-    wanted_capacity_bytes_ = std::max(wanted_capacity_bytes_, needed);
+  return kFirstUnitOffset + kControlBytes +
+         base::RoundUp(format::kUnitHeaderBytes + live_ids_bytes, format::kBlockBytes) +
+         base::RoundUp(format::kUnitHeaderBytes + bytes, format::kBlockBytes) +
+         base::RoundUp(kFooterBytesMin + live_ids_bytes + directory_bytes, format::kBlockBytes);
+}
+
+// Leaves the active segment for the prepared one.
+Log::Need Log::Rotate(uint64_t bytes, uint64_t directory_bytes, io::Claimant claimant) {
+  CloseUnit();
+  const uint64_t needed = CapacityFor(bytes, directory_bytes);
+  if (prepared_ == nullptr || prepared_->file->size_bytes() < needed || claimant < prepared_for_) {
+    uint64_t& wanted_bytes = attempts_[static_cast<size_t>(claimant)].capacity_bytes;
+    wanted_bytes = std::max(wanted_bytes, needed);
     return Need::kSegment;
   }
   if (unwritten_units_[next_buffer_] != 0) return Need::kBuffer;
@@ -148,6 +167,7 @@ Log::Need Log::Rotate(uint64_t bytes, uint64_t directory_bytes) {
     buffer_ = kTailBuffers;
   }
   left_.push_back(active_);
+  active_for_ = prepared_for_;
   Activate(std::move(prepared_));
   Kick();
   return Need::kNothing;
@@ -156,7 +176,7 @@ Log::Need Log::Rotate(uint64_t bytes, uint64_t directory_bytes) {
 // The segment's first record lists the live ones. A buffer is free.
 void Log::Activate(std::shared_ptr<Segment> segment) {
   active_ = std::move(segment);
-  wanted_capacity_bytes_ = 0;
+  for (Attempt& attempt : attempts_) attempt.capacity_bytes = 0;
   segments_.Insert(active_);
   const std::string body = LiveIdsBody();
   directory_bytes_ = kFooterBytesMin + 2 * body.size();
@@ -166,6 +186,7 @@ void Log::Activate(std::shared_ptr<Segment> segment) {
   FIRN_CHECK(OpenUnit(format::RecordSize(record)) == Need::kNothing);
   Slot slot;
   Take(format::RecordSize(record), 0, slot);
+  active_->revision_min.store(slot.revision, std::memory_order_relaxed);  // all that follow are higher
   record.revision = slot.revision;
   format::EncodeRecord(record, *slot.seed, slot.offset, slot.memory);
   Complete(slot);
@@ -181,14 +202,24 @@ std::string Log::LiveIdsBody() {
   return format::EncodeLiveIds(live);
 }
 
-absl::Status Log::WaitForSegment(uint64_t capacity_bytes) {
+// Or, where the claimant may not append to the active segment, until it may.
+absl::Status Log::WaitForSegment(uint64_t capacity_bytes, io::Claimant claimant) {
   base::MutexLock lock(append_mutex_);
-  const uint64_t attempts = prepare_attempts_;
-  while (prepared_ == nullptr || prepared_->file->size_bytes() < std::max(capacity_bytes, wanted_capacity_bytes_)) {
+  Attempt& attempt = attempts_[static_cast<size_t>(claimant)];
+  const uint64_t attempts = attempt.count;
+  const bool kept_out = claimant < active_for_;
+  // What Rotate() asked for is more; a failed attempt forgets it, this call does not.
+  capacity_bytes = std::max(capacity_bytes, attempt.capacity_bytes);
+  const auto ready = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_) {
+    if (kept_out) return claimant >= active_for_;
+    return prepared_ != nullptr && claimant >= prepared_for_ && prepared_->file->size_bytes() >= capacity_bytes;
+  };
+  while (!ready()) {
     if (poisoned_.load(std::memory_order_relaxed) || appending_stopped_) return absl::OkStatus();  // Reserve() says why
-    if (prepare_attempts_ != attempts && !prepare_status_.ok()) return prepare_status_;
+    if (attempt.count != attempts && !attempt.status.ok()) return attempt.status;
     // Again each time: another writer that rotated meanwhile has taken the segment, and cleared the wish for its size.
-    wanted_capacity_bytes_ = std::max(wanted_capacity_bytes_, capacity_bytes);
+    if (!kept_out) attempt.capacity_bytes = std::max(attempt.capacity_bytes, capacity_bytes);
+    attempt.wanted = true;
     Kick();
     segment_prepared_.Wait(append_mutex_);
   }
@@ -200,9 +231,11 @@ uint64_t Log::LastReserved() {
   return next_revision_ - 1;
 }
 
-absl::StatusOr<Log::Written> Log::AppendControl(const format::Record& record, Role role) {
+absl::StatusOr<Log::Written> Log::AppendControl(const format::Record& record, Role role,
+                                                const std::function<void(const Written&)>& apply, io::Claimant claimant,
+                                                const std::shared_ptr<Segment>& joins) {
   const uint64_t bytes = format::RecordSize(record);
-  FIRN_ASSIGN_OR_RETURN(const Slot slot, Reserve(bytes, 1, record.key.size() + record.value.size()));
+  FIRN_ASSIGN_OR_RETURN(const Slot slot, Reserve(bytes, 1, record.key.size() + record.value.size(), claimant, joins));
   format::Record stamped = record;
   stamped.revision = slot.revision;
   format::EncodeRecord(stamped, *slot.seed, slot.offset, slot.memory);
@@ -213,8 +246,10 @@ absl::StatusOr<Log::Written> Log::AppendControl(const format::Record& record, Ro
     slot.owner->tombstones.fetch_add(1, std::memory_order_relaxed);
   }
   Complete(slot);
+  const Written written{slot.revision, slot.segment, slot.offset, static_cast<uint32_t>(bytes)};
+  if (apply) apply(written);
   published_.Publish(slot.revision);
-  return Written{slot.revision, slot.segment, slot.offset, static_cast<uint32_t>(bytes)};
+  return written;
 }
 
 }  // namespace firn::log

@@ -78,7 +78,9 @@ absl::Status Log::FlushUnits(Extent extent) {
   flush_takes_up_to_.store(
       units.empty() ? written_revision_.load(std::memory_order_relaxed) : units.back()->last_revision,
       std::memory_order_release);
-  const absl::Status status = WriteUnits(units, sync);
+  absl::Status status;
+  if (!units.empty() && options_.before_write) status = options_.before_write();
+  if (status.ok()) status = WriteUnits(units, sync);
   if (!status.ok()) {
     // Writers may still be encoding into units that were not reached, and will say so to them.
     for (const auto& unit : units) AwaitWriters(*unit);
@@ -110,12 +112,13 @@ absl::Status Log::WriteUnit(Unit& unit, io::Flush flush) {
   const uint64_t used = format::kUnitHeaderBytes + unit.payload_bytes;
   std::memset(unit.memory + used, 0, size - used);
   const uint64_t durable = durable_position_.load(std::memory_order_relaxed);
+  written_time_ms_ = options_.clock->NowMs();
   format::SealUnit({.blocks = static_cast<uint32_t>(size / format::kBlockBytes),
                     .payload_bytes = static_cast<uint32_t>(unit.payload_bytes),
                     .first_revision = unit.first_revision,
                     .last_revision = unit.last_revision,
                     .durable = {static_cast<SegmentId>(durable >> 32), static_cast<uint32_t>(durable)},
-                    .time_ms = options_.clock->NowMs()},
+                    .time_ms = written_time_ms_},
                    unit.segment->seed, unit.offset, {unit.memory, size});
   return unit.segment->file->Write(unit.offset, {unit.memory, size}, flush);
 }
@@ -124,22 +127,26 @@ void Log::FinishUnit(Unit& unit, bool durable) {
   Segment& segment = *unit.segment;
   NoteUnit(segment, {unit.memory + format::kUnitHeaderBytes, unit.payload_bytes},
            unit.offset + static_cast<uint32_t>(format::kUnitHeaderBytes));
-  segment.time_ms_max = options_.clock->NowMs();
+  segment.time_ms_max = written_time_ms_;
   commits_.fetch_add(1, std::memory_order_relaxed);
   commit_writes_.fetch_add(unit.operations, std::memory_order_relaxed);
   const uint64_t size = unit.end() - unit.offset;
   commit_bytes_.fetch_add(size, std::memory_order_relaxed);
   group_sizes_.Add(unit.operations);
-  constexpr uint64_t kSmallCommitBytes = 64 * 1024;
-  small_synced_commits_.store(durable && size <= kSmallCommitBytes, std::memory_order_relaxed);
+  constexpr uint64_t kSmallCommitBytes = uint64_t{64} << 10;
+  // A small unit that is synced with a later one, as the last of a segment is, says nothing either way.
+  if (size > kSmallCommitBytes) {
+    small_synced_commits_.store(0, std::memory_order_relaxed);
+  } else if (durable) {
+    small_synced_commits_.fetch_add(1, std::memory_order_relaxed);
+  }
 
   written_revision_.store(unit.last_revision, std::memory_order_release);
   last_written_ = unit.segment;
   segment.has_unsynced_writes.store(!durable, std::memory_order_relaxed);
   const uint64_t end = unit.end();
   if (durable) {
-    durable_position_.store((uint64_t{segment.id} << 32) | end, std::memory_order_relaxed);
-    durable_revision_.store(unit.last_revision, std::memory_order_release);
+    NoteDurable(segment, end);
   }
   segment.written_end.store(static_cast<uint32_t>(end), std::memory_order_release);
   if (unit.buffer != kTailBuffers) {
@@ -153,10 +160,25 @@ absl::Status Log::SyncSegment(Segment& segment) {
   if (!segment.has_unsynced_writes.load(std::memory_order_relaxed)) return absl::OkStatus();
   FIRN_RETURN_IF_ERROR(segment.file->Sync());
   segment.has_unsynced_writes.store(false, std::memory_order_relaxed);
-  durable_position_.store((uint64_t{segment.id} << 32) | segment.written_end.load(std::memory_order_relaxed),
-                          std::memory_order_relaxed);
-  durable_revision_.store(written_revision_.load(std::memory_order_relaxed), std::memory_order_release);
+  NoteDurable(segment, segment.written_end.load(std::memory_order_relaxed));
   return absl::OkStatus();
+}
+
+// All that was written is durable; `segment` was written last, up to `end`.
+void Log::NoteDurable(const Segment& segment, uint64_t end) {
+  durable_position_.store((uint64_t{segment.id} << 32) | end, std::memory_order_relaxed);
+  recorded_time_ms_.store(written_time_ms_, std::memory_order_release);
+  durable_revision_.store(written_revision_.load(std::memory_order_relaxed), std::memory_order_release);
+}
+
+absl::Status Log::RecordTime(int64_t time_ms) {
+  if (recorded_time_ms() >= time_ms) return absl::OkStatus();
+  // Each unit carries the time; a retire record that names nothing carries nothing else.
+  const std::string body = format::EncodeRetireList({});
+  FIRN_ASSIGN_OR_RETURN(const Written written,
+                        AppendControl({.type = format::RecordType::kRetire, .value = base::AsBytes(body)},
+                                      Role::kControl, nullptr, io::Claimant::kDelete));
+  return WaitDurable(written.revision);
 }
 
 // A failed write or flush is final. What the kernel did with the data is unknown, so nothing is tried again.

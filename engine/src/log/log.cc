@@ -15,7 +15,13 @@ constexpr uint64_t kRevisionGapAfterCrash = uint64_t{1} << 24;
 }  // namespace
 
 Log::Log(io::Disk& disk, const format::Superblock& superblock, base::EpochDomain& epochs, LogOptions options)
-    : disk_(disk), superblock_(superblock), epochs_(epochs), options_(std::move(options)), segments_(epochs) {}
+    : disk_(disk),
+      superblock_(superblock),
+      epochs_(epochs),
+      options_(std::move(options)),
+      own_room_(options_.room == nullptr ? std::make_unique<io::Room>(disk, io::RoomOptions{}) : nullptr),
+      room_(options_.room == nullptr ? *own_room_ : *options_.room),
+      segments_(epochs) {}
 
 Log::~Log() {
   if (!background_.joinable()) return;
@@ -64,7 +70,7 @@ absl::Status Log::Begin(RecoveredLog recovered) {
     spares_ = std::move(recovered.spares);
   }
   tail_ = std::make_unique<TailBuffers>(std::move(recovered.tail), superblock_.secret);
-  FIRN_ASSIGN_OR_RETURN(std::shared_ptr<Segment> first, PrepareSegment(options_.segment_bytes_min));
+  FIRN_ASSIGN_OR_RETURN(std::shared_ptr<Segment> first, PrepareFirst(IsYoung()));
   {
     base::MutexLock lock(append_mutex_);
     Activate(std::move(first));
@@ -72,9 +78,12 @@ absl::Status Log::Begin(RecoveredLog recovered) {
   // Rule 3: what was cut off is never believed, so the cuts are durable before anything new can be acknowledged.
   if (!recovered.cuts.empty()) {
     const std::string body = format::EncodeCutList(recovered.cuts);
-    FIRN_RETURN_IF_ERROR(AppendControl({.type = format::RecordType::kCut, .value = base::AsBytes(body)}).status());
+    FIRN_RETURN_IF_ERROR(AppendControl({.type = format::RecordType::kCut, .value = base::AsBytes(body)}, Role::kControl,
+                                       nullptr, io::Claimant::kControl)
+                             .status());
   }
   FIRN_RETURN_IF_ERROR(WaitDurable(LastReserved()));
+  small_synced_commits_.store(0, std::memory_order_relaxed);
   {
     base::MutexLock lock(append_mutex_);
     active_operations_ = 0;
@@ -116,8 +125,12 @@ absl::Status Log::Close() {
   if (!unused.empty()) static_cast<void>(disk_.Remove(unused));
   SealLeft();
   FIRN_RETURN_IF_ERROR(health());
-  tail_->Clear();
-  return absl::OkStatus();
+  {
+    base::MutexLock lock(append_mutex_);
+    tail_->Close({{active_->id, active_->units_end.load(std::memory_order_relaxed)}, next_revision_ - 1});
+  }
+  FIRN_ASSIGN_OR_RETURN(const std::unique_ptr<io::File> tail, disk_.Open(kTailFile, io::OpenMode::kReadWrite));
+  return tail->Sync();
 }
 
 absl::Status Log::Read(SegmentId segment, uint32_t offset, base::MutableBytes out) {
@@ -131,19 +144,36 @@ LogStats Log::GetStats() {
   LogStats stats;
   for (const auto& segment : segments_.All()) {
     ++stats.segments;
+    ++(segment->header.generation > 0 ? stats.relocation_segments : stats.fresh_segments);
+    if (segment->sealed.load(std::memory_order_acquire) && segment->filter != nullptr) {
+      stats.filter_bytes += segment->filter->memory_bytes();
+    }
     stats.sealed_segments += segment->sealed.load(std::memory_order_relaxed) ? 1 : 0;
     stats.log_bytes += segment->file->size_bytes();
+    const uint64_t units_end = segment->units_end.load(std::memory_order_relaxed);
+    const uint64_t beyond_units = segment->file->size_bytes() - std::min(segment->file->size_bytes(), units_end);
+    if (segment->sealed.load(std::memory_order_acquire)) {
+      stats.footer_bytes += beyond_units;
+      stats.padding_bytes += units_end - std::min(units_end, segment->record_bytes);
+    } else {
+      stats.unwritten_bytes += beyond_units;
+    }
     const int64_t live = segment->live_bytes.load(std::memory_order_relaxed);
     stats.live_bytes += live > 0 ? static_cast<uint64_t>(live) : 0;
   }
   {
     base::MutexLock lock(spares_mutex_);
     stats.spare_segments = spares_.size();
+    for (const SpareFile& spare : spares_) stats.spare_bytes += spare.size_bytes;
   }
   {
     base::MutexLock lock(append_mutex_);
-    if (prepared_ != nullptr) ++stats.spare_segments;
+    if (prepared_ != nullptr) {
+      ++stats.spare_segments;
+      stats.spare_bytes += prepared_->file->size_bytes();
+    }
   }
+  stats.target_segment_bytes = TargetSegmentBytes();
   stats.commits = commits_.load(std::memory_order_relaxed);
   stats.commit_writes = commit_writes_.load(std::memory_order_relaxed);
   stats.commit_bytes = commit_bytes_.load(std::memory_order_relaxed);

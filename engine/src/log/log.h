@@ -28,6 +28,7 @@
 #include "format/record.h"
 #include "format/superblock.h"
 #include "io/disk.h"
+#include "io/room.h"
 #include "log/published.h"
 #include "log/recovery.h"
 #include "log/segment.h"
@@ -37,8 +38,12 @@ namespace firn::log {
 
 inline constexpr uint64_t kSegmentBytesMin = uint64_t{1} << 20;
 inline constexpr uint64_t kSegmentBytesMax = uint64_t{64} << 20;
-// A segment is at most this part of the log, so that a store has few files and one dead segment is little.
-inline constexpr uint64_t kSegmentsPerLogBytes = 64;
+// A segment is at most this part of what lives in the log, so that a store has few files and one dead segment is
+// little.
+inline constexpr uint64_t kSegmentsPerLiveBytes = 128;
+
+// After this many small synced commits in a row more are expected.
+inline constexpr uint32_t kSmallSyncedCommitsMin = 8;
 
 struct LogOptions {
   uint64_t segment_bytes_min = kSegmentBytesMin;
@@ -47,18 +52,30 @@ struct LogOptions {
   base::Clock* monotonic_clock = nullptr;
   base::Random* random = nullptr;
   std::function<void(EventKind, std::string)> on_event;
+  // Called before units are written: makes durable what their records point to. A failure is one of the log.
+  std::function<absl::Status()> before_write;
+  // Where space comes from. Null: from the disk, and nothing is kept back.
+  io::Room* room = nullptr;
 };
 
 struct LogStats {
   uint64_t segments = 0, sealed_segments = 0, spare_segments = 0;
+  uint64_t fresh_segments = 0, relocation_segments = 0;
   uint64_t log_bytes = 0, live_bytes = 0;
+  uint64_t padding_bytes = 0, footer_bytes = 0;  // of sealed segments; padding: all beside records, headers too
+  uint64_t unwritten_bytes = 0;                  // of the others: claimed
+  uint64_t spare_bytes = 0;                      // of spares and of the segment prepared ahead
+  uint64_t target_segment_bytes = 0;
   uint64_t commits = 0, commit_writes = 0, commit_bytes = 0;
   uint64_t group_size_p50 = 0, group_size_max = 0;
-  uint64_t memory_bytes = 0;
+  uint64_t filter_bytes = 0;  // memory of the key filters
 };
+
+class RelocationWriter;
 
 class Log {
  private:
+  friend class RelocationWriter;
   struct Unit;
 
  public:
@@ -87,8 +104,12 @@ class Log {
     Unit* unit = nullptr;
   };
   // `bytes` in all, of `records` records whose keys and value pointers add up to `directory_bytes`. Blocks while
-  // buffers are full. ResourceExhausted when the disk is full: nothing was reserved. Unavailable once poisoned.
-  absl::StatusOr<Slot> Reserve(uint64_t bytes, uint32_t records, uint64_t directory_bytes);
+  // buffers are full. ResourceExhausted when the disk is full, for this claimant: nothing was reserved. Unavailable
+  // once poisoned. The segment `joins` becomes one of the store's in the same step: the next list of live ids names it,
+  // and none does if nothing was reserved.
+  absl::StatusOr<Slot> Reserve(uint64_t bytes, uint32_t records, uint64_t directory_bytes,
+                               io::Claimant claimant = io::Claimant::kWrite,
+                               const std::shared_ptr<Segment>& joins = nullptr);
   void Complete(const Slot& slot);
 
   // For records of the log's and the store's own: reserves, encodes and publishes.
@@ -98,7 +119,12 @@ class Log {
     SegmentId segment = format::kNoSegment;
     uint32_t offset = 0, size = 0;
   };
-  absl::StatusOr<Written> AppendControl(const format::Record& record, Role role = Role::kControl);
+  // `apply` does what follows from the record, before its revision counts as published: whoever sees that the revision
+  // is, sees that too.
+  absl::StatusOr<Written> AppendControl(const format::Record& record, Role role = Role::kControl,
+                                        const std::function<void(const Written&)>& apply = nullptr,
+                                        io::Claimant claimant = io::Claimant::kWrite,
+                                        const std::shared_ptr<Segment>& joins = nullptr);
 
   PublishedRevisions& published() { return published_; }
   const PublishedRevisions& published() const { return published_; }
@@ -111,13 +137,40 @@ class Log {
   absl::Status WaitWritten(uint64_t revision);
   uint64_t durable_revision() const { return durable_revision_.load(std::memory_order_acquire); }
 
+  // The wall time that is durable in the log: at the next open the clock reads at least this.
+  int64_t recorded_time_ms() const { return recorded_time_ms_.load(std::memory_order_acquire); }
+  // Returns when a time of at least `time_ms`, which the clock has passed, is durable.
+  absl::Status RecordTime(int64_t time_ms);
+
   // Ok, or why nothing can be written any more.
   absl::Status health() const;
 
   // Leaves the active segment; returns when it is durable and sealed.
   absl::Status SealActive();
-  // Retires segments that nothing needs. Reuses or removes their files.
+
+  // Relocation: see log/relocation.h. A segment for copies, in a file of `bytes_max` bytes (below 4 GiB).
+  // ResourceExhausted when the disk is full. `generation` is at least 1, and above that of what is copied.
+  absl::StatusOr<std::unique_ptr<RelocationWriter>> BeginRelocation(uint64_t bytes_max, uint32_t generation);
+  // Makes a finished relocation segment part of the store, durable when this returns. Its references start at zero and
+  // are the caller's to count up; it stays, whatever they say, until it is settled. After a failure it
+  // is none; where that was a failed write of the log, only the next open tells.
+  absl::StatusOr<Segment*> Adopt(std::unique_ptr<RelocationWriter> writer);
+  void SettleRelocation(SegmentId id);
+  // The directory of a sealed segment, from disk and verified; by a scan if its footer does not verify. NotFound,
+  // FailedPrecondition for one that is not sealed, DataLoss, or an error of the disk.
+  absl::StatusOr<format::FooterReader> LoadDirectory(SegmentId id);
+
+  // Takes sealed segments out of the store, and reuses or removes their files: the retire record is durable, readers
+  // have left, then the files go. The caller vouches that nothing needs them, as tombstones neither, and is inside no
+  // epoch guard. Ids that are not in the store, or on their way out of it, are passed over.
+  absl::Status Retire(const std::vector<SegmentId>& ids);
+  // Retires the segments that nothing needs.
   absl::Status RetireDead();
+  // Gives back the space of files that are larger than the store, as it is now, needs: spares, the segment prepared
+  // ahead, and the active one. To be called by whoever relocates, when space is short.
+  absl::Status Shrink();
+  // Removes the files that are kept to be used again.
+  void RemoveSpares();
   // Makes all durable, seals, stops. Nothing may be reserved any more.
   absl::Status Close();
 
@@ -144,14 +197,19 @@ class Log {
   absl::Status Begin(RecoveredLog recovered);
 
   // Appending (append.cc).
-  Need TryReserve(uint64_t bytes, uint64_t directory_bytes, Slot& slot) ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_);
-  bool FitsActive(uint64_t unit_end, uint64_t directory_bytes) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_);
+  Need TryReserve(uint64_t bytes, uint64_t directory_bytes, io::Claimant claimant, Slot& slot)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_);
+  bool FitsActive(uint64_t unit_end, uint64_t directory_bytes, io::Claimant claimant) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_);
   Need OpenUnit(uint64_t bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_);
   void CloseUnit() ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_);
-  Need Rotate(uint64_t bytes, uint64_t directory_bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_);
+  uint64_t CapacityFor(uint64_t bytes, uint64_t directory_bytes) const;
+  Need Rotate(uint64_t bytes, uint64_t directory_bytes, io::Claimant claimant)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_);
   void Take(uint64_t bytes, uint64_t directory_bytes, Slot& slot) ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_);
   std::string LiveIdsBody() ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_);
-  absl::Status WaitForSegment(uint64_t capacity_bytes);
+  absl::Status CheckAppending();
+  absl::Status WaitForSegment(uint64_t capacity_bytes, io::Claimant claimant);
   absl::Status WaitForBuffer();
 
   void Activate(std::shared_ptr<Segment> segment) ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_);
@@ -169,24 +227,38 @@ class Log {
   absl::Status WriteUnit(Unit& unit, io::Flush flush);
   absl::Status SyncSegment(Segment& segment);
   void FinishUnit(Unit& unit, bool durable);
+  void NoteDurable(const Segment& segment, uint64_t end);
   void Poison(const absl::Status& why);
 
-  // Segments (segments.cc).
+  // Segments (segments.cc, prepare.cc).
   void RunBackground();
   void Kick();
   void BackgroundTurn();
+  void PrepareNext();
+  uint64_t WantedBytes(io::Claimant claimant) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_);
+  void NoteAttempt(io::Claimant claimant, const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_);
   uint64_t TargetSegmentBytes() const;
-  absl::StatusOr<std::shared_ptr<Segment>> PrepareSegment(uint64_t capacity_bytes);
-  absl::StatusOr<std::unique_ptr<io::File>> ClaimFile(SegmentId id, uint64_t capacity_bytes, uint64_t* incarnation);
+  uint64_t SmallSegmentBytes() const;
+  void KeepBack();
+  bool IsYoung() const;
+  absl::StatusOr<std::shared_ptr<Segment>> PrepareFirst(bool young);
+  absl::StatusOr<std::shared_ptr<Segment>> PrepareSegment(uint64_t capacity_bytes, uint32_t generation,
+                                                          io::Claimant claimant);
+  SpareFile TakeSpare(uint64_t capacity_bytes, bool has_to_fit);
+  bool RemoveSpare();
+  absl::StatusOr<std::unique_ptr<io::File>> OpenSpare(Segment& segment, uint64_t capacity_bytes, bool has_to_fit);
+  absl::StatusOr<std::unique_ptr<io::File>> ClaimFile(Segment& segment, uint64_t capacity_bytes, io::Claimant claimant);
   absl::Status Seal(Segment& segment);
   void SealLeft();
-  void Recycle(std::shared_ptr<Segment> segment);
-  bool NothingNeeds(const Segment& segment, bool is_oldest) const;
+  void Recycle(std::shared_ptr<Segment> segment, bool keep = true);
+  std::vector<SegmentId> DeadSegments() const;
 
   io::Disk& disk_;
   const format::Superblock superblock_;
   base::EpochDomain& epochs_;
   const LogOptions options_;
+  const std::unique_ptr<io::Room> own_room_;  // where the options name none
+  io::Room& room_;
   SegmentTable segments_;
   std::unique_ptr<TailBuffers> tail_;
   PublishedRevisions published_;
@@ -205,9 +277,18 @@ class Log {
   std::array<uint32_t, kTailBuffers> unwritten_units_ ABSL_GUARDED_BY(append_mutex_){};
   size_t next_buffer_ ABSL_GUARDED_BY(append_mutex_) = 0;                     // buffers are used in turn
   std::deque<std::shared_ptr<Segment>> left_ ABSL_GUARDED_BY(append_mutex_);  // not yet sealed
-  uint64_t wanted_capacity_bytes_ ABSL_GUARDED_BY(append_mutex_) = 0;
-  absl::Status prepare_status_ ABSL_GUARDED_BY(append_mutex_);
-  uint64_t prepare_attempts_ ABSL_GUARDED_BY(append_mutex_) = 0;
+  // Who may append to the active segment, and will to the prepared one: these and those after them. Others only once
+  // the reserve, which the segment was taken from, is whole again.
+  io::Claimant active_for_ ABSL_GUARDED_BY(append_mutex_) = io::Claimant::kWrite;
+  io::Claimant prepared_for_ ABSL_GUARDED_BY(append_mutex_) = io::Claimant::kWrite;
+  // For each claimant: whether it waits for a segment, of what size, and what came of the last attempt to prepare one.
+  struct Attempt {
+    bool wanted = false;
+    uint64_t capacity_bytes = 0;
+    uint64_t count = 0;
+    absl::Status status;
+  };
+  std::array<Attempt, io::kClaimants> attempts_ ABSL_GUARDED_BY(append_mutex_);
   bool appending_stopped_ ABSL_GUARDED_BY(append_mutex_) = false;
   base::CondVar segment_prepared_;
   base::CondVar segment_sealed_;
@@ -224,7 +305,9 @@ class Log {
   std::atomic<uint64_t> durable_revision_{0};
   std::atomic<uint64_t> written_revision_{0};
   std::atomic<uint64_t> durable_position_{0};  // segment << 32 | offset
-  std::shared_ptr<Segment> last_written_;      // touched by the flusher only
+  std::atomic<int64_t> recorded_time_ms_{0};
+  std::shared_ptr<Segment> last_written_;  // this and the next touched by the flusher only
+  int64_t written_time_ms_ = 0;
 
   // Background work.
   base::Mutex background_mutex_;
@@ -238,7 +321,8 @@ class Log {
   std::atomic<bool> closed_for_good_{false};
 
   std::atomic<uint64_t> commits_{0}, commit_writes_{0}, commit_bytes_{0};
-  std::atomic<bool> small_synced_commits_{true};  // then fresh segments are filled ahead
+  // In a row. Fresh segments are filled ahead while these are many, and the first one of each open.
+  std::atomic<uint32_t> small_synced_commits_{kSmallSyncedCommitsMin};
   base::Histogram group_sizes_;
 };
 

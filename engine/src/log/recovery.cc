@@ -1,83 +1,14 @@
-// Long file: one algorithm, read top-down in the order of Recovery::Run() at the end.
 #include "log/recovery.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cstdlib>
 #include <cstring>
-#include <set>
+#include <utility>
 
 #include "base/check.h"
-#include "log/segment_scan.h"
+#include "log/recovery_steps.h"
 
 namespace firn::log {
-namespace {
-
-constexpr size_t kThreads = 2;
-
-// One recovery, step by step; see Run().
-class Recovery {
- public:
-  Recovery(io::Disk& disk, const format::Superblock& superblock, const RecoveryOptions& options)
-      : disk_(disk), superblock_(superblock), options_(options) {}
-
-  absl::StatusOr<RecoveredLog> Run(bool fresh);
-
- private:
-  using SegmentPtr = std::shared_ptr<Segment>;
-
-  // A unit beyond the end of the log.
-  struct Witness {
-    SegmentPtr segment;
-    uint64_t offset;
-    uint64_t first_revision;
-  };
-
-  absl::Status OpenFiles();
-  absl::Status LoadTail();
-  absl::Status FindNewest(bool fresh);
-  absl::Status WalkNewest(uint64_t at, uint64_t previous);
-  absl::Status TakeTailUnit(const TailUnit& unit);
-  absl::Status MakeDurable();
-  SegmentPtr NextInTail() const;
-  std::optional<Witness> FindWitness();
-  absl::Status CheckBeyondEnd();
-  void SalvageStretch(Segment& segment, uint64_t from, uint64_t to);
-  absl::Status ScanSealed(Segment& segment, uint64_t end);
-  format::FooterReader DirectoryOfScanned(Segment& segment);
-  absl::StatusOr<format::FooterReader> LoadSegment(const SegmentPtr& segment, uint32_t end);
-  absl::Status LoadLive();
-  void TakeSpares();
-
-  absl::Status CheckUnreadable();
-  absl::Status Damage(std::string_view place, std::string_view what);
-  void Say(EventKind kind, std::string message) const { options_.on_event(kind, std::move(message)); }
-  void Saw(uint64_t revision) { result_.last_revision = std::max(result_.last_revision, revision); }
-
-  io::Disk& disk_;
-  const format::Superblock& superblock_;
-  const RecoveryOptions& options_;
-  RecoveredLog result_;
-
-  std::vector<SegmentPtr> candidates_;    // files whose header verifies, ascending ids
-  std::vector<std::string> no_segments_;  // files whose first block is zeros: never used
-  std::vector<std::string> unreadable_;   // files whose header is damaged
-  base::AlignedBuffer tail_copy_;
-  std::vector<TailUnit> tail_units_;
-  TailUnits tail_by_place_;
-
-  SegmentPtr newest_;
-  std::optional<format::FooterReader> newest_footer_;
-  uint64_t walked_revision_ = 0;  // the last one taken
-  std::set<SegmentId> walked_;    // unsealed segments whose units were taken one by one
-  Position vouched_;              // the highest watermark of a unit taken
-  bool torn_ = false;
-  bool missing_ = false;
-};
-
-std::string At(const Segment& segment, uint64_t offset) {
-  return segment.file->name() + " at offset " + std::to_string(offset);
-}
 
 // Acknowledged bytes that do not verify: refused, or reported when salvaging.
 absl::Status Recovery::Damage(std::string_view place, std::string_view what) {
@@ -133,6 +64,7 @@ absl::Status Recovery::OpenFiles() {
     segment->header = *header;
     segment->seed = format::ChecksumSeed(superblock_.secret, header->salt);
     segment->file = std::move(files[i]);
+    segment->revision_min.store(header->first_revision);
     result_.last_segment = std::max(result_.last_segment, segment->id);
     Saw(header->first_revision == 0 ? 0 : header->first_revision - 1);
     candidates_.push_back(std::move(segment));
@@ -147,16 +79,38 @@ absl::Status Recovery::OpenFiles() {
   return absl::OkStatus();
 }
 
+// A tail of the wrong size cannot be mapped, and nothing in it is where it should be.
+absl::Status Recovery::PutAsideTail() {
+  uint64_t size_bytes;
+  {
+    const auto file = disk_.Open(kTailFile, io::OpenMode::kRead);
+    if (absl::IsNotFound(file.status())) return absl::OkStatus();
+    if (!file.ok()) return file.status();
+    size_bytes = (*file)->size_bytes();
+  }
+  if (size_bytes == kTailFileBytes) return absl::OkStatus();
+  FIRN_RETURN_IF_ERROR(
+      Damage(kTailFile, "it has " + std::to_string(size_bytes) + " bytes, not " + std::to_string(kTailFileBytes) +
+                            ". If the process that had the store open was killed, buffered writes it held are lost; "
+                            "salvage keeps it as TAIL.damaged and makes a new one"));
+  FIRN_RETURN_IF_ERROR(disk_.Rename(kTailFile, kDamagedTailFile));
+  return disk_.SyncFolder("");
+}
+
 absl::Status Recovery::LoadTail() {
   base::Bytes tail;
   if (options_.read_only) {
     auto file = disk_.Open(kTailFile, io::OpenMode::kRead);
     if (!file.ok()) return absl::IsNotFound(file.status()) ? absl::OkStatus() : file.status();
-    if ((*file)->size_bytes() != kTailFileBytes) return absl::OkStatus();
+    if ((*file)->size_bytes() != kTailFileBytes) {
+      Say(EventKind::kDamageFound, std::string(disk_.path()) + "/TAIL has the wrong size and was not read");
+      return absl::OkStatus();
+    }
     tail_copy_ = base::AlignedBuffer(kTailFileBytes);
     FIRN_RETURN_IF_ERROR((*file)->Read(0, tail_copy_.bytes().first(kTailFileBytes)));
     tail = base::Bytes(tail_copy_.bytes()).first(kTailFileBytes);
   } else {
+    FIRN_RETURN_IF_ERROR(PutAsideTail());
     FIRN_ASSIGN_OR_RETURN(result_.tail, disk_.MapShared(kTailFile, kTailFileBytes));
     tail = result_.tail->bytes();
   }
@@ -165,13 +119,21 @@ absl::Status Recovery::LoadTail() {
     tail_by_place_[{unit.segment, unit.offset}] = &unit;
     Saw(unit.last_revision);
   }
+  close_mark_ = FindCloseMark(tail, superblock_.secret);
+  if (close_mark_) {
+    // Neither revisions nor ids are given twice, even if the segment is gone.
+    Saw(close_mark_->last_revision);
+    result_.last_segment = std::max(result_.last_segment, close_mark_->end.segment);
+  }
   return absl::OkStatus();
 }
 
-// The newest segment whose live ids are on disk: in its first unit, or in its footer.
+// The newest segment whose live ids are on disk: in its first unit, or in its footer. Relocation segments have none and
+// are no part of the log's chain: they are found through it.
 absl::Status Recovery::FindNewest(bool fresh) {
   for (auto at = candidates_.rbegin(); at != candidates_.rend(); ++at) {
     Segment& segment = **at;
+    if (segment.header.generation > 0) continue;
     SegmentScanner scanner(segment);  // owns the bytes of the unit
     if (auto unit = scanner.UnitAt(kFirstUnitOffset)) {
       const auto first = format::ParseRecord(unit->payload);
@@ -240,7 +202,7 @@ absl::Status Recovery::MakeDurable() {
 // The segment that a killed process had moved on to without having written its first unit.
 Recovery::SegmentPtr Recovery::NextInTail() const {
   for (const SegmentPtr& segment : candidates_) {
-    if (segment->id <= newest_->id) continue;
+    if (segment->id <= newest_->id || segment->header.generation > 0) continue;
     const auto unit = tail_by_place_.find({segment->id, kFirstUnitOffset});
     if (unit == tail_by_place_.end() || unit->second->salt != segment->header.salt) continue;
     if (unit->second->first_revision == walked_revision_ + 1) return segment;
@@ -267,12 +229,16 @@ absl::Status Recovery::WalkNewest(uint64_t at, uint64_t previous) {
       at += uint64_t{unit->header.blocks} * format::kBlockBytes;
     } else if (tail_fits) {
       const TailUnit& found = *tail->second;
-      FIRN_RETURN_IF_ERROR(TakeTailUnit(found));
       const base::Bytes bytes = base::Bytes(found.bytes.bytes()).first(found.size);
       const auto header = format::PeekUnit(bytes.first(format::kUnitHeaderBytes), newest_->seed, at);
       FIRN_CHECK(header.has_value());
-      NoteUnit(*newest_, bytes.subspan(format::kUnitHeaderBytes, header->payload_bytes),
-               static_cast<uint32_t>(at + format::kUnitHeaderBytes));
+      const base::Bytes payload = bytes.subspan(format::kUnitHeaderBytes, header->payload_bytes);
+      if (options_.believe_tail_unit) {
+        FIRN_ASSIGN_OR_RETURN(const bool believed, options_.believe_tail_unit(payload));
+        if (!believed) break;
+      }
+      FIRN_RETURN_IF_ERROR(TakeTailUnit(found));
+      NoteUnit(*newest_, payload, static_cast<uint32_t>(at + format::kUnitHeaderBytes));
       previous = found.last_revision;
       at += found.size;
     } else {
@@ -291,7 +257,7 @@ absl::Status Recovery::WalkNewest(uint64_t at, uint64_t previous) {
 std::optional<Recovery::Witness> Recovery::FindWitness() {
   const Position end{newest_->id, newest_->units_end.load()};
   for (const SegmentPtr& segment : candidates_) {
-    if (segment->id < newest_->id) continue;
+    if (segment->id < newest_->id || segment->header.generation > 0) continue;
     SegmentScanner scanner(*segment);
     const uint64_t limit = segment->file->size_bytes();
     uint64_t at = segment == newest_ ? end.offset : kFirstUnitOffset;
@@ -318,18 +284,14 @@ absl::Status Recovery::CheckBeyondEnd() {
                                       std::to_string(witness->first_revision - 1)));
     uint64_t from = end;
     if (witness->segment != newest_) {
-      // Its own list of live segments may be among what is lost.
       FIRN_RETURN_IF_ERROR(MakeDurable());
-      const SegmentPtr before = newest_;
-      newest_ = witness->segment;
-      newest_->live_ids = before->live_ids;
-      newest_->live_ids.segments.push_back({before->id, static_cast<uint32_t>(end)});
-      newest_->retired = before->retired;
+      GoOnIn(witness->segment);
       from = kFirstUnitOffset;
     }
     SalvageStretch(*newest_, from, witness->offset);
     FIRN_RETURN_IF_ERROR(WalkNewest(witness->offset, 0));
   }
+  FIRN_RETURN_IF_ERROR(CheckCloseMark());
   if (torn_) {
     Say(EventKind::kTornTail,
         At(*newest_, newest_->units_end.load()) + ": the log ends here; unacknowledged bytes beyond were dropped");
@@ -337,7 +299,54 @@ absl::Status Recovery::CheckBeyondEnd() {
   return absl::OkStatus();
 }
 
-void Recovery::SalvageStretch(Segment& segment, uint64_t from, uint64_t to) {
+// After a clean close the newest segment is there up to where it ended.
+absl::Status Recovery::CheckCloseMark() {
+  const Position end{newest_->id, newest_->units_end.load()};
+  if (!close_mark_ || end >= close_mark_->end) return absl::OkStatus();
+  const Position marked = close_mark_->end;
+  const auto file = std::find_if(candidates_.begin(), candidates_.end(),
+                                 [&](const SegmentPtr& segment) { return segment->id == marked.segment; });
+  const bool missing = file == candidates_.end(), begun = newest_->id == marked.segment;
+  const std::string place =
+      missing ? SegmentFileName(marked.segment) + " at offset 0" : At(**file, begun ? end.offset : kFirstUnitOffset);
+  FIRN_RETURN_IF_ERROR(Damage(
+      place,
+      std::string(missing ? "the file is missing or its header does not verify" : "acknowledged data does not verify") +
+          ": when the store was closed this was its newest segment, ending at offset " + std::to_string(marked.offset) +
+          ". Lost, whole or in part: writes with revisions " + std::to_string(walked_revision_ + 1) + " to " +
+          std::to_string(close_mark_->last_revision)));
+  result_.clean = false;
+  if (missing) {
+    missing_ = true;
+    return absl::OkStatus();
+  }
+  if (!begun) {
+    FIRN_RETURN_IF_ERROR(MakeDurable());
+    GoOnIn(*file);
+  }
+  walked_.insert(newest_->id);
+  const uint64_t from = begun ? end.offset : kFirstUnitOffset;
+  const uint64_t file_bytes = base::RoundDown(newest_->file->size_bytes(), format::kBlockBytes);
+  const uint64_t to = std::min<uint64_t>(marked.offset, file_bytes);
+  const bool saved = from < to && SalvageStretch(*newest_, from, to) != 0;
+  newest_->units_end.store(static_cast<uint32_t>(saved ? to : from));
+  vouched_ = std::max(vouched_, {newest_->id, newest_->units_end.load()});
+  return absl::OkStatus();
+}
+
+// What is left of a segment that is newer than the newest is taken as that. Its own list of live segments may be lost.
+void Recovery::GoOnIn(const SegmentPtr& segment) {
+  const SegmentPtr before = std::exchange(newest_, segment);
+  newest_footer_.reset();
+  newest_->live_ids = before->live_ids;
+  auto& listed = newest_->live_ids.segments;  // a relocation segment's id may be above that of the segment it is in
+  const auto at = std::find_if(listed.begin(), listed.end(), [&](const auto& s) { return s.id > before->id; });
+  listed.insert(at, {before->id, before->units_end.load()});
+  newest_->retired = before->retired;
+  newest_->adopted = before->adopted;
+}
+
+size_t Recovery::SalvageStretch(Segment& segment, uint64_t from, uint64_t to) {
   base::AlignedBuffer memory;
   size_t saved = 0;
   for (const auto& [offset, record] : SalvageRecords(segment, from, to, memory)) {
@@ -346,128 +355,7 @@ void Recovery::SalvageStretch(Segment& segment, uint64_t from, uint64_t to) {
   }
   Say(EventKind::kDamageFound, At(segment, from) + ": salvaged " + std::to_string(saved) + " records of " +
                                    std::to_string(to - from) + " damaged bytes");
-}
-
-// A segment that has no usable footer, though all of it up to `end` was durable.
-absl::Status Recovery::ScanSealed(Segment& segment, uint64_t end) {
-  Say(EventKind::kFooterFallback, segment.file->name() + " has no footer that verifies and was scanned");
-  SegmentScanner scanner(segment);
-  for (uint64_t at = kFirstUnitOffset; at < end;) {
-    if (const auto unit = scanner.UnitAt(at)) {
-      NoteUnit(segment, unit->payload, static_cast<uint32_t>(at + format::kUnitHeaderBytes));
-      segment.time_ms_max = std::max(segment.time_ms_max, unit->header.time_ms);
-      at += uint64_t{unit->header.blocks} * format::kBlockBytes;
-      continue;
-    }
-    const uint64_t next = scanner.FindUnit(at + format::kBlockBytes, end).value_or(end);
-    std::string what =
-        "acknowledged data does not verify: " + std::to_string(next - at) + " bytes are lost, whole or in part";
-    if (!scanner.read_error().ok()) what += " (" + std::string(scanner.read_error().message()) + ")";
-    FIRN_RETURN_IF_ERROR(Damage(At(segment, at), what));
-    SalvageStretch(segment, at, std::min<uint64_t>(next, segment.file->size_bytes()));
-    at = next;
-  }
-  return absl::OkStatus();
-}
-
-// The footer that sealing will write, read back as the segment's directory.
-format::FooterReader Recovery::DirectoryOfScanned(Segment& segment) {
-  const uint32_t units_end = segment.units_end.load();
-  segment.written_end.store(units_end);
-  segment.recovered_footer = FinishFooter(segment);
-  const auto footer_bytes = static_cast<uint32_t>(segment.recovered_footer.size());
-  const format::Trailer trailer{units_end, footer_bytes, uint64_t{units_end} + footer_bytes};
-  auto directory = format::FooterReader::Open(segment.recovered_footer, trailer, segment.seed, segment.id);
-  FIRN_CHECK(directory.has_value());
-  return *std::move(directory);
-}
-
-absl::StatusOr<format::FooterReader> Recovery::LoadSegment(const SegmentPtr& segment, uint32_t end) {
-  if (walked_.contains(segment->id)) return DirectoryOfScanned(*segment);
-  auto footer = segment == newest_ ? std::move(newest_footer_) : LoadFooter(*segment);
-  if (footer && footer->summary().units_end == end) {
-    segment->sealed.store(true);
-    segment->units_end.store(end);
-    segment->written_end.store(end);
-    segment->last_revision = footer->summary().last_revision;
-    segment->time_ms_max = footer->summary().time_ms_max;
-    segment->directory.reset();
-    return *std::move(footer);
-  }
-  segment->units_end.store(end);
-  FIRN_RETURN_IF_ERROR(ScanSealed(*segment, end));
-  return DirectoryOfScanned(*segment);
-}
-
-// Opens the directories of all live segments, several at once.
-absl::Status Recovery::LoadLive() {
-  struct Job {
-    SegmentPtr segment;
-    uint32_t end;
-    absl::StatusOr<format::FooterReader> directory = base::NotFound("not loaded");
-  };
-  std::vector<Job> jobs;
-  for (const format::LiveIds::Segment& listed : newest_->live_ids.segments) {
-    if (std::count(newest_->retired.begin(), newest_->retired.end(), listed.id) != 0) continue;
-    const auto at =
-        std::find_if(candidates_.begin(), candidates_.end(), [&](const auto& s) { return s->id == listed.id; });
-    if (at == candidates_.end()) {
-      missing_ = true;
-      FIRN_RETURN_IF_ERROR(
-          Damage(At(*newest_, kFirstUnitOffset),
-                 "segment " + std::to_string(listed.id) + " (" + SegmentFileName(listed.id) +
-                     ") is listed as part of the store, but its file is missing or its header is damaged"));
-      continue;
-    }
-    jobs.push_back({*at, listed.end});
-  }
-  jobs.push_back({newest_, newest_->units_end.load()});
-
-  std::atomic<size_t> next{0};
-  const auto work = [&] {
-    for (size_t i = next.fetch_add(1); i < jobs.size(); i = next.fetch_add(1)) {
-      jobs[i].directory = LoadSegment(jobs[i].segment, jobs[i].end);
-    }
-  };
-  std::vector<base::Thread> threads;
-  for (size_t i = 1; i < std::min(kThreads, jobs.size()); ++i) threads.emplace_back("firn-recover", work);
-  work();
-  for (base::Thread& thread : threads) thread.Join();
-
-  for (Job& job : jobs) {
-    if (!job.directory.ok()) return job.directory.status();
-    Saw(job.segment->last_revision);
-    result_.time_ms = std::max(result_.time_ms, job.segment->time_ms_max);
-    result_.segments.push_back({job.segment, *std::move(job.directory)});
-  }
-  return absl::OkStatus();
-}
-
-// Files that belong to no live segment are used again, but a few only. What cannot be read is left alone while
-// something is missing: it may be what is missing.
-void Recovery::TakeSpares() {
-  constexpr size_t kSparesMax = 2;
-  std::vector<SpareFile> spares;
-  for (SegmentPtr& segment : candidates_) {
-    const bool live = std::any_of(result_.segments.begin(), result_.segments.end(),
-                                  [&](const RecoveredSegment& r) { return r.segment == segment; });
-    if (live) continue;
-    if (const auto footer = LoadFooter(*segment)) Saw(footer->summary().last_revision);
-    spares.push_back({segment->file->name(), segment->header.incarnation});
-  }
-  for (const std::string& name : no_segments_) spares.push_back({name, 0});
-  if (!missing_) {
-    for (const std::string& name : unreadable_) spares.push_back({name, 0});
-  }
-  candidates_.clear();
-  if (options_.read_only) return;
-  for (SpareFile& spare : spares) {
-    if (result_.spares.size() < kSparesMax) {
-      result_.spares.push_back(std::move(spare));
-    } else {
-      static_cast<void>(disk_.Remove(spare.name));
-    }
-  }
+  return saved;
 }
 
 absl::StatusOr<RecoveredLog> Recovery::Run(bool fresh) {
@@ -484,6 +372,7 @@ absl::StatusOr<RecoveredLog> Recovery::Run(bool fresh) {
     newest_->units_end.store(summary.units_end);
     newest_->live_ids = summary.live_ids;
     newest_->retired = summary.retired;
+    newest_->adopted = summary.adopted;
     newest_->last_revision = summary.last_revision;
     walked_revision_ = summary.last_revision;
   } else {
@@ -492,14 +381,21 @@ absl::StatusOr<RecoveredLog> Recovery::Run(bool fresh) {
   while (const SegmentPtr next = NextInTail()) {
     // As when the log was written: a segment's first unit vouches for all before it.
     FIRN_RETURN_IF_ERROR(MakeDurable());
-    newest_ = next;
+    const SegmentPtr before = std::exchange(newest_, next);
     FIRN_RETURN_IF_ERROR(WalkNewest(kFirstUnitOffset, walked_revision_));
+    if (next->units_end.load() > kFirstUnitOffset) continue;
+    // Its first unit is not believed. With it goes the list of what lives: the log ends in the segment before.
+    walked_.erase(next->id);
+    newest_ = before;
+    break;
   }
   FIRN_RETURN_IF_ERROR(CheckBeyondEnd());
   FIRN_RETURN_IF_ERROR(CheckUnreadable());
   FIRN_RETURN_IF_ERROR(MakeDurable());
   // A newer segment without a unit: its first writes may have been promised revisions, and are gone.
-  if (candidates_.back()->id > newest_->id) result_.clean = false;
+  for (const SegmentPtr& segment : candidates_) {
+    if (segment->header.generation == 0 && segment->id > newest_->id) result_.clean = false;
+  }
   if (walked_.contains(newest_->id)) {
     result_.clean = false;
     result_.cuts.push_back({newest_->id, newest_->units_end.load()});
@@ -513,8 +409,6 @@ absl::StatusOr<RecoveredLog> Recovery::Run(bool fresh) {
   }
   return std::move(result_);
 }
-
-}  // namespace
 
 absl::StatusOr<RecoveredLog> RecoverLog(io::Disk& disk, const format::Superblock& superblock, bool fresh,
                                         const RecoveryOptions& options) {

@@ -26,6 +26,7 @@ namespace firn::log {
 struct SpareFile {
   std::string name;
   uint64_t incarnation = 0;
+  uint64_t size_bytes = 0;
 };
 
 struct RecoveredSegment {
@@ -49,6 +50,8 @@ struct RecoveryOptions {
   bool read_only = false;
   bool salvage = false;
   std::function<void(EventKind, std::string)> on_event;
+  // Whether a unit that only the tail buffers have can be believed: its records' values are there. Null: it can.
+  std::function<absl::StatusOr<bool>(base::Bytes payload)> believe_tail_unit;
 };
 
 // `fresh`: the store is being made, so that having no segment is right.

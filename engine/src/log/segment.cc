@@ -14,6 +14,15 @@ std::string SegmentFileName(SegmentId id) {
   return name;
 }
 
+uint64_t KeyHash(uint32_t namespace_id, std::string_view key) {
+  thread_local std::string joined;
+  joined.resize(sizeof(namespace_id));
+  const uint32_t big_endian = __builtin_bswap32(namespace_id);
+  std::memcpy(joined.data(), &big_endian, sizeof(big_endian));
+  joined += key;
+  return base::Hash64(base::AsBytes(joined));
+}
+
 void NoteUnit(Segment& segment, base::Bytes payload, uint32_t payload_offset) {
   size_t at = 0;
   while (at < payload.size()) {
@@ -35,8 +44,14 @@ void NoteUnit(Segment& segment, base::Bytes payload, uint32_t payload_offset) {
           segment.cuts.push_back(cut);
         }
         break;
+      case format::RecordType::kAdopt:
+        for (Position end : format::DecodeAdoptList(record.value).value_or(std::vector<Position>{})) {
+          segment.adopted.push_back(end);
+        }
+        break;
       default: {
         const bool has_pointer = (record.flags & format::record_flags::kValuePointer) != 0;
+        segment.record_bytes += decoded->size_bytes;
         segment.directory->Add({.namespace_id = record.namespace_id,
                                 .key = base::AsText(record.key),
                                 .type = record.type,
@@ -56,16 +71,39 @@ std::string FinishFooter(Segment& segment) {
   // Whoever asked twice would get a footer that verifies and knows of nothing.
   const std::unique_ptr<format::FooterBuilder> directory = std::move(segment.directory);
   FIRN_CHECK(directory != nullptr);
+  segment.filter = std::make_unique<base::KeyFilter>(directory->entries());
+  directory->ForEachKey(
+      [&segment](uint32_t namespace_id, std::string_view key) { segment.filter->Add(KeyHash(namespace_id, key)); });
+  segment.revision_min.store(directory->revision_min(), std::memory_order_relaxed);
+  segment.records = directory->entries();
+  // A relocation segment's header was written before anybody knew what would be in it.
+  const bool relocated = segment.header.generation > 0 && directory->entries() > 0;
   return directory->Finish({.segment = segment.id,
                             .units_end = segment.units_end.load(std::memory_order_relaxed),
                             .records = directory->entries(),
-                            .first_revision = segment.header.first_revision,
+                            .first_revision = relocated ? directory->revision_min() : segment.header.first_revision,
                             .last_revision = segment.last_revision,
                             .time_ms_max = segment.time_ms_max,
                             .live_ids = segment.live_ids,
                             .retired = segment.retired,
-                            .cuts = segment.cuts},
+                            .cuts = segment.cuts,
+                            .adopted = segment.adopted},
                            segment.seed);
+}
+
+absl::Status WriteFooter(io::Room& room, Segment& segment, std::string_view footer) {
+  const uint32_t units_end = segment.units_end.load(std::memory_order_relaxed);
+  const uint64_t file_bytes = units_end + footer.size();
+  io::File& file = *segment.file;
+  // Beyond what was claimed only if the segment was recovered: without room it stays unsealed and is scanned at open.
+  if (file.size_bytes() < file_bytes) {
+    FIRN_RETURN_IF_ERROR(room.Claim(file, file_bytes, file.size_bytes(), io::Claimant::kDelete));
+  }
+  base::AlignedBuffer aligned(footer.size());
+  std::memcpy(aligned.data(), footer.data(), footer.size());
+  FIRN_RETURN_IF_ERROR(file.Write(units_end, aligned.bytes().first(footer.size()), io::Flush::kNone));
+  if (file.size_bytes() > file_bytes) FIRN_RETURN_IF_ERROR(file.Truncate(file_bytes));
+  return file.Sync();
 }
 
 absl::Status ReadSegmentBytes(const Segment& segment, uint64_t offset, base::MutableBytes out) {
@@ -78,7 +116,7 @@ absl::Status ReadSegmentBytes(const Segment& segment, uint64_t offset, base::Mut
   const uint64_t begin = base::RoundDown(offset, io::File::kAlignmentBytes);
   const uint64_t end = base::RoundUp(offset + out.size(), io::File::kAlignmentBytes);
   // A thread's scratch is kept for the next read, up to a size that covers ordinary values.
-  constexpr size_t kScratchBytes = 256 * 1024;
+  constexpr size_t kScratchBytes = size_t{256} * 1024;
   thread_local base::AlignedBuffer scratch;
   base::AlignedBuffer large;
   if (end - begin > kScratchBytes) {
@@ -97,6 +135,21 @@ Segment* SegmentTable::Find(SegmentId id) const {
   const auto at = std::lower_bound(map.begin(), map.end(), id,
                                    [](const auto& segment, SegmentId wanted) { return segment->id < wanted; });
   return at != map.end() && (*at)->id == id ? at->get() : nullptr;
+}
+
+std::shared_ptr<Segment> SegmentTable::Get(SegmentId id) const {
+  base::MutexLock lock(mutex_);
+  const Map& map = *map_.load(std::memory_order_relaxed);
+  const auto at = std::find_if(map.begin(), map.end(), [id](const auto& s) { return s->id == id; });
+  return at == map.end() ? nullptr : *at;
+}
+
+bool SegmentTable::MayHoldOlder(uint64_t key_hash, uint64_t revision, std::span<const SegmentId> except) const {
+  for (const auto& segment : *map_.load(std::memory_order_acquire)) {
+    if (segment->revision_min.load(std::memory_order_relaxed) >= revision || !segment->MayHold(key_hash)) continue;
+    if (std::find(except.begin(), except.end(), segment->id) == except.end()) return true;
+  }
+  return false;
 }
 
 void SegmentTable::Insert(std::shared_ptr<Segment> segment) {

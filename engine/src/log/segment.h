@@ -5,18 +5,21 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/aligned_buffer.h"
 #include "base/epoch.h"
+#include "base/key_filter.h"
 #include "base/sync.h"
 #include "format/footer.h"
 #include "format/layout.h"
 #include "format/record.h"
 #include "format/segment_header.h"
 #include "io/disk.h"
+#include "io/room.h"
 
 namespace firn::log {
 
@@ -26,7 +29,15 @@ using format::SegmentId;
 inline constexpr std::string_view kLogFolder = "log";
 inline constexpr uint32_t kFirstUnitOffset = format::kBlockBytes;  // block 0 is the header
 
+// Bounds, for leaving room: more than a footer entry takes beside its key and value pointer, and more than a footer
+// takes beside its entries and live ids.
+inline constexpr uint64_t kDirectoryEntryBytesMax = 56;
+inline constexpr uint64_t kFooterBytesMin = 2 * format::kBlockBytes;
+
 std::string SegmentFileName(SegmentId id);  // "log/0000000001.seg"
+
+// What key filters are asked: the hash of the key as the index has it, namespace id (big-endian) first.
+uint64_t KeyHash(uint32_t namespace_id, std::string_view key);
 
 struct Segment {
   SegmentId id = format::kNoSegment;
@@ -42,17 +53,30 @@ struct Segment {
 
   std::atomic<uint32_t> units_end{kFirstUnitOffset};  // reserved so far; final once the segment is left
   std::atomic<bool> sealed{false};
-  std::atomic<bool> retiring{false};  // a retire record names it: left out of live ids from then on
+  std::atomic<bool> retiring{
+      false};                       // a retire record names it: left out of live ids; set under the log's append mutex
+  std::atomic<bool> settled{true};  // false: relocated records that the index does not name yet; not to be retired
+
+  // No record in the directory has a lower one. A bound until the segment is sealed, exact from then on.
+  std::atomic<uint64_t> revision_min{0};
+  // The keys of the directory. Immutable once published by the release store of `sealed` or, filled while opening, by
+  // the insertion into the table. Null: unknown.
+  std::unique_ptr<base::KeyFilter> filter;
+  bool MayHold(uint64_t key_hash) const {
+    return !sealed.load(std::memory_order_acquire) || filter == nullptr || filter->MayHold(key_hash);
+  }
 
   std::atomic<bool> has_unsynced_writes{false};
   // The rest belongs to whoever holds the flusher's role; once written_end has reached units_end of a segment that was
   // left, to the sealer.
   std::atomic<uint32_t> written_end{kFirstUnitOffset};
   uint64_t last_revision = 0;
+  uint64_t records = 0, record_bytes = 0;  // in the directory; known once sealed, and opened
   int64_t time_ms_max = 0;
   format::LiveIds live_ids;
   std::vector<SegmentId> retired;
   std::vector<Position> cuts;
+  std::vector<Position> adopted;
   std::unique_ptr<format::FooterBuilder> directory = std::make_unique<format::FooterBuilder>();
   std::string recovered_footer;  // of a segment that recovery had to scan: what sealing will write
 
@@ -69,8 +93,11 @@ struct Segment {
 // was just written by this process.
 void NoteUnit(Segment& segment, base::Bytes payload, uint32_t payload_offset);
 
-// The footer of what was noted. To be called once: the directory is gone then.
+// The footer of what was noted. To be called once: the directory is gone then. Makes the key filter.
 std::string FinishFooter(Segment& segment);
+// Writes the footer behind the units, gives back what the file has beyond, and syncs. ResourceExhausted if the file has
+// no room for it and gets none.
+absl::Status WriteFooter(io::Room& room, Segment& segment, std::string_view footer);
 
 // Reads bytes of a segment wherever they are on disk (or in an overlay), any alignment.
 absl::Status ReadSegmentBytes(const Segment& segment, uint64_t offset, base::MutableBytes out);
@@ -84,6 +111,10 @@ class SegmentTable {
 
   // Null when there is none. The pointer lives as long as the caller's guard.
   Segment* Find(SegmentId id) const;
+  std::shared_ptr<Segment> Get(SegmentId id) const;
+  // Whether any segment but `except` may hold the key in a record below `revision`: then a tombstone of that revision
+  // has to stay. The caller is inside an epoch guard.
+  bool MayHoldOlder(uint64_t key_hash, uint64_t revision, std::span<const SegmentId> except) const;
 
   void Insert(std::shared_ptr<Segment> segment);
   // The segment leaves the table; readers that found it may still be using it.

@@ -4,6 +4,8 @@
 #include <cstring>
 #include <string>
 
+#include "base/check.h"
+#include "format/block.h"
 #include "format/record.h"
 
 namespace firn::log {
@@ -11,7 +13,7 @@ namespace {
 
 constexpr uint64_t kReadAheadBytes = uint64_t{1} << 20;
 // One read of this much at a file's end holds the trailer and, in most segments, the whole footer.
-constexpr uint64_t kFooterReadBytes = 64 * 1024;
+constexpr uint64_t kFooterReadBytes = uint64_t{64} << 10;
 
 }  // namespace
 
@@ -85,28 +87,125 @@ std::optional<format::FooterReader> LoadFooter(const Segment& segment) {
   return format::FooterReader::Open(std::move(bytes), *trailer, segment.seed, segment.id);
 }
 
-std::vector<std::pair<uint32_t, base::Bytes>> SalvageRecords(const Segment& segment, uint64_t from, uint64_t to,
-                                                             base::AlignedBuffer& memory) {
-  std::vector<std::pair<uint32_t, base::Bytes>> saved, group;
+absl::StatusOr<format::FooterReader> ScanDirectory(const Segment& segment) {
+  const uint32_t end = segment.units_end.load(std::memory_order_relaxed);
+  Segment scanned;
+  scanned.id = segment.id;
+  scanned.header = segment.header;
+  scanned.seed = segment.seed;
+  scanned.units_end.store(end, std::memory_order_relaxed);
+  SegmentScanner scanner(segment);
+  for (uint64_t at = kFirstUnitOffset; at < end;) {
+    const auto unit = scanner.UnitAt(at);
+    if (!unit) {
+      if (!scanner.read_error().ok()) return scanner.read_error();
+      return base::DataLoss(segment.file->name() + " at offset " + std::to_string(at) +
+                            ": neither the footer nor this unit verifies");
+    }
+    NoteUnit(scanned, unit->payload, static_cast<uint32_t>(at + format::kUnitHeaderBytes));
+    scanned.time_ms_max = std::max(scanned.time_ms_max, unit->header.time_ms);
+    at += uint64_t{unit->header.blocks} * format::kBlockBytes;
+  }
+  std::string footer = FinishFooter(scanned);
+  const auto footer_bytes = static_cast<uint32_t>(footer.size());
+  auto directory = format::FooterReader::Open(std::move(footer), {end, footer_bytes, uint64_t{end} + footer_bytes},
+                                              segment.seed, segment.id);
+  FIRN_CHECK(directory.has_value());
+  return *std::move(directory);
+}
+
+namespace {
+
+// Takes the records of one unit that verify, in operations that are there whole. Damaged ones between them may have
+// belonged to any operation. The fresh log gives each operation, in order, the next revision; relocation segments have
+// no batches.
+class UnitSalvage {
+ public:
+  // `begins`: a unit is known to begin here. `before`: the revision before its first, if known too.
+  UnitSalvage(const Segment& segment, SalvagedRecords& saved, bool begins, std::optional<uint64_t> before)
+      : segment_(segment), saved_(saved), batches_(segment.header.generation == 0), begins_(begins), last_(before) {}
+
+  // Reads records from the front of `bytes`, whose place is `at`, for as long as they say how long they are. Returns
+  // where the last one that verifies ends: from there on nothing is sure.
+  uint64_t Take(base::Bytes bytes, uint64_t at) {
+    uint64_t verified_end = at;
+    while (!bytes.empty()) {
+      const auto checked = format::DecodeRecord(bytes, segment_.seed, at);
+      const auto parsed = checked ? checked : format::ParseRecord(bytes);
+      if (!parsed) break;
+      if (checked) {
+        TakeRecord(checked->record, static_cast<uint32_t>(at), bytes.first(checked->size_bytes));
+        verified_end = at + checked->size_bytes;
+      } else {
+        ++damaged_;
+      }
+      bytes = bytes.subspan(parsed->size_bytes);
+      at += parsed->size_bytes;
+    }
+    return verified_end;
+  }
+
+ private:
+  void TakeRecord(const format::Record& record, uint32_t at, base::Bytes bytes) {
+    if (damaged_ != 0 || !goes_on_) {
+      whole_ = !batches_ || BeginsOperation(record.revision);
+      operation_.clear();
+    }
+    damaged_ = 0;
+    begins_ = true;
+    last_ = record.revision;
+    goes_on_ = (record.flags & format::record_flags::kInBatch) != 0;
+    operation_.emplace_back(at, bytes);
+    if (!goes_on_ && whole_) saved_.insert(saved_.end(), operation_.begin(), operation_.end());
+  }
+
+  // Whether none of the damaged records before can belong to the operation that has this revision: each of them then
+  // has a revision of its own that is missing, or ends the operation before.
+  bool BeginsOperation(uint64_t revision) const {
+    if (damaged_ == 0) return begins_;
+    return last_ && revision > *last_ && damaged_ == revision - *last_ - 1 + (goes_on_ ? 1 : 0);
+  }
+
+  const Segment& segment_;
+  SalvagedRecords& saved_;
+  const bool batches_;
+  bool begins_;
+  std::optional<uint64_t> last_;  // revision of the last record that verified
+  bool goes_on_ = false;          // and its operation has more
+  bool whole_ = false;            // the operation under way, so far
+  uint64_t damaged_ = 0;          // since the last record that verified
+  SalvagedRecords operation_;
+};
+
+}  // namespace
+
+SalvagedRecords SalvageRecords(const Segment& segment, uint64_t from, uint64_t to, base::AlignedBuffer& memory) {
+  to = base::RoundDown(to, format::kBlockBytes);
   memory = base::AlignedBuffer(to - from);
   for (uint64_t at = from; at < to; at += format::kBlockBytes) {
     base::MutableBytes block = memory.bytes().subspan(at - from, format::kBlockBytes);
     if (!segment.file->Read(at, block).ok()) std::memset(block.data(), 0, block.size());
   }
-  bool group_whole = true;
-  for (uint64_t at = from + format::kUnitHeaderBytes; at < to;) {
-    const base::Bytes rest = base::Bytes(memory.bytes()).subspan(at - from, to - at);
-    const auto checked = format::DecodeRecord(rest, segment.seed, at);
-    // A damaged record may still say how long it is; without that the rest of the stretch is out of reach.
-    const auto parsed = checked ? checked : format::ParseRecord(rest);
-    if (!parsed || parsed->record.type == format::RecordType::kPadding) break;
-    group.emplace_back(static_cast<uint32_t>(at), rest.first(parsed->size_bytes));
-    group_whole = group_whole && checked.has_value();
-    at += parsed->size_bytes;
-    if ((parsed->record.flags & format::record_flags::kInBatch) != 0) continue;
-    if (group_whole) saved.insert(saved.end(), group.begin(), group.end());
-    group.clear();
-    group_whole = true;
+  SalvagedRecords saved;
+  bool begins = true;  // a unit, at `at`
+  for (uint64_t at = from; at < to;) {
+    const base::Bytes unit = base::Bytes(memory.bytes()).subspan(at - from, to - at);
+    const uint64_t payload_at = at + format::kUnitHeaderBytes;
+    base::Bytes payload = unit.subspan(format::kUnitHeaderBytes);
+    if (const auto head = format::PeekUnit(unit, segment.seed, at)) {
+      payload = payload.first(std::min<uint64_t>(payload.size(), head->payload_bytes));
+      UnitSalvage(segment, saved, /*begins=*/true, head->first_revision - 1).Take(payload, payload_at);
+      at += uint64_t{head->blocks} * format::kBlockBytes;
+      begins = true;
+      continue;
+    }
+    uint64_t end = payload_at;
+    if (begins || format::DecodeRecord(payload, segment.seed, payload_at)) {
+      end = UnitSalvage(segment, saved, begins, std::nullopt).Take(payload, payload_at);
+    }
+    const uint64_t next = base::RoundUp(end, format::kBlockBytes);
+    begins = end > payload_at && format::IsZero(unit.subspan(end - at, next - end));
+    at = next;
   }
   return saved;
 }

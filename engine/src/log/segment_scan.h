@@ -48,9 +48,16 @@ class SegmentScanner {
 // The segment's footer, found from the end of its file; nothing if it has none that verifies.
 std::optional<format::FooterReader> LoadFooter(const Segment& segment);
 
-// Records of a damaged stretch [from, to) that still verify by themselves, for salvage. Parts of a batch are given only
-// together. The bytes live in `memory`.
-std::vector<std::pair<uint32_t, base::Bytes>> SalvageRecords(const Segment& segment, uint64_t from, uint64_t to,
-                                                             base::AlignedBuffer& memory);
+// The directory of a sealed segment whose footer does not verify, from its units. DataLoss if one of them does not
+// either.
+absl::StatusOr<format::FooterReader> ScanDirectory(const Segment& segment);
+
+// Records by the offsets they lie at.
+using SalvagedRecords = std::vector<std::pair<uint32_t, base::Bytes>>;
+
+// Records of a damaged stretch [from, to) that still verify by themselves, for salvage. A unit begins at `from`, and
+// any number of damaged and whole ones may follow it. Parts of a batch are given only together. The bytes live in
+// `memory`.
+SalvagedRecords SalvageRecords(const Segment& segment, uint64_t from, uint64_t to, base::AlignedBuffer& memory);
 
 }  // namespace firn::log

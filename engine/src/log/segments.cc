@@ -1,8 +1,9 @@
-// Segments that come and go: preparing the next one, sealing those that were left, retiring those nobody needs.
+// Segments that come and go: their files, sealing those that were left, retiring those nobody needs.
 #include <algorithm>
 #include <cstring>
 
 #include "base/check.h"
+#include "log/segment_scan.h"
 #include "log/unit.h"
 
 namespace firn::log {
@@ -13,6 +14,7 @@ constexpr uint64_t kFillChunkBytes = uint64_t{1} << 20;
 
 // Writes zeros over [from, to), because small synced writes into written blocks cost far less than into fresh extents.
 absl::Status FillWithZeros(io::File& file, uint64_t from, uint64_t to) {
+  if (from >= to) return absl::OkStatus();
   base::AlignedBuffer zeros(std::min(kFillChunkBytes, to - from));
   std::memset(zeros.data(), 0, zeros.size());
   for (uint64_t at = from; at < to; at += zeros.size()) {
@@ -55,33 +57,12 @@ void Log::RunBackground() {
 }
 
 void Log::BackgroundTurn() {
-  uint64_t capacity = 0;
   bool full_buffers = false;
   {
     base::MutexLock lock(append_mutex_);
-    if (prepared_ == nullptr || prepared_->file->size_bytes() < wanted_capacity_bytes_) {
-      capacity = std::max<uint64_t>(1, wanted_capacity_bytes_);
-    }
     full_buffers = !closed_.empty();
   }
-  if (capacity != 0 && !poisoned_.load(std::memory_order_relaxed)) {
-    auto fresh = PrepareSegment(std::max(capacity, TargetSegmentBytes()));
-    std::shared_ptr<Segment> too_small;
-    bool newly_full = false;
-    {
-      base::MutexLock lock(append_mutex_);
-      ++prepare_attempts_;
-      newly_full = absl::IsResourceExhausted(fresh.status()) && prepare_status_.ok();
-      prepare_status_ = fresh.status();
-      if (fresh.ok()) {
-        too_small = std::move(prepared_);
-        prepared_ = *std::move(fresh);
-      }
-      segment_prepared_.NotifyAll();
-    }
-    if (newly_full) options_.on_event(EventKind::kDiskFull, std::string(fresh.status().message()));
-    if (too_small != nullptr) Recycle(std::move(too_small));
-  }
+  if (!poisoned_.load(std::memory_order_relaxed)) PrepareNext();
   if (full_buffers) {
     base::MutexLock lock(flush_mutex_);
     if (!flushing_ && poison_.ok()) LeadFlush(Extent::kFullBuffers);
@@ -90,39 +71,86 @@ void Log::BackgroundTurn() {
 }
 
 uint64_t Log::TargetSegmentBytes() const {
-  // Of the log, not of what lives in it: until dead segments come back by relocation, a store of small synced writes
-  // would else hold thousands of files (docs/decisions/0001-segment-size.md).
-  uint64_t log_bytes = 0;
-  for (const auto& segment : segments_.All()) log_bytes += segment->file->size_bytes();
-  const uint64_t part = log_bytes / kSegmentsPerLogBytes;
-  return std::clamp(base::RoundDown(part, kSegmentBytesMin), options_.segment_bytes_min, kSegmentBytesMax);
+  uint64_t live_bytes = 0;
+  for (const auto& segment : segments_.All()) {
+    live_bytes += static_cast<uint64_t>(std::max<int64_t>(0, segment->live_bytes.load(std::memory_order_relaxed)));
+  }
+  const uint64_t part = live_bytes / kSegmentsPerLiveBytes;
+  return std::clamp(part - part % options_.segment_bytes_min, options_.segment_bytes_min, kSegmentBytesMax);
 }
 
-absl::StatusOr<std::unique_ptr<io::File>> Log::ClaimFile(SegmentId id, uint64_t capacity_bytes, uint64_t* incarnation) {
-  const std::string name = SegmentFileName(id);
-  SpareFile spare;
+// The smallest spare of at least `capacity_bytes`. If none is: the largest, unless it has to fit.
+SpareFile Log::TakeSpare(uint64_t capacity_bytes, bool has_to_fit) {
+  base::MutexLock lock(spares_mutex_);
+  const auto better = [capacity_bytes](const SpareFile& a, const SpareFile& b) {
+    const bool a_fits = a.size_bytes >= capacity_bytes, b_fits = b.size_bytes >= capacity_bytes;
+    if (a_fits != b_fits) return a_fits;
+    return a_fits ? a.size_bytes < b.size_bytes : a.size_bytes > b.size_bytes;
+  };
+  const auto best = std::min_element(spares_.begin(), spares_.end(), better);
+  if (best == spares_.end() || (has_to_fit && best->size_bytes < capacity_bytes)) return {};
+  SpareFile spare = std::move(*best);
+  spares_.erase(best);
+  return spare;
+}
+
+// False when there is none.
+bool Log::RemoveSpare() {
+  std::string name;
   {
     base::MutexLock lock(spares_mutex_);
-    if (!spares_.empty()) {
-      spare = spares_.back();
-      spares_.pop_back();
-    }
+    if (spares_.empty()) return false;
+    name = std::move(spares_.back().name);
+    spares_.pop_back();
   }
-  *incarnation = spare.incarnation + 1;
-  std::unique_ptr<io::File> file;
-  uint64_t written_bytes = 0;
-  if (spare.name.empty()) {
-    FIRN_ASSIGN_OR_RETURN(file, disk_.Open(name, io::OpenMode::kCreate));
-  } else {
+  static_cast<void>(disk_.Remove(name));  // else a spare at the next open
+  return true;
+}
+
+void Log::RemoveSpares() {
+  while (RemoveSpare()) {
+  }
+}
+
+// A spare under the segment's name, or null.
+absl::StatusOr<std::unique_ptr<io::File>> Log::OpenSpare(Segment& segment, uint64_t capacity_bytes, bool has_to_fit) {
+  const std::string name = SegmentFileName(segment.id);
+  while (true) {
+    const SpareFile spare = TakeSpare(capacity_bytes, has_to_fit);
+    segment.header.incarnation = spare.incarnation + 1;
+    if (spare.name.empty()) return nullptr;
     // The new name is for people; a crash may undo it, and recovery believes the header only.
     FIRN_RETURN_IF_ERROR(disk_.Rename(spare.name, name));
-    FIRN_ASSIGN_OR_RETURN(file, disk_.Open(name, io::OpenMode::kReadWrite));
+    FIRN_ASSIGN_OR_RETURN(std::unique_ptr<io::File> file, disk_.Open(name, io::OpenMode::kReadWrite));
+    // Rule 6: a power cut may have brought back the name of a file that is shared.
+    FIRN_ASSIGN_OR_RETURN(const uint64_t links, file->Links());
+    if (links == 1) return file;
+    file.reset();
+    FIRN_RETURN_IF_ERROR(disk_.Remove(name));
+  }
+}
+
+// A file of at least `capacity_bytes` under the segment's name, which is durable.
+absl::StatusOr<std::unique_ptr<io::File>> Log::ClaimFile(Segment& segment, uint64_t capacity_bytes,
+                                                         io::Claimant claimant) {
+  const bool fresh_log = segment.header.generation == 0;
+  const std::string name = SegmentFileName(segment.id);
+  uint64_t written_bytes = 0;
+  FIRN_ASSIGN_OR_RETURN(std::unique_ptr<io::File> file, OpenSpare(segment, capacity_bytes, /*has_to_fit=*/!fresh_log));
+  if (file == nullptr) {
+    FIRN_ASSIGN_OR_RETURN(file, disk_.Open(name, io::OpenMode::kCreate));
+  } else {
     written_bytes = base::RoundDown(file->size_bytes(), format::kBlockBytes);
   }
   const auto prepare = [&]() -> absl::Status {
-    if (file->size_bytes() < capacity_bytes) FIRN_RETURN_IF_ERROR(file->Allocate(capacity_bytes));
-    const bool fill = capacity_bytes <= kSegmentBytesMin || small_synced_commits_.load(std::memory_order_relaxed);
-    if (fill && written_bytes < capacity_bytes) {
+    if (fresh_log && file->size_bytes() >= 2 * capacity_bytes) {
+      FIRN_RETURN_IF_ERROR(file->Truncate(capacity_bytes));  // a segment grows to its file's size
+    }
+    // A spare as well, whatever its size: a crash may have left it with holes.
+    const uint64_t bytes = std::max(capacity_bytes, base::RoundDown(file->size_bytes(), format::kBlockBytes));
+    FIRN_RETURN_IF_ERROR(room_.Claim(*file, bytes, 0, claimant));
+    const bool fill = small_synced_commits_.load(std::memory_order_relaxed) >= kSmallSyncedCommitsMin;
+    if (fresh_log && fill && written_bytes < capacity_bytes) {
       FIRN_RETURN_IF_ERROR(FillWithZeros(*file, written_bytes, file->size_bytes()));
     }
     return disk_.SyncFolder(kLogFolder);
@@ -136,24 +164,36 @@ absl::StatusOr<std::unique_ptr<io::File>> Log::ClaimFile(SegmentId id, uint64_t 
 }
 
 // A segment file of at least `capacity_bytes` whose header is durable, ready to be appended to.
-absl::StatusOr<std::shared_ptr<Segment>> Log::PrepareSegment(uint64_t capacity_bytes) {
+absl::StatusOr<std::shared_ptr<Segment>> Log::PrepareSegment(uint64_t capacity_bytes, uint32_t generation,
+                                                             io::Claimant claimant) {
   auto segment = std::make_shared<Segment>();
   segment->id = next_segment_id_.fetch_add(1);
+  segment->header.generation = generation;
   capacity_bytes = base::RoundUp(capacity_bytes, format::kBlockBytes);
-  FIRN_ASSIGN_OR_RETURN(segment->file, ClaimFile(segment->id, capacity_bytes, &segment->header.incarnation));
+  KeepBack();
+  // Spares that do not serve are room.
+  auto file = ClaimFile(*segment, capacity_bytes, claimant);
+  while (absl::IsResourceExhausted(file.status()) && RemoveSpare()) {
+    file = ClaimFile(*segment, capacity_bytes, claimant);
+  }
+  if (!file.ok()) return file.status();
+  segment->file = *std::move(file);
   segment->header.store_uuid = superblock_.uuid;
   segment->header.segment = segment->id;
-  segment->header.first_revision = published_.Get() + 1;
+  // Copies keep their revisions, which may be the store's first.
+  segment->header.first_revision = generation > 0 ? superblock_.revision_floor + 1 : published_.Get() + 1;
   segment->header.created_ms = options_.clock->NowMs();
-  base::StoreLe(segment->header.salt.data(), options_.random->Next());
-  base::StoreLe(segment->header.salt.data() + 8, options_.random->Next());
+  {
+    base::MutexLock lock(spares_mutex_);  // whoever prepares segments; a source of chance need not be thread-safe
+    base::StoreLe(segment->header.salt.data(), options_.random->Next());
+    base::StoreLe(segment->header.salt.data() + 8, options_.random->Next());
+  }
   segment->seed = format::ChecksumSeed(superblock_.secret, segment->header.salt);
+  segment->revision_min.store(segment->header.first_revision, std::memory_order_relaxed);
   base::AlignedBuffer block(format::kBlockBytes);
   format::EncodeSegmentHeader(segment->header, superblock_.secret, block.bytes());
   if (absl::Status status = segment->file->Write(0, block.bytes(), io::Flush::kData); !status.ok()) {
-    const std::string name = segment->file->name();
-    segment->file.reset();
-    static_cast<void>(disk_.Remove(name));  // or every further attempt would claim more of the disk
+    Recycle(std::move(segment), /*keep=*/false);  // or every further attempt would claim more of the disk
     return status;
   }
   return segment;
@@ -184,22 +224,14 @@ void Log::SealLeft() {
 absl::Status Log::Seal(Segment& segment) {
   // Its units first, by the flusher: an fsync error is reported once, and the flusher must be the one to see it.
   FIRN_RETURN_IF_ERROR(WaitDurable(segment.last_revision));
-  const uint32_t units_end = segment.units_end.load(std::memory_order_relaxed);
   std::string footer = std::move(segment.recovered_footer);
   // What has expired by now stays expired after the next open, however the clock jumps.
   segment.time_ms_max = std::max(segment.time_ms_max, options_.clock->NowMs());
   if (footer.empty()) footer = FinishFooter(segment);
-  const uint64_t file_bytes = units_end + footer.size();
-  // Beyond what was claimed only if the segment was recovered: without room it stays unsealed and is scanned at open.
-  if (segment.file->size_bytes() < file_bytes) FIRN_RETURN_IF_ERROR(segment.file->Allocate(file_bytes));
-  base::AlignedBuffer aligned(footer.size());
-  std::memcpy(aligned.data(), footer.data(), footer.size());
-  FIRN_RETURN_IF_ERROR(segment.file->Write(units_end, aligned.bytes().first(footer.size()), io::Flush::kNone));
-  if (segment.file->size_bytes() > file_bytes) FIRN_RETURN_IF_ERROR(segment.file->Truncate(file_bytes));
-  FIRN_RETURN_IF_ERROR(segment.file->Sync());
+  FIRN_RETURN_IF_ERROR(WriteFooter(room_, segment, footer));
   segment.sealed.store(true, std::memory_order_release);
   options_.on_event(EventKind::kSegmentSealed,
-                    segment.file->name() + " sealed: " + std::to_string(file_bytes) + " bytes");
+                    segment.file->name() + " sealed: " + std::to_string(segment.file->size_bytes()) + " bytes");
   return absl::OkStatus();
 }
 
@@ -218,13 +250,13 @@ absl::Status Log::SealActive() {
       } else if (next_revision_ + 1 - published_.Get() >= PublishedRevisions::kWindow) {
         need = Need::kPublishing;
       } else {
-        need = Rotate(0, 0);
+        need = Rotate(0, 0, io::Claimant::kDelete);
       }
     }
     if (need == Need::kNothing) break;
     if (need == Need::kPublishing) base::SpinPause(0);
     if (need == Need::kBuffer) FIRN_RETURN_IF_ERROR(WaitForBuffer());
-    if (need == Need::kSegment) FIRN_RETURN_IF_ERROR(WaitForSegment(0));
+    if (need == Need::kSegment) FIRN_RETURN_IF_ERROR(WaitForSegment(0, io::Claimant::kDelete));
     FIRN_RETURN_IF_ERROR(health());
   }
   FIRN_RETURN_IF_ERROR(WaitDurable(LastReserved()));
@@ -239,64 +271,136 @@ absl::Status Log::SealActive() {
   return base::ResourceExhausted("no room for the segment's footer: everything is durable, but opening will scan it");
 }
 
-bool Log::NothingNeeds(const Segment& segment, bool is_oldest) const {
-  if (!segment.sealed.load(std::memory_order_acquire)) return false;
-  if (segment.live_records.load(std::memory_order_acquire) != 0) return false;
-  // A tombstone hides what older segments may still hold.
-  return is_oldest || segment.tombstones.load(std::memory_order_acquire) == 0;
+absl::StatusOr<format::FooterReader> Log::LoadDirectory(SegmentId id) {
+  base::EpochGuard guard(epochs_);  // its file is not reused meanwhile
+  const Segment* const segment = segments_.Find(id);
+  if (segment == nullptr) return base::NotFound("segment " + std::to_string(id) + " is not part of the store");
+  if (!segment->sealed.load(std::memory_order_acquire)) {
+    return base::FailedPrecondition(segment->file->name() + " is not sealed: it has no directory yet");
+  }
+  const uint32_t end = segment->units_end.load(std::memory_order_relaxed);
+  if (auto footer = LoadFooter(*segment); footer && footer->summary().units_end == end) return *std::move(footer);
+  options_.on_event(EventKind::kFooterFallback, segment->file->name() + " has no footer that verifies and was scanned");
+  return ScanDirectory(*segment);
 }
 
-absl::Status Log::RetireDead() {
+// Sealed segments that the index does not name. One with tombstones only if nothing stays that they may hide: a
+// tombstone hides what is older. The fresh log is in the order of its ids, relocated records are in none.
+std::vector<SegmentId> Log::DeadSegments() const {
+  std::vector<std::shared_ptr<Segment>> dead, staying;
+  for (auto& segment : segments_.All()) {
+    const bool may_go = segment->sealed.load(std::memory_order_acquire) &&
+                        segment->settled.load(std::memory_order_acquire) &&
+                        segment->live_records.load(std::memory_order_acquire) == 0;
+    (may_go ? dead : staying).push_back(std::move(segment));
+  }
+  const auto may_hide = [](const Segment& tombstones, const Segment& other) {
+    const bool both_fresh = tombstones.header.generation == 0 && other.header.generation == 0;
+    if (both_fresh && other.id > tombstones.id) return false;
+    return other.revision_min.load(std::memory_order_relaxed) < tombstones.last_revision;
+  };
+  const auto has_to_stay = [&](const std::shared_ptr<Segment>& segment) {
+    return segment->tombstones.load(std::memory_order_acquire) != 0 &&
+           std::any_of(staying.begin(), staying.end(), [&](const auto& other) { return may_hide(*segment, *other); });
+  };
+  // What stays may be what another one's tombstones hide.
+  const auto next = [&] { return std::find_if(dead.begin(), dead.end(), has_to_stay); };
+  for (auto at = next(); at != dead.end(); at = next()) {
+    staying.push_back(std::move(*at));
+    dead.erase(at);
+  }
   std::vector<SegmentId> ids;
-  bool is_oldest = true;
-  for (const auto& segment : segments_.All()) {
-    if (NothingNeeds(*segment, is_oldest)) {
-      segment->retiring.store(true, std::memory_order_relaxed);
-      ids.push_back(segment->id);
-    } else {
-      is_oldest = false;
-    }
+  ids.reserve(dead.size());
+  for (const auto& segment : dead) ids.push_back(segment->id);
+  return ids;
+}
+
+absl::Status Log::RetireDead() { return Retire(DeadSegments()); }
+
+absl::Status Log::Retire(const std::vector<SegmentId>& ids) {
+  std::vector<std::shared_ptr<Segment>> going;
+  for (const SegmentId id : ids) {
+    std::shared_ptr<Segment> segment = segments_.Get(id);
+    if (segment == nullptr) continue;
+    FIRN_CHECK(segment->sealed.load(std::memory_order_acquire));
+    going.push_back(std::move(segment));
   }
-  if (ids.empty()) return absl::OkStatus();
+  // All at once for whoever writes down the live ids: without a tombstone what it hides must not be there either.
+  const auto set_retiring = [&](bool retiring) {
+    base::MutexLock lock(append_mutex_);
+    if (retiring) std::erase_if(going, [](const auto& segment) { return segment->retiring.load(); });
+    for (const auto& segment : going) segment->retiring.store(retiring);
+  };
+  set_retiring(true);
+  if (going.empty()) return absl::OkStatus();
   // Rule 1: the retire record is durable, and readers have left, before a file is reused.
-  const std::string body = format::EncodeRetireList(ids);
-  const auto written = AppendControl({.type = format::RecordType::kRetire, .value = base::AsBytes(body)});
+  std::vector<SegmentId> listed;
+  listed.reserve(going.size());
+  for (const auto& segment : going) listed.push_back(segment->id);
+  const std::string body = format::EncodeRetireList(listed);
+  const auto written = AppendControl({.type = format::RecordType::kRetire, .value = base::AsBytes(body)},
+                                     Role::kControl, nullptr, io::Claimant::kControl);
   const absl::Status durable = written.ok() ? WaitDurable(written->revision) : written.status();
-  // Readers that were sent to these segments by the index before it changed still have to find them.
-  if (durable.ok()) epochs_.Synchronize();
-  std::vector<std::shared_ptr<Segment>> retired;
-  for (SegmentId id : ids) {
-    if (durable.ok()) {
-      retired.push_back(segments_.Remove(id));
-    } else {
-      segments_.Find(id)->retiring.store(false, std::memory_order_relaxed);
-    }
+  if (!durable.ok()) {
+    set_retiring(false);
+    return durable;
   }
-  FIRN_RETURN_IF_ERROR(durable);
+  // Readers that were sent to these segments by the index before it changed still have to find them.
   epochs_.Synchronize();
-  for (auto& segment : retired) {
+  for (const auto& segment : going) segments_.Remove(segment->id);
+  epochs_.Synchronize();
+  for (auto& segment : going) {
     options_.on_event(EventKind::kSegmentRetired, segment->file->name() + " retired: nothing in it is needed");
     Recycle(std::move(segment));
   }
+  // Before anybody else takes what was given back.
+  if (room_.full() || room_.reserve_bytes() != 0) static_cast<void>(room_.Restore());
   return absl::OkStatus();
 }
 
-// The file of a segment that is no longer part of the store.
-void Log::Recycle(std::shared_ptr<Segment> segment) {
-  const std::string name = segment->file->name();
-  const uint64_t incarnation = segment->header.incarnation;
+absl::Status Log::Shrink() {
+  const uint64_t target = TargetSegmentBytes();
+  const auto too_large = [target](uint64_t bytes) { return bytes > 2 * target; };
+  std::vector<std::string> names;
+  {
+    base::MutexLock lock(spares_mutex_);
+    for (const SpareFile& spare : spares_) {
+      if (too_large(spare.size_bytes)) names.push_back(spare.name);
+    }
+    std::erase_if(spares_, [&](const SpareFile& spare) { return too_large(spare.size_bytes); });
+  }
+  for (const std::string& name : names) static_cast<void>(disk_.Remove(name));  // else a spare at the next open
+  std::shared_ptr<Segment> prepared;
+  bool active_too_large;
+  {
+    base::MutexLock lock(append_mutex_);
+    active_too_large = too_large(active_->file->size_bytes());
+    if (prepared_ != nullptr && WantedBytes(io::Claimant::kWrite) == 0 && too_large(prepared_->file->size_bytes())) {
+      prepared = std::move(prepared_);
+    }
+  }
+  if (prepared != nullptr) {
+    Recycle(std::move(prepared), /*keep=*/false);
+    Kick();
+  }
+  return active_too_large ? SealActive() : absl::OkStatus();
+}
+
+// The file of a segment that is no part of the store, or no longer: a spare, or nothing.
+void Log::Recycle(std::shared_ptr<Segment> segment, bool keep) {
+  const SpareFile spare{segment->file->name(), segment->header.incarnation, segment->file->size_bytes()};
   const auto links = segment->file->Links();
   const bool ours_alone = links.ok() && *links == 1;
-  const bool fits = segment->file->size_bytes() >= options_.segment_bytes_min / 2;
+  const bool fits = spare.size_bytes >= options_.segment_bytes_min / 2;
   segment.reset();
   {
     base::MutexLock lock(spares_mutex_);
-    if (ours_alone && fits && spares_.size() < kSparesMax) {
-      spares_.push_back({name, incarnation});
+    if (keep && ours_alone && fits && room_.whole() && spares_.size() < kSparesMax) {
+      spares_.push_back(spare);
       return;
     }
   }
-  static_cast<void>(disk_.Remove(name));  // what stays behind is a spare at the next open
+  static_cast<void>(disk_.Remove(spare.name));  // what stays behind is a spare at the next open
 }
 
 }  // namespace firn::log

@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "base/hash.h"
+#include "format/block.h"
 #include "format/unit.h"
 
 namespace firn::log {
@@ -13,6 +14,14 @@ namespace {
 
 constexpr size_t kDescriptorBytes = 4 + 4 + sizeof(format::Salt) + 8;
 static_assert(kTailBuffers * kDescriptorBytes <= format::kBlockBytes);
+
+constexpr uint64_t kMarkMagic = format::Magic("firnCLO1");
+constexpr size_t kMarkAt = 2048;
+constexpr size_t kMarkSegmentAt = 16;
+constexpr size_t kMarkOffsetAt = 20;
+constexpr size_t kMarkRevisionAt = 24;
+constexpr size_t kMarkBytes = 32;
+static_assert(kTailBuffers * kDescriptorBytes <= kMarkAt && kMarkAt + kMarkBytes <= format::kBlockBytes);
 
 struct Descriptor {
   SegmentId segment = format::kNoSegment;
@@ -22,6 +31,10 @@ struct Descriptor {
 
 uint64_t DescriptorChecksum(const std::byte* at, uint64_t secret) {
   return base::Hash64({at, kDescriptorBytes - 8}, secret ^ 0x7461696c);  // "tail": apart from all other checksums
+}
+
+uint64_t MarkChecksum(const std::byte* at, uint64_t secret) {
+  return base::Hash64({at + kMarkSegmentAt, kMarkBytes - kMarkSegmentAt}, secret ^ 0x636c6f7365);  // "close"
 }
 
 std::optional<Descriptor> DecodeDescriptor(const std::byte* at, uint64_t secret) {
@@ -108,8 +121,28 @@ bool TailBuffers::Read(SegmentId segment, uint32_t offset, base::MutableBytes ou
   return false;
 }
 
-void TailBuffers::Clear() {
+void TailBuffers::Close(const CloseMark& mark) {
   for (size_t i = 0; i < kTailBuffers; ++i) std::memset(descriptor(i), 0, kDescriptorBytes);
+  std::byte* const at = memory_->bytes().data() + kMarkAt;
+  // A process killed half-way leaves a mark that does not verify.
+  base::StoreLe<uint64_t>(at + format::kChecksumAt, 0);
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  base::StoreLe(at + format::kMagicAt, kMarkMagic);
+  base::StoreLe(at + kMarkSegmentAt, mark.end.segment);
+  base::StoreLe(at + kMarkOffsetAt, mark.end.offset);
+  base::StoreLe(at + kMarkRevisionAt, mark.last_revision);
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  base::StoreLe(at + format::kChecksumAt, MarkChecksum(at, secret_));
+}
+
+std::optional<CloseMark> FindCloseMark(base::Bytes tail, uint64_t store_secret) {
+  const std::byte* const at = tail.data() + kMarkAt;
+  if (base::LoadLe<uint64_t>(at + format::kMagicAt) != kMarkMagic ||
+      base::LoadLe<uint64_t>(at + format::kChecksumAt) != MarkChecksum(at, store_secret)) {
+    return std::nullopt;
+  }
+  return CloseMark{{base::LoadLe<SegmentId>(at + kMarkSegmentAt), base::LoadLe<uint32_t>(at + kMarkOffsetAt)},
+                   base::LoadLe<uint64_t>(at + kMarkRevisionAt)};
 }
 
 std::vector<TailUnit> FindTailUnits(base::Bytes tail, uint64_t store_secret) {

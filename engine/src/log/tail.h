@@ -1,7 +1,8 @@
 // The tail buffers: where records are until their unit is written, and a while longer, so that fresh values are read
 // from memory. They lie in one shared mapping of the file TAIL, so a killed process loses no buffered write.
 //
-//   block 0: for each buffer a descriptor {segment u32, base offset u32, salt 16, checksum u64}
+//   block 0: for each buffer a descriptor {segment u32, base offset u32, salt 16, checksum u64};
+//            at 2,048, in a sector of its own, the close mark
 //   then kTailBuffers buffers of kTailBufferBytes; byte i of a buffer is byte base + i of the segment
 //
 // Readers pin a buffer instead of taking a lock; a buffer is reused only when it is written and nobody pins it.
@@ -11,6 +12,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "base/aligned_buffer.h"
@@ -24,6 +26,14 @@ inline constexpr size_t kTailBuffers = 4;
 inline constexpr uint32_t kTailBufferBytes = 256 * 1024;
 inline constexpr uint64_t kTailFileBytes = format::kBlockBytes + kTailBuffers * kTailBufferBytes;
 inline constexpr std::string_view kTailFile = "TAIL";
+inline constexpr std::string_view kDamagedTailFile = "TAIL.damaged";  // put aside by a salvage
+
+// Left by a clean close: where the log ended then. Without it nothing would tell that the end of the newest segment, or
+// all of it, is missing: no later unit or segment vouches for it. Outdated once there is a newer segment.
+struct CloseMark {
+  Position end;  // the newest segment, and where its units end
+  uint64_t last_revision = 0;
+};
 
 class TailBuffers {
  public:
@@ -40,8 +50,9 @@ class TailBuffers {
   // Copies [offset, offset + out.size()) of `segment` if it is resident. Takes no lock.
   bool Read(SegmentId segment, uint32_t offset, base::MutableBytes out);
 
-  // Forgets all descriptors: nothing here is needed to recover the store any more.
-  void Clear();
+  // Forgets all descriptors, for nothing here is needed to recover the store any more, and leaves the mark. It is as
+  // durable as the file is synced.
+  void Close(const CloseMark& mark);
 
  private:
   struct alignas(64) Buffer {
@@ -72,5 +83,6 @@ struct TailUnit {
 // Everything that verifies in the mapping `tail`, in log order. What of it belongs to the log is for recovery to
 // decide: after a power cut these pages may be of any age.
 std::vector<TailUnit> FindTailUnits(base::Bytes tail, uint64_t store_secret);
+std::optional<CloseMark> FindCloseMark(base::Bytes tail, uint64_t store_secret);
 
 }  // namespace firn::log

@@ -197,9 +197,28 @@ TEST_CASE("an iterator with a snapshot shows that, and tells revisions and expir
   CHECK(now->value() == "1");
 }
 
+TEST_CASE("a snapshot may be let go before the iterators that show it") {
+  SimStore store;
+  Must(store->Put("a", "1"));
+  Must(store->Put("b", "1"));
+  auto snapshot = store->GetSnapshot();
+  auto iterator = store->NewIterator({.snapshot = snapshot.get()});
+  CHECK(store->GetStats().snapshots == 2);
+  Must(store->Put("a", "2"));
+  snapshot.reset();
+  Must(store->Delete("b"));
+  CHECK(Forward(*iterator) == "a=1 b=1");
+  CHECK(Backward(*iterator) == "b a");
+  iterator.reset();
+  CHECK(store->GetStats().kept_versions == 0);
+  CHECK(store->GetStats().snapshots == 0);
+}
+
 TEST_CASE("a keys-only walk reads no disk, and so do Exists and a failed get") {
   SimStore store;
-  for (size_t i = 0; i < 300; ++i) Must(store->Put(NumberedKey(i), std::string(5'000, 'v'), Buffered()));
+  PutOptions options = Buffered();
+  options.metadata = "metadata";
+  for (size_t i = 0; i < 300; ++i) Must(store->Put(NumberedKey(i), std::string(5'000, 'v'), options));
   store.Reopen();
   const uint64_t reads = store->GetStats().device_reads;
   size_t count = 0;
@@ -207,6 +226,7 @@ TEST_CASE("a keys-only walk reads no disk, and so do Exists and a failed get") {
   for (iterator->SeekToFirst(); iterator->Valid(); iterator->Next()) {
     ++count;
     CHECK(iterator->value().empty());
+    CHECK(iterator->metadata().empty());
     CHECK(iterator->revision() > 0);
   }
   CHECK(count == 300);

@@ -76,6 +76,19 @@ TEST_CASE("a durable read returns when what it saw is durable") {
   const std::string_view keys[] = {"k", "nowhere"};
   CHECK(Text(store->MultiGet(keys, durable)[0]) == "x");
   CHECK(store->DurableRevision() >= revision);
+  const auto stream = [&] {
+    return store->GetStream(
+        "k", [](std::string_view) { return absl::OkStatus(); }, durable);
+  };
+  for (const bool ranges : {true, false}) {
+    revision = Must(store->Put("k", "y", Buffered()));
+    if (ranges) CHECK(Text(store->GetRange("k", 0, 1, durable)) == "y");
+    if (!ranges) Must(stream());
+    CHECK(store->DurableRevision() >= revision);
+    revision = Must(store->Delete("k", Buffered()));
+    CHECK((ranges ? Code(store->GetRange("k", 0, 1, durable)) : Code(stream())) == kNotFound);
+    CHECK(store->DurableRevision() >= revision);
+  }
 }
 
 TEST_CASE("buffered writes become durable within the flush interval") {
@@ -119,6 +132,35 @@ TEST_CASE("after Flush a copy of the directory opens from footers alone") {
   CHECK(events.Count(EventKind::kFooterFallback) == 0);
   CHECK(events.Count(EventKind::kTornTail) == 0);
   CHECK(store->GetStats().sealed_segments >= 1);
+}
+
+TEST_CASE("a Flush that finds no room to seal makes everything durable all the same") {
+  Scheduled(9, [](SimWorld& world) {
+    const auto db = Must(OpenIn(world, {.flush_interval_ms = kFlushIntervalMsMax}, 64 * 1024));
+    world.machine.set_capacity_bytes(world.machine.claimed_bytes());
+    absl::Status flushed;
+    for (size_t i = 0; flushed.ok(); ++i) {
+      REQUIRE(i < 1'000);
+      const Revision revision = Must(db->Put(NumberedKey(i), "v", Buffered()));
+      flushed = db->Flush();
+      CHECK(db->DurableRevision() >= revision);
+    }
+    CHECK(Code(flushed) == kExhausted);
+    Must(db->Close());
+  });
+}
+
+TEST_CASE("a Close that failed is not OK the second time, and the next open has what was durable") {
+  SimStore store;
+  Must(store->Put("durable", "v"));
+  Must(store->Put("buffered", "v", Buffered()));
+  store.world.machine.Inject({.operations = test::kSyncOperation, .lasting = true});
+  const absl::Status first = store->Close();
+  CHECK(Code(first) == kUnavailable);
+  CHECK(store->Close() == first);
+  store.world.machine.ClearFaults();
+  store.CrashAndReopen(kPowerCutLosesAll);
+  CHECK(Text(store->Get("durable")) == "v");
 }
 
 TEST_CASE("Close makes everything durable, a second Close is fine, and later calls are refused") {
@@ -235,9 +277,10 @@ TEST_CASE("a read-only open of a killed store sees its buffered writes and chang
       REQUIRE(Text(value) == std::string(1'000, 'v'));
     }
     size_t count = 0;
-    const auto iterator = store->NewIterator();
+    auto iterator = store->NewIterator();
     for (iterator->SeekToFirst(); iterator->Valid(); iterator->Next()) count += iterator->value().empty() ? 0 : 1;
     CHECK(count == 101);
+    iterator.reset();
     Must(store->Close());
     store.db.reset();
   }

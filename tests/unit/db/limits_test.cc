@@ -60,20 +60,25 @@ TEST_CASE("metadata has at most 4,096 bytes") {
   CHECK(info.metadata.size() == kMetadataBytesMax);
 }
 
-TEST_CASE("a value has at most 1 GiB (needs 4 GiB of memory and 3 GiB of disk)", "[large]") {
-  RealStore store;
+TEST_CASE("a value has at most 1 GiB, beside the log or in it (needs 4 GiB of memory and 3 GiB of disk)", "[large]") {
   std::string value(kValueBytesMax + 1, '\0');
   for (size_t at = 0; at < value.size(); at += 4'096) value[at] = static_cast<char>(at / 4'096 * 131);
-  CHECK(Code(store->Put("k", value)) == kInvalid);
-  CHECK(Code(store->Get("k")) == kNotFound);
-  value.pop_back();
-  Must(store->Put("k", value, Buffered()));
-  std::string found;
-  Must(store->GetInto("k", &found));
-  CHECK(found == value);
-  store.Reopen();
-  Must(store->GetInto("k", &found));
-  CHECK(found == value);
+  for (const bool separated : {true, false}) {
+    value.resize(kValueBytesMax + 1, 'e');
+    Options options;
+    if (!separated) options.value_separation_threshold_bytes = 0;
+    RealStore store(options);
+    CHECK(Code(store->Put("k", value)) == kInvalid);
+    CHECK(Code(store->Get("k")) == kNotFound);
+    std::string found;
+    for (const size_t size : {kValueBytesMax - 1, kValueBytesMax}) {
+      value.resize(size, 'e');
+      Must(store->Put("k", value, Buffered()));
+      if (size == kValueBytesMax) store.Reopen();
+      Must(store->GetInto("k", &found));
+      CHECK((found == value));  // no message of 2 GiB
+    }
+  }
 }
 
 TEST_CASE("a record larger than a segment gets a segment of its own size") {
@@ -223,6 +228,54 @@ TEST_CASE("expiry times are 0 to 2^48 - 1 milliseconds") {
   }
   Must(store->Put("put", "v", Expiring(1)));  // 1970: gone at once
   CHECK(Code(store->Get("put")) == kNotFound);
+}
+
+TEST_CASE("max_disk_bytes is 0, for no quota, or at least 16 MiB") {
+  for (const uint64_t bytes : {uint64_t{1}, kMaxDiskBytesMin - 1}) {
+    TempDir dir;
+    Options options;
+    options.max_disk_bytes = bytes;
+    const auto db = DB::Open(options, dir.path());
+    CHECK(Code(db) == kInvalid);
+    CHECK(std::string(db.status().message()).find("max_disk_bytes") != std::string::npos);
+  }
+  for (const uint64_t bytes : {uint64_t{0}, kMaxDiskBytesMin, kMaxDiskBytesMin + 1}) {
+    Options options;
+    options.max_disk_bytes = bytes;
+    RealStore store(options);
+    Must(store->Put("k", "v"));
+    const Stats stats = store->GetStats();
+    CHECK(stats.quota_bytes == bytes);
+    CHECK(stats.quota_used_bytes > uint64_t{1} << 20);
+    CHECK(stats.free_bytes > uint64_t{8} << 20);
+    CHECK_FALSE(stats.disk_full);
+    CHECK(stats.ToString().find("kept back") != std::string::npos);
+  }
+}
+
+TEST_CASE("the smallest quota is room enough to work in, and is kept") {
+  Options options;
+  options.max_disk_bytes = kMaxDiskBytesMin;
+  RealStore store(options);
+  const std::string value(1'000, 'v');
+  size_t written = 0;
+  while (store->Put(NumberedKey(written), value, Buffered()).ok()) ++written;
+  CHECK(written > 6'000);
+  CHECK(store->GetStats().quota_used_bytes <= kMaxDiskBytesMin);
+  CHECK(store->GetStats().reserve_bytes >= uint64_t{2} << 20);
+  CHECK(Code(store->Put("one more", std::string(100'000, 'v'))) == kExhausted);
+  for (size_t i = 0; i < written / 2; ++i) Must(store->Delete(NumberedKey(i), {.durability = Durability::kBuffered}));
+  for (size_t i = 0; i < written / 4; ++i) {
+    absl::Status status;
+    for (int turn = 0; turn < 50; ++turn) {
+      status = store->Put(NumberedKey(i), value, Buffered()).status();
+      if (status.ok()) break;
+    }
+    Must(status);
+  }
+  CHECK(store->GetStats().quota_used_bytes <= kMaxDiskBytesMin);
+  store.Reopen();
+  CHECK(store->GetStats().keys == written - written / 2 + written / 4);
 }
 
 }  // namespace firn::testing

@@ -101,9 +101,8 @@ TEST_CASE("ids of dropped namespaces are never given again, whatever was sealed 
   }
 }
 
-TEST_CASE("dropping a namespace costs the same for one key and for 100,000") {
-  uint64_t records[2], bytes[2];
-  for (const size_t keys : {size_t{1}, size_t{100'000}}) {
+TEST_CASE("dropping a namespace costs the same for one key and for 1,000,000") {
+  for (const size_t keys : {size_t{1}, size_t{1'000'000}}) {
     SimStore store;
     Namespace space = Must(store->CreateNamespace("n"));
     for (size_t i = 0; i < keys; i += 1'000) {
@@ -115,12 +114,9 @@ TEST_CASE("dropping a namespace costs the same for one key and for 100,000") {
     const Stats before = store->GetStats();
     Must(store->DropNamespace("n"));
     const Stats after = store->GetStats();
-    const size_t at = keys == 1 ? 0 : 1;
     // The upkeep it wakes may already have written that the emptied segments are retired: one record more.
-    records[at] = after.last_revision - before.last_revision;
-    bytes[at] = after.commit_bytes - before.commit_bytes;
-    CHECK(records[at] <= 2);
-    CHECK(bytes[at] <= 2 * 4'096);
+    CHECK(after.last_revision - before.last_revision <= 2);
+    CHECK(after.commit_bytes - before.commit_bytes <= 2 * 4'096);
   }
 }
 

@@ -6,7 +6,10 @@
 #include <fstream>
 
 #include "base/aligned_buffer.h"
+#include "base/hash.h"
+#include "db/keys.h"
 #include "format/superblock.h"
+#include "log/segment.h"
 #include "unit/db/testing.h"
 #include "unit/io/child_process.h"
 
@@ -37,6 +40,13 @@ uint64_t BytesOnDisk(const std::string& path) {
 std::string CodeName(absl::StatusCode code) { return absl::StatusCodeToString(code); }
 
 }  // namespace
+
+TEST_CASE("key filters are filled at open with the hash that they are asked for") {
+  for (const uint32_t namespace_id : {1u, 258u, UINT32_MAX}) {
+    const IndexKey index_key(namespace_id, "key");
+    CHECK(base::Hash64(base::AsBytes(index_key.view())) == log::KeyHash(namespace_id, "key"));
+  }
+}
 
 TEST_CASE("a missing directory is made, one level deep, when the options permit") {
   TempDir dir;

@@ -1,7 +1,18 @@
 // What a store says of itself.
+#include <linux/magic.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+
+#include <filesystem>
+#include <fstream>
+#include <optional>
+
 #include "unit/db/testing.h"
 
 namespace firn::testing {
+namespace {
+
+constexpr uint64_t kMiB = uint64_t{1} << 20;
 
 TEST_CASE("operations and bytes are counted") {
   RealStore store;
@@ -82,6 +93,61 @@ TEST_CASE("opening a cleanly closed store reads the footers, not the data") {
   CHECK(stats.open_read_bytes < stats.log_bytes / 10);
 }
 
+// What the kernel counts that this process sent to storage; nothing where it does not say.
+std::optional<uint64_t> WrittenByKernel() {
+  std::ifstream file("/proc/self/io");
+  std::string name;
+  for (uint64_t bytes; file >> name >> bytes;) {
+    if (name == "write_bytes:") return bytes;
+  }
+  return std::nullopt;
+}
+
+uint64_t BlocksBelow(const std::string& directory, uint64_t* files) {
+  uint64_t bytes = 0;
+  *files = 0;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(directory)) {
+    struct stat found;
+    if (!entry.is_regular_file() || ::stat(entry.path().c_str(), &found) != 0) continue;
+    bytes += static_cast<uint64_t>(found.st_blocks) * 512;
+    ++*files;
+  }
+  return bytes;
+}
+
+TEST_CASE("on a real disk bytes written agree with the kernel's count, and bytes taken with the files' blocks") {
+  Options options;
+  options.value_separation_threshold_bytes = 64 * 1024;
+  RealStore store(options);
+  struct statfs file_system;
+  REQUIRE(::statfs(store.dir.path().c_str(), &file_system) == 0);
+  const auto kernel_before = WrittenByKernel();
+  if (file_system.f_type == TMPFS_MAGIC || !kernel_before) {
+    WARN("skipped: writes are not counted here, on tmpfs or without /proc/self/io; FIRN_TEST_DIR names another place");
+    return;
+  }
+  const uint64_t before = store->GetStats().device_written_bytes;
+  for (size_t i = 0; i < 200; ++i) {
+    PutOptions synced;
+    Must(store->Put(NumberedKey(i), std::string(40'000, 'v'), synced));
+    Must(store->Put("large" + std::to_string(i), std::to_string(i) + std::string(150'000, 'w'), synced));
+  }
+  const uint64_t by_stats = store->GetStats().device_written_bytes - before;
+  const uint64_t by_kernel = *WrittenByKernel() - *kernel_before;
+  INFO("by Stats " << by_stats << ", by the kernel " << by_kernel);
+  CHECK(by_stats > 200 * 190'000);
+  // The kernel also counts the pages of TAIL that are written back, and blocks of the file system's own.
+  CHECK(by_kernel >= by_stats - by_stats / 50);
+  CHECK(by_kernel <= by_stats + by_stats / 10 + 2 * kMiB);
+
+  uint64_t files = 0;
+  const uint64_t by_blocks = BlocksBelow(store.dir.path(), &files), by_store = store->GetStats().disk_bytes;
+  INFO("by Stats " << by_store << ", by blocks " << by_blocks << " in " << files << " files");
+  // A block or two for each file, which the file system needs to find the others.
+  CHECK(by_store <= by_blocks + files * 8'192);
+  CHECK(by_blocks <= by_store + files * 8'192);
+}
+
 TEST_CASE("Stats can be read as a table") {
   SimStore store;
   Must(store->Put("k", "v"));
@@ -111,4 +177,40 @@ TEST_CASE("Verify counts what there is, reports progress and can be cancelled") 
   CHECK(Code(store->Verify([](uint64_t, uint64_t) { return false; })) == absl::StatusCode::kCancelled);
 }
 
+TEST_CASE("separated values have their part in the progress of Verify, which can be cancelled between two of them") {
+  Options options;
+  options.value_separation_threshold_bytes = 4'096;
+  SimStore store(options, 64 * 1024);
+  constexpr size_t kValues = 20;
+  constexpr uint64_t kValueBytes = 50'000;
+  for (size_t i = 0; i < kValues; ++i) {
+    Must(
+        store->Put(NumberedKey(i), NumberedKey(i) + std::string(kValueBytes - NumberedKey(i).size(), 'v'), Buffered()));
+  }
+  Must(store->Put("one more name", Must(store->Get(NumberedKey(0)))));
+  Must(store->Flush());
+  uint64_t last_done = 0, last_total = 0;
+  const VerifyReport report = Must(store->Verify([&](uint64_t done, uint64_t total) {
+    CHECK(done >= last_done);
+    CHECK(done - last_done <= 64 * 1024);
+    CHECK(done <= total);
+    last_done = done;
+    last_total = total;
+    return true;
+  }));
+  CHECK(report.damages.empty());
+  CHECK(report.values == kValues);
+  CHECK(last_total >= kValues * kValueBytes);
+  CHECK(last_done == last_total);
+
+  uint64_t done_when_cancelled = 0;
+  const auto cancelled = store->Verify([&](uint64_t done, uint64_t total) {
+    done_when_cancelled = done;
+    return total - done > kValues / 2 * kValueBytes;
+  });
+  CHECK(Code(cancelled) == absl::StatusCode::kCancelled);
+  CHECK(done_when_cancelled < last_total);
+}
+
+}  // namespace
 }  // namespace firn::testing

@@ -14,6 +14,7 @@
 
 #include "db/open.h"
 #include "support/crash_points.h"
+#include "support/must.h"
 #include "support/scheduler.h"
 #include "support/temp_dir.h"
 
@@ -21,6 +22,7 @@ namespace firn::testing {
 
 using test::Crash;
 using test::CrashKind;
+using test::Must;
 using test::SimScheduler;
 using test::SimWorld;
 using test::Survival;
@@ -46,19 +48,6 @@ inline std::string Text(const absl::StatusOr<std::string>& result) {
   return result.ok() ? *result : Text(result.status());
 }
 inline const std::string kAbsent = "NOT_FOUND: no such key";
-
-// What must succeed, or the test ends.
-template <typename T>
-T Must(absl::StatusOr<T> result) {
-  INFO(result.status());
-  REQUIRE(result.ok());
-  return *std::move(result);
-}
-
-inline void Must(const absl::Status& status) {
-  INFO(status);
-  REQUIRE(status.ok());
-}
 
 inline PutOptions Buffered() {
   PutOptions options;

@@ -1,9 +1,10 @@
-// Superblock and segment header: the two structures that are one block each.
+// Superblock, segment header and value file header: the structures that are one block each.
 #include <algorithm>
 
 #include "format/block.h"
 #include "format/segment_header.h"
 #include "format/superblock.h"
+#include "format/value_header.h"
 #include "unit/format/testing.h"
 
 namespace firn::format {
@@ -31,6 +32,17 @@ SegmentHeader RandomSegmentHeader(Random& random) {
   header.salt = SaltFrom(static_cast<uint8_t>(random.Next()));
   header.first_revision = random.Skewed();
   header.created_ms = static_cast<int64_t>(random.Next());
+  header.generation = static_cast<uint32_t>(random.Skewed());
+  return header;
+}
+
+ValueHeader RandomValueHeader(Random& random) {
+  ValueHeader header;
+  header.file = static_cast<uint32_t>(random.Below(UINT32_MAX) + 1);
+  header.store_uuid = SaltFrom(static_cast<uint8_t>(random.Next()));
+  header.salt = SaltFrom(static_cast<uint8_t>(random.Next()));
+  header.alignment_bytes = kValueAlignmentBytesMin << random.Below(6);
+  header.created_ms = static_cast<int64_t>(random.Next());
   return header;
 }
 
@@ -43,6 +55,12 @@ Buffer Encode(const Superblock& superblock) {
 Buffer Encode(const SegmentHeader& header) {
   Buffer block(kBlockBytes, std::byte{0xEE});
   EncodeSegmentHeader(header, kSecret, block);
+  return block;
+}
+
+Buffer Encode(const ValueHeader& header) {
+  Buffer block(kBlockBytes, std::byte{0xEE});
+  EncodeValueHeader(header, kSecret, block);
   return block;
 }
 
@@ -163,11 +181,67 @@ TEST_CASE("a segment header of a newer version is FailedPrecondition and of segm
   CHECK(absl::IsDataLoss(DecodeSegmentHeader(Encode(header), kSecret, header.store_uuid).status()));
 }
 
+TEST_CASE("a value file header is read back as it was written") {
+  Random random;
+  INFO(random.ReplayLine());
+  for (int i = 0; i < 1000; ++i) {
+    const ValueHeader header = RandomValueHeader(random);
+    const auto decoded = DecodeValueHeader(Encode(header), kSecret, header.store_uuid);
+    REQUIRE(decoded.ok());
+    REQUIRE(*decoded == header);
+  }
+}
+
+TEST_CASE("every single flipped bit and every truncation of a value file header is DataLoss") {
+  Random random;
+  INFO(random.ReplayLine());
+  const ValueHeader header = RandomValueHeader(random);
+  const auto accepts = [&](base::Bytes block) {
+    return !absl::IsDataLoss(DecodeValueHeader(block, kSecret, header.store_uuid).status());
+  };
+  CHECK(AcceptedFlips(Encode(header), accepts) == kNone);
+  CHECK(AcceptedTruncations(Encode(header), accepts) == kNone);
+}
+
+TEST_CASE("a value file header of zeros is NotFound; of another store, file 0 or a strange alignment DataLoss") {
+  ValueHeader header;
+  header.file = 7;
+  header.store_uuid = SaltFrom(1);
+  const auto code = [&](const ValueHeader& changed) {
+    return DecodeValueHeader(Encode(changed), kSecret, SaltFrom(1)).status().code();
+  };
+  CHECK(code(header) == absl::StatusCode::kOk);
+  CHECK(absl::IsNotFound(DecodeValueHeader(Buffer(kBlockBytes), kSecret, SaltFrom(1)).status()));
+  CHECK(absl::IsDataLoss(DecodeValueHeader(Encode(header), kSecret, SaltFrom(2)).status()));
+  CHECK(absl::IsDataLoss(DecodeValueHeader(Encode(header), kSecret + 1, SaltFrom(1)).status()));
+  ValueHeader changed = header;
+  changed.file = 0;
+  CHECK(code(changed) == absl::StatusCode::kDataLoss);
+  for (const uint32_t alignment : {0u, 2048u, 4097u, 12288u, 256u << 10}) {
+    changed = header;
+    changed.alignment_bytes = alignment;
+    CHECK(code(changed) == absl::StatusCode::kDataLoss);
+  }
+  changed = header;
+  changed.format_version = kFormatVersion + 1;
+  CHECK(code(changed) == absl::StatusCode::kFailedPrecondition);
+}
+
+TEST_CASE("reserved bytes of a value file header are checked even where the checksum is right") {
+  ValueHeader header;
+  header.file = 1;
+  Buffer block = Encode(header);
+  block.back() = std::byte{1};
+  SealBlock(base::LoadLe<uint64_t>(block.data()), kSecret, block);
+  CHECK(absl::IsDataLoss(DecodeValueHeader(block, kSecret, header.store_uuid).status()));
+}
+
 TEST_CASE("magics read as text in a dump") {
   const Buffer superblock = Encode(Superblock{});
   CHECK(base::AsText(superblock).substr(0, 8) == "firnSUP1");
   const Buffer header = Encode(SegmentHeader{});
   CHECK(base::AsText(header).substr(0, 8) == "firnSEG1");
+  CHECK(base::AsText(Encode(ValueHeader{})).substr(0, 8) == "firnVAL1");
 }
 
 }  // namespace

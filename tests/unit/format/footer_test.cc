@@ -47,6 +47,34 @@ TEST_CASE("a footer gives back its summary") {
   CHECK(read.live_ids == summary.live_ids);
   CHECK(read.retired == summary.retired);
   CHECK(read.cuts == summary.cuts);
+  CHECK(read.adopted == summary.adopted);
+  CHECK(read.revision_min == kNoRevision);
+}
+
+TEST_CASE("a footer names the lowest revision in its directory, which may lie above the segment's first") {
+  Random random;
+  INFO(random.ReplayLine());
+  const FooterSummary summary = SummaryFor(kUnitsEnd);
+  const std::vector<OwnedEntry> entries = RandomEntries(random, 20, summary);
+  uint64_t lowest = kNoRevision;
+  for (const OwnedEntry& entry : entries) lowest = std::min(lowest, entry.revision);
+  const std::string footer = BuildFooter(entries, summary, kSeed);
+  const auto reader = OpenFooter(footer, kSeed, summary.segment, kUnitsEnd + footer.size());
+  REQUIRE(reader);
+  CHECK(reader->summary().revision_min == lowest);
+}
+
+TEST_CASE("a builder names the keys it holds, namespaces too, whatever stands between them") {
+  Random random;
+  INFO(random.ReplayLine());
+  FooterBuilder builder;
+  std::vector<std::pair<uint32_t, std::string>> added, visited;
+  for (const OwnedEntry& entry : RandomEntries(random, 50, SummaryFor(kUnitsEnd))) {
+    builder.Add(entry.View());
+    added.emplace_back(entry.namespace_id, entry.key);
+  }
+  builder.ForEachKey([&](uint32_t namespace_id, std::string_view key) { visited.emplace_back(namespace_id, key); });
+  CHECK(visited == added);
 }
 
 TEST_CASE("a footer of a segment with no records has no last revision and opens all the same") {
@@ -199,6 +227,7 @@ TEST_CASE("types that have no place in the directory are those that the summary 
   CHECK_FALSE(HasDirectoryEntry(RecordType::kLiveIds));
   CHECK_FALSE(HasDirectoryEntry(RecordType::kRetire));
   CHECK_FALSE(HasDirectoryEntry(RecordType::kCut));
+  CHECK_FALSE(HasDirectoryEntry(RecordType::kAdopt));
   CHECK_FALSE(HasDirectoryEntry(static_cast<RecordType>(200)));
 }
 

@@ -50,6 +50,7 @@ inline FooterSummary SummaryFor(uint32_t units_end) {
   summary.live_ids = {.segments = {{3, 8192}, {7, 4096}}, .next_namespace_id = 12};
   summary.retired = {1, 2};
   summary.cuts = {{7, 4096}};
+  summary.adopted = {{8, 8192}};
   return summary;
 }
 

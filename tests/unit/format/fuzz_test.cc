@@ -73,6 +73,7 @@ TEST_CASE("random bytes are nothing to any decoder") {
     DecodeLiveIds(bytes);
     DecodeRetireList(bytes);
     DecodeCutList(bytes);
+    DecodeAdoptList(bytes);
     DecodeValuePointer(bytes);
   }
 }
@@ -119,6 +120,7 @@ TEST_CASE("mutated control bodies decode to nothing, or to what encodes to exact
     check(live, DecodeLiveIds, EncodeLiveIds);
     check(retired, DecodeRetireList, EncodeRetireList);
     check(cuts, DecodeCutList, EncodeCutList);
+    check(cuts, DecodeAdoptList, EncodeAdoptList);
     check(pointer, DecodeValuePointer, EncodeValuePointer);
   }
 }
@@ -158,6 +160,9 @@ TEST_CASE("a mutated footer with right checksums opens as a sorted directory wit
     ++opened;
     const std::vector<OwnedEntry> entries = ReadAll(*reader);
     if (entries.size() != reader->summary().records) FAIL("the directory ended early");
+    uint64_t revision_min = kNoRevision;
+    for (const OwnedEntry& entry : entries) revision_min = std::min(revision_min, entry.revision);
+    if (revision_min != reader->summary().revision_min) FAIL("the lowest revision is not that of the directory");
     for (size_t n = 0; n < entries.size(); ++n) {
       const OwnedEntry& entry = entries[n];
       if (n > 0 && !(entries[n - 1].Order() < entry.Order())) FAIL("the directory is not sorted");

@@ -10,13 +10,14 @@
 #include "format/segment_header.h"
 #include "format/superblock.h"
 #include "format/unit.h"
+#include "format/value_header.h"
 #include "unit/format/footer_testing.h"
 
 namespace firn::format::testing {
 namespace {
 
 std::filesystem::path SourcePath(std::string_view path_in_project) {
-  return std::filesystem::path(__FILE__).parent_path() / ".." / ".." / ".." / path_in_project;
+  return std::filesystem::path(FIRN_SOURCE_DIR) / path_in_project;
 }
 
 std::string HexLine(size_t offset, base::Bytes row) {
@@ -147,26 +148,25 @@ struct Example {
 
 // The worked example of docs/format.md: a put, a put with metadata and expiry, a delete; then a batch of two.
 std::vector<std::vector<Example>> ExampleUnits() {
-  return {
-      {{.title = "live ids",
-        .value = EncodeLiveIds({}),
-        .revision = 1,
-        .type = RecordType::kLiveIds,
-        .namespace_id = kSystemNamespace},
-       {.title = "put", .key = "apple", .value = "red", .revision = 2},
-       {.title = "put with metadata and expiry",
-        .key = "apricot",
-        .metadata = "m",
-        .value = "orange",
-        .revision = 3,
-        .expires_at_ms = kTimeMs + 1},
-       {.title = "delete", .key = "banana", .revision = 4, .type = RecordType::kDelete}},
-      {{.title = "put in a batch", .key = "apple", .value = "green", .revision = 5, .flags = record_flags::kInBatch},
-       {.title = "delete in a batch",
-        .key = "apricot",
-        .revision = 5,
-        .type = RecordType::kDelete,
-        .flags = record_flags::kInBatch}}};
+  return {{{.title = "live ids",
+            .value = EncodeLiveIds({}),
+            .revision = 1,
+            .type = RecordType::kLiveIds,
+            .namespace_id = kSystemNamespace},
+           {.title = "put", .key = "apple", .value = "red", .revision = 2},
+           {.title = "put with metadata and expiry",
+            .key = "apricot",
+            .metadata = "m",
+            .value = "orange",
+            .revision = 3,
+            .expires_at_ms = kTimeMs + 1},
+           {.title = "delete", .key = "banana", .revision = 4, .type = RecordType::kDelete}},
+          {{.title = "put in a batch that goes on",
+            .key = "apple",
+            .value = "green",
+            .revision = 5,
+            .flags = record_flags::kInBatch},
+           {.title = "delete that ends a batch", .key = "apricot", .revision = 5, .type = RecordType::kDelete}}};
 }
 
 // The whole file: header, two units, footer.
@@ -221,6 +221,21 @@ TEST_CASE("the bytes of a superblock are those of its golden file, which today's
   const auto decoded = DecodeSuperblock(golden.at(0).bytes);
   REQUIRE(decoded.ok());
   CHECK(*decoded == ExampleSuperblock());
+}
+
+TEST_CASE("the bytes of a value file header are those of its golden file, which today's reader reads", "[golden]") {
+  ValueHeader header;
+  header.file = 3;
+  header.store_uuid = kUuid;
+  header.salt = SaltFrom(0xC0);
+  header.alignment_bytes = 128 << 10;
+  header.created_ms = kTimeMs;
+  Buffer block(kBlockBytes);
+  EncodeValueHeader(header, kSecret, block);
+  const auto golden = CheckGolden("value_header", {{"values/0000000003.val, block 0", block}});
+  const auto decoded = DecodeValueHeader(golden.at(0).bytes, kSecret, kUuid);
+  REQUIRE(decoded.ok());
+  CHECK(*decoded == header);
 }
 
 TEST_CASE("the bytes of a whole segment file are those of its golden file, which today's reader reads", "[golden]") {
@@ -305,6 +320,11 @@ TEST_CASE("the bytes of every type of record are those of their golden file, whi
        .value = EncodeCutList({{300, 12288}}),
        .revision = 12,
        .type = RecordType::kCut,
+       .namespace_id = kSystemNamespace},
+      {.title = "adopt",
+       .value = EncodeAdoptList({{301, 16384}}),
+       .revision = 13,
+       .type = RecordType::kAdopt,
        .namespace_id = kSystemNamespace}};
   examples.insert(examples.end(), more.begin(), more.end());
 
@@ -338,6 +358,7 @@ TEST_CASE("the bytes of a footer with every kind of entry are those of its golde
   summary.live_ids = {.segments = {{3, 8192}, {7, 4096}}, .next_namespace_id = 12};
   summary.retired = {1, 2};
   summary.cuts = {{7, 4096}};
+  summary.adopted = {{8, 8192}};
   std::vector<OwnedEntry> entries = {
       {.namespace_id = 1, .key = "apple", .offset = 4160, .size = 40, .revision = 100},
       {.namespace_id = 1, .key = "apple", .type = RecordType::kDelete, .offset = 4200, .size = 30, .revision = 101},
@@ -375,6 +396,19 @@ TEST_CASE("the bytes of a footer with every kind of entry are those of its golde
   REQUIRE(reader);
   CHECK(ReadAll(*reader) == entries);
   CHECK(reader->summary().live_ids == summary.live_ids);
+  CHECK(reader->summary().adopted == summary.adopted);
+  CHECK(reader->summary().revision_min == 100);
+}
+
+TEST_CASE("the header of a relocation segment is that of its golden file, which today's reader reads", "[golden]") {
+  SegmentHeader header = ExampleHeader();
+  header.generation = 3;
+  Buffer block(kBlockBytes);
+  EncodeSegmentHeader(header, kSecret, block);
+  const auto golden = CheckGolden("relocation_header", {{"segment header, generation 3", block}});
+  const auto decoded = DecodeSegmentHeader(golden.at(0).bytes, kSecret, kUuid);
+  REQUIRE(decoded.ok());
+  CHECK(*decoded == header);
 }
 
 }  // namespace

@@ -39,7 +39,7 @@ void CheckExact(const std::string& body, const Decode& decode) {
   CHECK_FALSE(decode(base::AsBytes(longer)).has_value());
 }
 
-TEST_CASE("live ids, retire lists and cut lists are read back as they were written") {
+TEST_CASE("live ids, retire, cut and adopt lists are read back as they were written") {
   Random random;
   INFO(random.ReplayLine());
   for (int i = 0; i < 200; ++i) {
@@ -53,6 +53,7 @@ TEST_CASE("live ids, retire lists and cut lists are read back as they were writt
     }
     REQUIRE(DecodeRetireList(base::AsBytes(EncodeRetireList(retired))) == retired);
     REQUIRE(DecodeCutList(base::AsBytes(EncodeCutList(cuts))) == cuts);
+    REQUIRE(DecodeAdoptList(base::AsBytes(EncodeAdoptList(cuts))) == cuts);
   }
 }
 
@@ -60,6 +61,7 @@ TEST_CASE("a control body that is cut short or goes on is nothing") {
   CheckExact(EncodeLiveIds({.segments = {{3, 8192}, {500, 4096}}, .next_namespace_id = 9}), DecodeLiveIds);
   CheckExact(EncodeRetireList({1, 300, UINT32_MAX}), DecodeRetireList);
   CheckExact(EncodeCutList({{1, 4096}, {2, UINT32_MAX}}), DecodeCutList);
+  CheckExact(EncodeAdoptList({{1, 4096}, {2, UINT32_MAX}}), DecodeAdoptList);
 }
 
 TEST_CASE("a control body whose count exceeds its bytes is refused before memory is taken for it") {
@@ -68,6 +70,7 @@ TEST_CASE("a control body whose count exceeds its bytes is refused before memory
   CHECK_FALSE(DecodeLiveIds({huge, end}));
   CHECK_FALSE(DecodeRetireList({huge + 1, end}));
   CHECK_FALSE(DecodeCutList({huge + 1, end}));
+  CHECK_FALSE(DecodeAdoptList({huge + 1, end}));
 }
 
 TEST_CASE("segment 0, ids that do not ascend and ids past 32 bits are refused in control bodies") {
@@ -79,6 +82,7 @@ TEST_CASE("segment 0, ids that do not ascend and ids past 32 bits are refused in
   CHECK_FALSE(DecodeRetireList(base::AsBytes("\x01\x00"sv)));
   CHECK_FALSE(DecodeRetireList(base::AsBytes("\x01\x80\x80\x80\x80\x10"sv)));
   CHECK_FALSE(DecodeCutList(base::AsBytes("\x01\x00\x05"sv)));
+  CHECK_FALSE(DecodeAdoptList(base::AsBytes("\x01\x00\x05"sv)));
 }
 
 TEST_CASE("a value pointer is read back as it was written, with one checksum per 64 KiB") {

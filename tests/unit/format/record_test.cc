@@ -69,7 +69,8 @@ TEST_CASE("a record of any type is read back as it was written, whatever bytes f
   INFO(random.ReplayLine());
   const RecordType types[] = {
       RecordType::kPut,           RecordType::kDelete,  RecordType::kExpiryChange, RecordType::kNamespaceCreate,
-      RecordType::kNamespaceDrop, RecordType::kLiveIds, RecordType::kRetire,       RecordType::kCut};
+      RecordType::kNamespaceDrop, RecordType::kLiveIds, RecordType::kRetire,       RecordType::kCut,
+      RecordType::kAdopt};
   for (int i = 0; i < 5000; ++i) {
     const RecordType type = types[random.Below(std::size(types))];
     const bool is_put = type == RecordType::kPut;
@@ -201,7 +202,7 @@ TEST_CASE("values of puts have up to 1 GiB") {
 }
 
 TEST_CASE("control records may have no key and a long body") {
-  for (const uint8_t type : {10, 11, 12}) {
+  for (const uint8_t type : {10, 11, 12, 14}) {
     CAPTURE(static_cast<int>(type));
     CHECK(Forged{.type = type, .key_bytes = 0, .value_bytes = 200'000}.IsAccepted());
     CHECK_FALSE(Forged{.type = type, .flags = record_flags::kHasExpiry, .expires_at_ms = 1}.IsAccepted());
@@ -211,7 +212,7 @@ TEST_CASE("control records may have no key and a long body") {
 
 TEST_CASE("a type or flag that this version does not write is refused") {
   for (int type = 0; type < 256; ++type) {
-    const bool known = type == 1 || type == 2 || type == 4 || (type >= 8 && type <= 12);
+    const bool known = type == 1 || type == 2 || type == 4 || (type >= 8 && type <= 12) || type == 14;
     CAPTURE(type);
     CHECK(Forged{.type = static_cast<uint8_t>(type)}.IsAccepted() == known);
   }

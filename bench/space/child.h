@@ -1,0 +1,15 @@
+// A function in a process of its own.
+#pragma once
+
+#include <functional>
+
+#include <absl/status/statusor.h>
+
+#include "space/engine.h"
+
+namespace firn::bench {
+
+// Forks, runs `function` in the child, and hands its figures over. The caller must have no other threads.
+absl::StatusOr<Figures> RunInChild(const std::function<absl::StatusOr<Figures>()>& function);
+
+}  // namespace firn::bench

@@ -1,0 +1,147 @@
+// Loading what lives, once the log's end is found.
+#include <algorithm>
+#include <atomic>
+#include <map>
+
+#include "base/check.h"
+#include "base/sync.h"
+#include "log/recovery_steps.h"
+
+namespace firn::log {
+namespace {
+
+constexpr size_t kThreads = 2;
+
+}  // namespace
+
+// A segment that has no usable footer, though all of it up to `end` was durable.
+absl::Status Recovery::ScanSealed(Segment& segment, uint64_t end) {
+  Say(EventKind::kFooterFallback, segment.file->name() + " has no footer that verifies and was scanned");
+  SegmentScanner scanner(segment);
+  for (uint64_t at = kFirstUnitOffset; at < end;) {
+    if (const auto unit = scanner.UnitAt(at)) {
+      NoteUnit(segment, unit->payload, static_cast<uint32_t>(at + format::kUnitHeaderBytes));
+      segment.time_ms_max = std::max(segment.time_ms_max, unit->header.time_ms);
+      at += uint64_t{unit->header.blocks} * format::kBlockBytes;
+      continue;
+    }
+    const uint64_t next = scanner.FindUnit(at + format::kBlockBytes, end).value_or(end);
+    std::string what =
+        "acknowledged data does not verify: " + std::to_string(next - at) + " bytes are lost, whole or in part";
+    if (!scanner.read_error().ok()) what += " (" + std::string(scanner.read_error().message()) + ")";
+    FIRN_RETURN_IF_ERROR(Damage(At(segment, at), what));
+    SalvageStretch(segment, at, std::min<uint64_t>(next, segment.file->size_bytes()));
+    at = next;
+  }
+  return absl::OkStatus();
+}
+
+// The footer that sealing will write, read back as the segment's directory.
+format::FooterReader Recovery::DirectoryOfScanned(Segment& segment) {
+  const uint32_t units_end = segment.units_end.load();
+  segment.written_end.store(units_end);
+  segment.recovered_footer = FinishFooter(segment);
+  const auto footer_bytes = static_cast<uint32_t>(segment.recovered_footer.size());
+  const format::Trailer trailer{units_end, footer_bytes, uint64_t{units_end} + footer_bytes};
+  auto directory = format::FooterReader::Open(segment.recovered_footer, trailer, segment.seed, segment.id);
+  FIRN_CHECK(directory.has_value());
+  return *std::move(directory);
+}
+
+absl::StatusOr<format::FooterReader> Recovery::LoadSegment(const SegmentPtr& segment, uint32_t end) {
+  if (walked_.contains(segment->id)) return DirectoryOfScanned(*segment);
+  auto footer = segment == newest_ ? std::move(newest_footer_) : LoadFooter(*segment);
+  if (footer && footer->summary().units_end == end) {
+    segment->sealed.store(true);
+    segment->units_end.store(end);
+    segment->written_end.store(end);
+    segment->last_revision = footer->summary().last_revision;
+    segment->time_ms_max = footer->summary().time_ms_max;
+    segment->revision_min.store(footer->summary().revision_min);
+    segment->records = footer->summary().records;
+    segment->directory.reset();
+    return *std::move(footer);
+  }
+  segment->units_end.store(end);
+  FIRN_RETURN_IF_ERROR(ScanSealed(*segment, end));
+  return DirectoryOfScanned(*segment);
+}
+
+// Opens the directories of all live segments, several at once.
+absl::Status Recovery::LoadLive() {
+  struct Job {
+    SegmentPtr segment;
+    uint32_t end;
+    absl::StatusOr<format::FooterReader> directory = base::NotFound("not loaded");
+  };
+  std::vector<Job> jobs;
+  // What was adopted may be listed as well, by a segment that became active in between.
+  std::map<SegmentId, uint32_t> ends;
+  for (const format::LiveIds::Segment& listed : newest_->live_ids.segments) ends[listed.id] = listed.end;
+  for (const Position& adopted : newest_->adopted) ends[adopted.segment] = adopted.offset;
+  for (const auto& listed : ends) {
+    const SegmentId id = listed.first;
+    if (std::count(newest_->retired.begin(), newest_->retired.end(), id) != 0) continue;
+    const auto at = std::find_if(candidates_.begin(), candidates_.end(), [&](const auto& s) { return s->id == id; });
+    if (at == candidates_.end()) {
+      missing_ = true;
+      FIRN_RETURN_IF_ERROR(
+          Damage(At(*newest_, kFirstUnitOffset),
+                 "segment " + std::to_string(id) + " (" + SegmentFileName(id) +
+                     ") is listed as part of the store, but its file is missing or its header is damaged"));
+      continue;
+    }
+    jobs.push_back({*at, listed.second});
+  }
+  jobs.push_back({newest_, newest_->units_end.load()});
+
+  std::atomic<size_t> next{0};
+  const auto work = [&] {
+    for (size_t i = next.fetch_add(1); i < jobs.size(); i = next.fetch_add(1)) {
+      jobs[i].directory = LoadSegment(jobs[i].segment, jobs[i].end);
+    }
+  };
+  std::vector<base::Thread> threads;
+  for (size_t i = 1; i < std::min(kThreads, jobs.size()); ++i) threads.emplace_back("firn-recover", work);
+  work();
+  for (base::Thread& thread : threads) thread.Join();
+
+  for (Job& job : jobs) {
+    if (!job.directory.ok()) return job.directory.status();
+    Saw(job.segment->last_revision);
+    result_.time_ms = std::max(result_.time_ms, job.segment->time_ms_max);
+    result_.segments.push_back({job.segment, *std::move(job.directory)});
+  }
+  std::sort(result_.segments.begin(), result_.segments.end(),
+            [](const RecoveredSegment& a, const RecoveredSegment& b) { return a.segment->id < b.segment->id; });
+  return absl::OkStatus();
+}
+
+// Files that belong to no live segment are used again, but a few only. What cannot be read is left alone while
+// something is missing: it may be what is missing.
+void Recovery::TakeSpares() {
+  constexpr size_t kSparesMax = 2;
+  std::vector<SpareFile> spares;
+  for (SegmentPtr& segment : candidates_) {
+    const bool live = std::any_of(result_.segments.begin(), result_.segments.end(),
+                                  [&](const RecoveredSegment& r) { return r.segment == segment; });
+    if (live) continue;
+    if (const auto footer = LoadFooter(*segment)) Saw(footer->summary().last_revision);
+    spares.push_back({segment->file->name(), segment->header.incarnation, segment->file->size_bytes()});
+  }
+  for (const std::string& name : no_segments_) spares.push_back({name, 0});
+  if (!missing_) {
+    for (const std::string& name : unreadable_) spares.push_back({name, 0});
+  }
+  candidates_.clear();
+  if (options_.read_only) return;
+  for (SpareFile& spare : spares) {
+    if (result_.spares.size() < kSparesMax) {
+      result_.spares.push_back(std::move(spare));
+    } else {
+      static_cast<void>(disk_.Remove(spare.name));
+    }
+  }
+}
+
+}  // namespace firn::log

@@ -1,0 +1,163 @@
+// Letting go of extents, and giving their space back.
+//
+// An extent whose last reference went is out of the hash map at once. Its space goes only when the change that dropped
+// it is durable (rule 5: else a crash could bring back a record that names it) and every reader that may have found it
+// before has left.
+#include <algorithm>
+
+#include "base/check.h"
+#include "values/value_store.h"
+
+namespace firn::values {
+namespace {
+
+// Copying what lives must not cost more than three times what it frees.
+constexpr double kDeadPartMin = 0.25;
+
+}  // namespace
+
+void ValueStore::AddReference(Slot slot) { table_.AddReference(slot); }
+
+void ValueStore::Release(Slot slot, uint64_t revision) {
+  // Now: without our reference the extent, and its file, may go at once.
+  const uint64_t taken_bytes = TakenBytes(table_.PlaceOf(slot)), length_bytes = length(slot);
+  if (table_.Release(slot, revision)) CountDropped(taken_bytes, length_bytes);
+}
+
+void ValueStore::CountDropped(uint64_t taken_bytes, uint64_t length_bytes) {
+  slack_bytes_.fetch_sub(taken_bytes - length_bytes, std::memory_order_relaxed);
+  waiting_bytes_.fetch_add(taken_bytes, std::memory_order_relaxed);
+}
+
+uint64_t ValueStore::FreeDropped(uint64_t durable_revision, uint64_t bytes_max) {
+  base::MutexLock lock(free_mutex_);
+  durable_revision_ = durable_revision;
+  uint64_t given_back = 0;
+  if (const std::vector<Slot> slots = table_.TakeDropped(durable_revision); !slots.empty()) {
+    base::SchedulePoint();
+    epochs_.Synchronize();
+    FreeTaken(slots);
+  }
+  if (options_.read_only) return 0;
+  for (const std::shared_ptr<ValueFile>& file : files_.TakeUntidy()) {
+    if (given_back < bytes_max) {
+      given_back += GiveBack(*file, bytes_max - given_back);
+    } else {
+      files_.MarkUntidy(*file);
+    }
+  }
+  TrimClaim(LookAheadBytes());
+  return given_back;
+}
+
+// Nobody can reach these extents any more.
+void ValueStore::FreeTaken(const std::vector<Slot>& slots) {
+  for (const Slot slot : slots) {
+    const Place place = table_.PlaceOf(slot);
+    ValueFile& file = files_.At(place.file);
+    file.AddFreeRange(place.offset, file.ExtentEnd(place.offset, place.length));
+    // Last, because a file without extents may go.
+    file.extents.fetch_sub(1, std::memory_order_relaxed);
+    files_.MarkUntidy(file);
+    table_.Recycle(slot);
+  }
+}
+
+// What does not succeed now is tried again with the next FreeDropped().
+uint64_t ValueStore::GiveBack(ValueFile& file, uint64_t bytes_max) {
+  // A file that is not pinned never gets another extent.
+  if (!file.pinned && file.extents.load(std::memory_order_relaxed) == 0) {
+    const uint64_t bytes = file.free_bytes();
+    if (!files_.Remove(file).ok()) {
+      files_.MarkUntidy(file);
+      return 0;
+    }
+    waiting_bytes_.fetch_sub(bytes, std::memory_order_relaxed);
+    return bytes;
+  }
+  const uint64_t bytes = PunchFreeRanges(file, bytes_max);
+  waiting_bytes_.fetch_sub(bytes, std::memory_order_relaxed);
+  if (!file.free_ranges.empty()) files_.MarkUntidy(file);
+  return bytes;
+}
+
+uint64_t ValueStore::PunchFreeRanges(ValueFile& file, uint64_t bytes_max) {
+  if (file.free_ranges.empty() || !can_punch_) return 0;
+  const auto handle = files_.Open(file);
+  if (!handle.ok()) return 0;
+  // Whoever has the other link still needs what lies there (rule 6).
+  const auto links = (*handle)->Links();
+  if (!links.ok() || *links != 1) return 0;
+  uint64_t bytes = 0;
+  while (!file.free_ranges.empty() && bytes < bytes_max) {
+    const auto [begin, end] = *file.free_ranges.begin();
+    const absl::Status status = (*handle)->PunchHole(begin, end - begin);
+    if (absl::IsUnimplemented(status)) can_punch_ = false;
+    if (!status.ok()) break;
+    file.shrunk = true;
+    punches_.fetch_add(1, std::memory_order_relaxed);
+    bytes += end - begin;
+    file.free_ranges.erase(file.free_ranges.begin());
+  }
+  return bytes;
+}
+
+std::vector<uint32_t> ValueStore::FilesToEvacuate(uint32_t last_id) {
+  if (can_punch_ || options_.read_only) return {};
+  base::MutexLock lock(free_mutex_);
+  base::MutexLock append_lock(append_mutex_);
+  std::vector<std::pair<double, uint32_t>> dead_parts;
+  for (const std::shared_ptr<ValueFile>& file : files_.All()) {
+    const bool active = file == active_;
+    if (file->id > last_id || file->free_ranges.empty() || file->damaged) continue;
+    if (file->pinned && !active) continue;  // it is just being streamed to
+    const uint64_t bytes = active ? active_end_ : files_.AllocatedBytes(*file);
+    const double dead = static_cast<double>(file->free_bytes()) / static_cast<double>(std::max<uint64_t>(1, bytes));
+    if (dead < kDeadPartMin) continue;
+    const auto handle = files_.Open(*file);
+    const auto links = handle.ok() ? (*handle)->Links() : handle.status();
+    if (links.ok() && *links == 1) dead_parts.emplace_back(-dead, file->slot);  // else another link keeps the space
+  }
+  std::sort(dead_parts.begin(), dead_parts.end());
+  std::vector<uint32_t> files;
+  files.reserve(dead_parts.size());
+  for (const auto& [dead, slot] : dead_parts) files.push_back(slot);
+  return files;
+}
+
+uint32_t ValueStore::NewestFileId() {
+  const ValueFile* newest = files_.Newest();
+  return newest == nullptr ? 0 : newest->id;
+}
+
+absl::Status ValueStore::Leave(uint32_t file) {
+  base::MutexLock lock(append_mutex_);
+  return active_ != nullptr && active_->slot == file ? ChangeFile() : absl::OkStatus();
+}
+
+// After much was freed, the space claimed ahead shrinks too.
+void ValueStore::GiveBackAhead() {
+  base::MutexLock lock(free_mutex_);
+  TrimClaim(0);
+}
+
+void ValueStore::TrimClaim(uint64_t ahead_bytes) {
+  base::MutexLock lock(append_mutex_);
+  if (active_ == nullptr || active_claimed_ <= active_end_ + 2 * ahead_bytes) return;
+  const uint64_t end = active_end_ + base::RoundDown(ahead_bytes, format::kBlockBytes);
+  CutToEnd(*active_, end);
+  const auto handle = files_.Open(*active_);
+  if (handle.ok() && (*handle)->size_bytes() == end) active_claimed_ = end;
+}
+
+// What cannot be cut now stays claimed until the next open finds it.
+void ValueStore::CutToEnd(ValueFile& file, uint64_t end) {
+  const auto handle = files_.Open(file);
+  if (!handle.ok() || (*handle)->size_bytes() <= end) return;
+  const auto links = (*handle)->Links();
+  if (!links.ok() || *links != 1) return;
+  file.shrunk = true;
+  static_cast<void>((*handle)->Truncate(end));
+}
+
+}  // namespace firn::values

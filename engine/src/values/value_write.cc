@@ -1,0 +1,286 @@
+// Putting values: sharing what is there, healing what has rotted, writing what is new.
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "base/check.h"
+#include "values/value_store.h"
+
+namespace firn::values {
+namespace {
+
+constexpr uint64_t kLookAheadBytesMin = uint64_t{1} << 20;
+constexpr uint64_t kLookAheadBytesMax = uint64_t{64} << 20;
+constexpr uint64_t kLookAheadPart = 64;  // of what lives
+
+std::vector<uint64_t> PieceChecksums(base::Bytes value, uint64_t secret) {
+  std::vector<uint64_t> checksums;
+  checksums.reserve(value.size() / format::kValuePieceBytes + 1);
+  for (size_t at = 0; at < value.size(); at += format::kValuePieceBytes) {
+    const size_t size = std::min<size_t>(format::kValuePieceBytes, value.size() - at);
+    checksums.push_back(base::Hash64(value.subspan(at, size), secret));
+  }
+  return checksums;
+}
+
+bool IsAligned(base::Bytes bytes) { return reinterpret_cast<uintptr_t>(bytes.data()) % io::File::kAlignmentBytes == 0; }
+
+// Rot, as opposed to a machine that cannot serve now.
+bool IsDamage(const absl::Status& status) { return absl::IsDataLoss(status); }
+
+}  // namespace
+
+absl::StatusOr<ValueStore::Stored> ValueStore::Put(base::Bytes value) {
+  if (!writable_) return base::FailedPrecondition("the value store is read-only or closed");
+  if (value.empty() || value.size() > kValueBytesMax) {
+    return base::InvalidArgument("a value of " + std::to_string(value.size()) + " bytes has no extent: 1 to " +
+                                 std::to_string(kValueBytesMax));
+  }
+  const Source source = [value](uint64_t offset, uint64_t size) -> absl::StatusOr<base::Bytes> {
+    return value.subspan(offset, size);
+  };
+  std::vector<uint64_t> checksums = PieceChecksums(value, secret_);
+  FIRN_ASSIGN_OR_RETURN(const ExtentTable::Acquired acquired,
+                        Share(options_.hash(value, secret_), value.size(), CheckOf(checksums), source));
+  if (acquired.is_new) {
+    FIRN_RETURN_IF_ERROR(StoreNew(acquired.slot, value.size(), [&](io::File& file, const Place& place) {
+      return WriteBytes(file, place.offset, value);
+    }));
+  }
+  return Stored{acquired.slot, PointerOf(acquired.slot, std::move(checksums))};
+}
+
+absl::StatusOr<ValueStore::Stored> ValueStore::CopyOut(Slot slot, std::vector<uint64_t> piece_checksums) {
+  const Place from = table_.PlaceOf(slot);
+  FIRN_ASSIGN_OR_RETURN(const Handle handle, files_.Open(files_.At(from.file)));
+  const auto hash = HashOnDisk(*handle, from.offset, from.length);
+  if (absl::IsDataLoss(hash.status()) || (hash.ok() && *hash != table_.HashOf(slot))) {
+    files_.At(from.file).damaged = true;
+    return hash.ok() ? Damage(from, "the value's hash does not match") : hash.status();
+  }
+  if (!hash.ok()) return hash.status();
+  BufferPool::Lease buffer(buffers_);
+  const Source source = SourceAt(*handle, from, buffer.bytes());
+  FIRN_ASSIGN_OR_RETURN(const ExtentTable::Acquired acquired,
+                        Share(*hash, from.length, CheckOf(piece_checksums), source, slot));
+  if (acquired.is_new) {
+    FIRN_RETURN_IF_ERROR(StoreNew(acquired.slot, from.length,
+                                  [&](io::File& file, const Place& place) { return WriteFrom(file, place, source); }));
+    evacuated_.fetch_add(1, std::memory_order_relaxed);
+  }
+  return Stored{acquired.slot, PointerOf(acquired.slot, std::move(piece_checksums))};
+}
+
+// What lies on disk, through `buffer`.
+ValueStore::Source ValueStore::SourceAt(io::File& file, const Place& place, base::MutableBytes buffer) {
+  return [this, &file, place, buffer](uint64_t offset, uint64_t size) -> absl::StatusOr<base::Bytes> {
+    FIRN_RETURN_IF_ERROR(
+        ReadBlocks(file, place.offset + offset, buffer.first(base::RoundUp(size, format::kBlockBytes))));
+    return base::Bytes(buffer.first(size));
+  };
+}
+
+format::ValuePointer ValueStore::PointerOf(Slot slot, std::vector<uint64_t> piece_checksums) const {
+  const base::Hash128Value hash = table_.HashOf(slot);
+  const Place place = table_.PlaceOf(slot);
+  return {hash.low, hash.high, place.length, files_.At(place.file).id, place.offset, std::move(piece_checksums)};
+}
+
+// Contents may share the hash by which extents are found. One is written over as rotten only where this agrees too.
+uint32_t ValueStore::CheckOf(std::span<const uint64_t> piece_checksums) {
+  return static_cast<uint32_t>(base::Hash64(std::as_bytes(piece_checksums)));
+}
+
+// An extent with exactly these bytes other than `except`, referred to once more; or a new one that the caller has to
+// write.
+absl::StatusOr<ExtentTable::Acquired> ValueStore::Share(const base::Hash128Value& hash, uint64_t length, uint32_t check,
+                                                        const Source& source, Slot except) {
+  std::vector<Slot> different{except};
+  for (;;) {
+    const ExtentTable::Acquired acquired = table_.Acquire(hash, length, check, different);
+    if (acquired.is_new) return acquired;
+    const absl::StatusOr<bool> same = Holds(acquired.slot, check, source);
+    if (same.ok() && *same) {
+      dedup_hits_.fetch_add(1, std::memory_order_relaxed);
+      dedup_bytes_.fetch_add(length, std::memory_order_relaxed);
+      return acquired;
+    }
+    different.push_back(acquired.slot);
+    Release(acquired.slot, 0);
+    FIRN_RETURN_IF_ERROR(same.status());
+  }
+}
+
+// True if the extent holds the bytes of `source`, after healing if need be. The caller has a reference, and the
+// extent's hash and length are those of the source.
+absl::StatusOr<bool> ValueStore::Holds(Slot slot, uint32_t check, const Source& source) {
+  const Place place = table_.PlaceOf(slot);
+  FIRN_ASSIGN_OR_RETURN(const Handle handle, files_.Open(files_.At(place.file)));
+  const absl::StatusOr<bool> same = Compare(*handle, place, source);
+  if (same.ok() && *same) return true;
+  if (!same.ok() && !IsDamage(same.status())) return same.status();
+  if (check != table_.CheckOf(slot)) return false;  // other bytes of the same hash, rotten or not
+  if (same.ok()) {
+    const auto found = HashOnDisk(*handle, place.offset, place.length);
+    if (found.ok() && *found == table_.HashOf(slot)) return false;  // and of the same check
+    if (!found.ok() && !IsDamage(found.status())) return found.status();
+  }
+  // Rot. Where it cannot be mended the value is stored anew, elsewhere.
+  return Heal(place, source).ok();
+}
+
+absl::Status ValueStore::Heal(const Place& place, const Source& source) {
+  FIRN_ASSIGN_OR_RETURN(const Handle handle, files_.Open(files_.At(place.file)));
+  FIRN_RETURN_IF_ERROR(WriteFrom(*handle, place, source));
+  dirty_.Mark(handle);
+  healed_.fetch_add(1, std::memory_order_relaxed);
+  return absl::OkStatus();
+}
+
+absl::Status ValueStore::WriteFrom(io::File& file, const Place& place, const Source& source) {
+  for (uint64_t at = 0; at < place.length; at += kPieceBytes) {
+    FIRN_ASSIGN_OR_RETURN(const base::Bytes piece, source(at, std::min<uint64_t>(kPieceBytes, place.length - at)));
+    FIRN_RETURN_IF_ERROR(WriteBytes(file, place.offset + at, piece));
+  }
+  return absl::OkStatus();
+}
+
+// Gives a new extent its place and its bytes. If that fails nobody gets it.
+absl::Status ValueStore::StoreNew(Slot slot, uint64_t length,
+                                  const std::function<absl::Status(io::File&, const Place&)>& write) {
+  const absl::Status status = [&]() -> absl::Status {
+    FIRN_ASSIGN_OR_RETURN(const Reserved reserved, Reserve(length));
+    table_.SetPlace(slot, reserved.file->slot, reserved.offset);
+    const Place place = table_.PlaceOf(slot);
+    slack_bytes_.fetch_add(TakenBytes(place) - length, std::memory_order_relaxed);
+    FIRN_ASSIGN_OR_RETURN(const Handle handle, files_.Open(*reserved.file));
+    FIRN_RETURN_IF_ERROR(write(*handle, place));
+    // Before others may share it: their Sync() has to cover it.
+    dirty_.Mark(handle);
+    base::SchedulePoint();
+    table_.Publish(slot);
+    return absl::OkStatus();
+  }();
+  if (!status.ok()) Abandon(slot);
+  return status;
+}
+
+// What a failed write may have left is given back with the extents that were dropped.
+void ValueStore::Abandon(Slot slot) {
+  const Place place = table_.PlaceOf(slot);
+  if (place.file != kNoFile) CountDropped(TakenBytes(place), place.length);
+  table_.Fail(slot);
+}
+
+uint64_t ValueStore::TakenBytes(const Place& place) const {
+  return files_.At(place.file).ExtentEnd(place.offset, place.length) - place.offset;
+}
+
+uint64_t ValueStore::LookAheadBytes() const {
+  return std::clamp(table_.live_bytes() / kLookAheadPart, kLookAheadBytesMin, kLookAheadBytesMax);
+}
+
+// Where a file's space comes back only with its last extent, files are smaller.
+uint64_t ValueStore::FileBytesMax() const {
+  constexpr uint64_t kBytesMin = uint64_t{4} << 20, kPart = 16;  // of what lives
+  if (can_punch_) return options_.file_bytes_max;
+  return std::min(options_.file_bytes_max, std::max(kBytesMin, table_.live_bytes() / kPart));
+}
+
+// A place for a value, with its space claimed. It counts as an extent of its file.
+absl::StatusOr<ValueStore::Reserved> ValueStore::Reserve(uint64_t length) {
+  const uint64_t file_bytes_max = FileBytesMax();
+  const uint64_t padded_bytes = base::RoundUp(length, format::kBlockBytes);
+  if (base::RoundUp(format::kBlockBytes, options_.alignment_bytes) + padded_bytes > file_bytes_max) {
+    return ReserveOwnFile(length);
+  }
+  base::MutexLock lock(append_mutex_);
+  if (active_ == nullptr || base::RoundUp(active_end_, options_.alignment_bytes) + padded_bytes > file_bytes_max) {
+    FIRN_RETURN_IF_ERROR(ChangeFile());
+  }
+  const uint64_t offset = base::RoundUp(active_end_, options_.alignment_bytes);
+  const uint64_t end = offset + padded_bytes;
+  if (end > active_claimed_) {
+    const uint64_t ahead_bytes = std::min(LookAheadBytes(), file_bytes_max - std::min(file_bytes_max, end));
+    FIRN_RETURN_IF_ERROR(Claim(*active_, end, ahead_bytes, &active_claimed_));
+  }
+  active_end_ = end;
+  active_->extents.fetch_add(1, std::memory_order_relaxed);
+  return Reserved{active_, offset};
+}
+
+absl::StatusOr<ValueStore::Reserved> ValueStore::ReserveOwnFile(uint64_t length) {
+  FIRN_ASSIGN_OR_RETURN(std::shared_ptr<ValueFile> file, CreateFile());
+  const uint64_t offset = file->first_extent();
+  uint64_t claimed = format::kBlockBytes;
+  const absl::Status status = Claim(*file, offset + base::RoundUp(length, format::kBlockBytes), 0, &claimed);
+  if (status.ok()) file->extents.fetch_add(1, std::memory_order_relaxed);
+  Unpin(*file);
+  FIRN_RETURN_IF_ERROR(status);
+  return Reserved{std::move(file), offset};
+}
+
+absl::StatusOr<std::shared_ptr<ValueFile>> ValueStore::CreateFile(io::Claimant claimant) {
+  FIRN_ASSIGN_OR_RETURN(std::shared_ptr<ValueFile> file,
+                        files_.Create(options_.alignment_bytes, *options_.clock, *options_.random, claimant));
+  needs_fresh_file_ = false;
+  return file;
+}
+
+// The new file first: if there is no room for one, the old one goes on.
+absl::Status ValueStore::ChangeFile() {
+  FIRN_ASSIGN_OR_RETURN(std::shared_ptr<ValueFile> fresh, CreateFile());
+  const std::shared_ptr<ValueFile> left = std::exchange(active_, std::move(fresh));
+  const uint64_t left_end = std::exchange(active_end_, format::kBlockBytes);
+  active_claimed_ = format::kBlockBytes;
+  if (left == nullptr) return absl::OkStatus();
+  CutToEnd(*left, left_end);
+  Unpin(*left);
+  return absl::OkStatus();
+}
+
+// Nothing more is added to the file. If all that it held is freed, it goes.
+void ValueStore::Unpin(ValueFile& file) {
+  file.pinned = false;
+  files_.MarkUntidy(file);
+}
+
+void ValueStore::Discard(std::shared_ptr<ValueFile> file) {
+  // Before the file may go: once it is no longer pinned, whoever frees removes it.
+  const bool frees = free_mutex_.TryLock();
+  Unpin(*file);
+  if (!frees) return;
+  GiveBack(*file);
+  free_mutex_.Unlock();
+}
+
+absl::Status ValueStore::Claim(ValueFile& file, uint64_t end, uint64_t ahead_bytes, uint64_t* claimed) {
+  FIRN_ASSIGN_OR_RETURN(const Handle handle, files_.Open(file));
+  // From the claimed end on only: the holes before it stay holes.
+  FIRN_ASSIGN_OR_RETURN(*claimed, room_.ClaimAhead(*handle, end, *claimed, ahead_bytes));
+  return absl::OkStatus();
+}
+
+// Straight from the caller's memory where it is aligned, else through a buffer; the last block is padded with zeros.
+absl::Status ValueStore::WriteBytes(io::File& file, uint64_t offset, base::Bytes value) {
+  uint64_t at = 0;
+  if (options_.use_callers_memory && IsAligned(value)) {
+    at = base::RoundDown(value.size(), format::kBlockBytes);
+    FIRN_RETURN_IF_ERROR(file.Write(offset, value.first(at), io::Flush::kNone));
+  }
+  if (at < value.size()) {
+    BufferPool::Lease buffer(buffers_);
+    while (at < value.size()) {
+      const uint64_t size = std::min<uint64_t>(kPieceBytes, value.size() - at);
+      const uint64_t padded_bytes = base::RoundUp(size, format::kBlockBytes);
+      std::memcpy(buffer.bytes().data(), value.data() + at, size);
+      std::memset(buffer.bytes().data() + size, 0, padded_bytes - size);
+      FIRN_RETURN_IF_ERROR(file.Write(offset + at, buffer.bytes().first(padded_bytes), io::Flush::kNone));
+      at += size;
+    }
+  }
+  written_bytes_.fetch_add(base::RoundUp(value.size(), format::kBlockBytes), std::memory_order_relaxed);
+  return absl::OkStatus();
+}
+
+}  // namespace firn::values

@@ -1,0 +1,98 @@
+// compact, gc-report.
+#include <cstdio>
+#include <memory>
+
+#include "firn/command.h"
+#include "firn/output.h"
+#include "support/progress.h"
+#include "support/text.h"
+
+namespace firn::tools {
+namespace {
+
+struct SpaceArgs {
+  StoreArgs store;
+  bool json = false;
+};
+
+int Compact(const SpaceArgs& args) {
+  return WithStore(args.store, Access::kWrite, [&](DB& db, Namespace&) -> int {
+    const Stats before = db.GetStats();
+    ProgressBar bar("compact");
+    const absl::Status status = db.Compact([&bar](uint64_t done_bytes, uint64_t total_bytes) {
+      bar.Update(done_bytes, total_bytes);
+      return true;
+    });
+    bar.Clear();
+    if (!status.ok()) return Fail("compact " + args.store.path, status);
+    const Stats after = db.GetStats();
+    if (args.json) {
+      PrintJson({{"disk_bytes_before", before.disk_bytes},
+                 {"disk_bytes", after.disk_bytes},
+                 {"live_user_bytes", after.live_user_bytes},
+                 {"relocated_bytes", after.relocated_bytes},
+                 {"relocated_records", after.relocated_records}});
+    } else {
+      PrintLine(BytesText(before.disk_bytes) + " before, " + BytesText(after.disk_bytes) + " now, for " +
+                BytesText(after.live_user_bytes) + " of live keys and values; " + BytesText(after.relocated_bytes) +
+                " moved");
+    }
+    return kExitOk;
+  });
+}
+
+std::string Temperature(const SegmentReport& segment) {
+  if (segment.generation == 0) return "fresh";
+  return "moved " + CountText(segment.generation) + (segment.generation == 1 ? " time" : " times");
+}
+
+Json SegmentJson(const SegmentReport& segment) {
+  return {{"segment", segment.segment},       {"file_bytes", segment.file_bytes},
+          {"live_bytes", segment.live_bytes}, {"live_records", segment.live_records},
+          {"tombstones", segment.tombstones}, {"live_fraction", segment.live_fraction},
+          {"generation", segment.generation}, {"age_revisions", segment.age_revisions},
+          {"sealed", segment.sealed}};
+}
+
+int GcReport(const SpaceArgs& args) {
+  return WithStore(args.store, Access::kRead, [&](DB& db, Namespace&) -> int {
+    const std::vector<SegmentReport> segments = db.GcReport();
+    if (args.json) {
+      Json all = Json::array();
+      for (const SegmentReport& segment : segments) all.push_back(SegmentJson(segment));
+      PrintJson({{"segments", all}});
+      return kExitOk;
+    }
+    char line[200];
+    std::snprintf(line, sizeof(line), "%10s %12s %12s %6s %10s %10s %14s  %s", "segment", "bytes", "live", "live%",
+                  "records", "deletes", "age, writes", "temperature");
+    PrintLine(line);
+    for (const SegmentReport& segment : segments) {
+      std::snprintf(
+          line, sizeof(line), "%10u %12s %12s %5.1f%% %10s %10s %14s  %s", segment.segment,
+          BytesText(segment.file_bytes).c_str(), BytesText(segment.live_bytes).c_str(), 100 * segment.live_fraction,
+          CountText(segment.live_records).c_str(), CountText(segment.tombstones).c_str(),
+          segment.sealed ? CountText(segment.age_revisions).c_str() : "being written", Temperature(segment).c_str());
+      PrintLine(line);
+    }
+    return kExitOk;
+  });
+}
+
+}  // namespace
+
+void AddSpaceCommands(CLI::App* app, int* exit_code) {
+  const auto args = std::make_shared<SpaceArgs>();
+
+  CLI::App* compact = app->add_subcommand("compact", "Move what lives together and give all dead space back");
+  AddStoreArgs(compact, &args->store, false);
+  compact->add_flag("--json", args->json, "Print one JSON object");
+  compact->callback([args, exit_code] { *exit_code = Compact(*args); });
+
+  CLI::App* report = app->add_subcommand("gc-report", "Show each segment: size, live part, age, temperature");
+  AddStoreArgs(report, &args->store, false);
+  report->add_flag("--json", args->json, "Print one JSON object");
+  report->callback([args, exit_code] { *exit_code = GcReport(*args); });
+}
+
+}  // namespace firn::tools

@@ -1,0 +1,31 @@
+// A client's scenario with a crash, or a fault, at each of its disk operations.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+#include "crash/client.h"
+
+namespace firn::test {
+
+// What a client does with the world it lives in.
+using Part = std::function<void(SimWorld&, Client&)>;
+
+struct Scenario {
+  Part prepare;              // the store is open; nothing fails yet
+  Part run;                  // meets the crash or fault; what it asks for may fail
+  Part look = nullptr;       // the store is open again, after the client has held it to its ledger
+  uint64_t points_min = 15;  // that `run` has at least, or the test tests nothing
+};
+
+// A power cut and a kill at each disk operation of `run`, with each survival pattern.
+void AtEachCrash(uint64_t seed, const Scenario& scenario);
+
+// Faults at each of these operations of `run`, once and from there on, and then the power fails. What was acknowledged
+// must be there all the same.
+void AtEachFault(unsigned operations, uint64_t seed, const Scenario& scenario);
+
+inline constexpr unsigned kFaultyOperations[] = {kWriteOperation, kSyncOperation, kAllocateOperation,
+                                                 kOpenOperation,  kReadOperation, kFolderOperation};
+
+}  // namespace firn::test

@@ -1,0 +1,52 @@
+# What surrounds the process: streams that are closed, and limits on memory, file sizes and open files.
+. "$(dirname "$0")/lib.sh"
+
+it "without standard streams no message lands in a file of the store"
+for round in 1 2 3; do
+  "$FIRN" put "$store" k1 v --if-absent <&- >&- 2>&-
+  codes=${codes:-}$?
+done
+same "$codes" 411  # the first one could not print the revision
+expect 0 "$FIRN" verify "$store"
+expect 0 "$FIRN" get "$store" k1
+same "$out" v
+
+it "a closed input is no empty value, and a closed output no success"
+"$FIRN" put "$store" closed - <&- >/dev/null 2>.err
+same $? 4
+expect 1 "$FIRN" exists "$store" closed
+"$FIRN" get "$store" k1 >&- 2>.err
+same $? 4
+
+# limited LIMIT CODE COMMAND...: expect, under 'ulimit LIMIT'.
+limited() {
+  local limit=$1 code=$2
+  shift 2
+  # shellcheck disable=SC2086
+  expect "$code" bash -c "ulimit $limit && exec \"\$@\"" limited "$@"
+  one_line_error
+}
+
+it "a file that may not grow is an error, not a signal"
+limited "-f 100" 4 "$FIRN" put "$work/new" k v
+[[ $err == *"ulimit -f"* ]] || fail "says '$err'"
+
+it "too few open files: says which limit to raise"
+limited "-n 5" 4 "$FIRN" get "$store" k1
+[[ $err == *"ulimit -n"* ]] || fail "says '$err'"
+
+it "too little memory is one line and exit code 4"
+# Sanitizers reserve more than any such limit.
+if (ulimit -v 400000 && "$FIRN" --version >/dev/null 2>&1); then
+  truncate -s 200M large
+  expect 0 "$FIRN" put "$store" large --file large
+  truncate -s 500M larger
+  limited "-v 400000" 4 "$FIRN" put "$store" k2 --file larger
+  for arguments in "get $store large" "verify $store" "export $store out"; do
+    # shellcheck disable=SC2086
+    limited "-v 150000" 4 "$FIRN" $arguments
+    [[ $err == "firn: ${arguments%% *}: out of memory"* ]] || fail "says '$err'"
+  done
+  expect 0 "$FIRN" verify "$store"
+fi
+finish

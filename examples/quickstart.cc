@@ -75,7 +75,8 @@ absl::Status Tour(const std::string& path) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const std::filesystem::path temporary = std::filesystem::temp_directory_path() / "firn-quickstart";
+  std::error_code error;
+  const std::filesystem::path temporary = std::filesystem::temp_directory_path(error) / "firn-quickstart";
   const absl::Status status = Tour(argc > 1 ? argv[1] : temporary.string());
   if (status.ok()) return 0;
   std::fprintf(stderr, "firn-quickstart: %s\n", status.ToString().c_str());

@@ -26,8 +26,10 @@ constexpr const char* kDefaultDirectories[] = {"/usr/include", "/usr/share/doc"}
 class WorkDirectory {
  public:
   explicit WorkDirectory(bool keep) : keep_(keep) {
-    std::string pattern = (fs::temp_directory_path() / "firn-demo-XXXXXX").string();
-    if (mkdtemp(pattern.data()) != nullptr) path_ = pattern;
+    std::error_code error;
+    const fs::path parent = fs::temp_directory_path(error);  // fails where TMPDIR is no directory
+    std::string pattern = (parent / "firn-demo-XXXXXX").string();
+    if (!error && mkdtemp(pattern.data()) != nullptr) path_ = pattern;
   }
   WorkDirectory(const WorkDirectory&) = delete;
   ~WorkDirectory() {
@@ -53,7 +55,9 @@ std::string ToolPath() {
   std::error_code error;
   const fs::path self = fs::read_symlink("/proc/self/exe", error);
   const fs::path tool = self.parent_path() / "firn";
-  return !error && fs::exists(tool, error) ? tool.lexically_relative(fs::current_path()).string() : "firn";
+  if (error || !fs::exists(tool, error)) return "firn";
+  const fs::path here = fs::current_path(error);
+  return error ? tool.string() : tool.lexically_relative(here).string();
 }
 
 void PrintWhereToGoNext(const DemoConfig& config, bool kept) {
@@ -99,7 +103,8 @@ int Run(int argc, char** argv) {
   std::optional<WorkDirectory> work;
   if (config.store_path.empty()) {
     work.emplace(keep);
-    if (work->path().empty()) return Fail("cannot make a temporary directory; name a place with --store");
+    if (work->path().empty())
+      return Fail("cannot make a temporary directory; set TMPDIR, or name a place with --store");
     config.store_path = work->path() + "/store";
   } else {
     keep = true;

@@ -4,6 +4,8 @@
 #include <mutex>
 #include <vector>
 
+#include <pthread.h>
+
 #include "base/check.h"
 
 namespace firn::base {
@@ -25,7 +27,12 @@ class ThreadNumbers {
     free_.push_back(number);
   }
   static ThreadNumbers& Instance() {
-    static auto* numbers = new ThreadNumbers;  // outlives every thread's destructors
+    static auto* numbers = [] {
+      // In the child of a fork the mutex must not be held by a thread that is not there.
+      pthread_atfork([] { Instance().mutex_.lock(); }, [] { Instance().mutex_.unlock(); },
+                     [] { Instance().mutex_.unlock(); });
+      return new ThreadNumbers;  // outlives every thread's destructors
+    }();
     return *numbers;
   }
 
@@ -36,10 +43,21 @@ class ThreadNumbers {
 };
 
 size_t NumberOfThisThread() {
+  // Trivial, and so alive to the thread's end: destructors of thread-local objects that run after the holder's may use
+  // a store still. They get a number that is never given back.
+  thread_local bool ended = false;
+  thread_local size_t late_number = SIZE_MAX;
   struct Holder {
     size_t number = ThreadNumbers::Instance().Take();
-    ~Holder() { ThreadNumbers::Instance().Give(number); }
+    ~Holder() {
+      ThreadNumbers::Instance().Give(number);
+      ended = true;
+    }
   };
+  if (ended) {
+    if (late_number == SIZE_MAX) late_number = ThreadNumbers::Instance().Take();
+    return late_number;
+  }
   thread_local Holder holder;
   return holder.number;
 }

@@ -25,7 +25,10 @@ absl::StatusCode CodeOfErrno(int error_number) {
     case ENOMEM:
       return absl::StatusCode::kResourceExhausted;
     case EIO:
-    case EILSEQ:
+    case ENODATA:    // how a direct read tells of a medium error,
+    case EREMOTEIO:  // a target's,
+    case EBADMSG:
+    case EILSEQ:  // or of protection information that does not match
     case EUCLEAN:
       return absl::StatusCode::kDataLoss;
     case ENOTDIR:

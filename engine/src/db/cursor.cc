@@ -63,10 +63,15 @@ void Cursor::LoadRecord() {
   base::EpochGuard guard(store_.epochs());
   // The page is a copy: since it was filled the record may have moved to another segment, and its extent's slot may
   // have become another value's.
+  status_ = absl::OkStatus();
   if (IsSeparated(version_.entry) || !store_.HasSegment(version_.entry.segment)) {
-    if (const auto moved = store_.Locate(page_.key(at_), revision_)) version_ = *moved;
+    if (const auto moved = store_.Locate(page_.key(at_), revision_)) {
+      version_ = *moved;
+    } else {
+      status_ = base::NotFound("the entry has expired, or its namespace was dropped");
+    }
   }
-  status_ = store_.CheckServable(version_);
+  if (status_.ok()) status_ = store_.CheckServable(version_);
   if (status_.ok()) status_ = store_.ReadRecord(page_.key(at_), version_, &value_, &metadata_);
   if (status_.ok()) return;
   value_.clear();
@@ -103,7 +108,24 @@ bool Cursor::Accept() {
   return false;
 }
 
+// A walk that found nothing more: in a namespace that was dropped meanwhile it may have passed entries that were there.
+void Cursor::CheckEnd() {
+  if (valid_ || store_.IsAlive(namespace_id_)) return;
+  status_ = base::NotFound("no such namespace");
+  broken_ = true;
+}
+
 void Cursor::SettleForward() {
+  WalkForward();
+  CheckEnd();
+}
+
+void Cursor::SettleBackward() {
+  WalkBackward();
+  CheckEnd();
+}
+
+void Cursor::WalkForward() {
   for (;;) {
     for (; at_ < page_.size(); ++at_) {
       if (page_.key(at_) >= upper_) return;
@@ -117,7 +139,7 @@ void Cursor::SettleForward() {
   }
 }
 
-void Cursor::SettleBackward() {
+void Cursor::WalkBackward() {
   for (;;) {
     for (; at_ < page_.size(); --at_) {  // wraps below zero to the page's end
       if (page_.key(at_) < lower_) return;

@@ -39,6 +39,9 @@ class Cursor final : public Iterator {
   // Positions on the first visible entry at or after item `at_` of the page, or at or before it.
   void SettleForward();
   void SettleBackward();
+  void WalkForward();
+  void WalkBackward();
+  void CheckEnd();
   bool Accept();
   void SeekForwardTo(const std::string& index_key);
   void SeekBackwardBefore(const std::string& index_key);

@@ -46,7 +46,7 @@ absl::StatusOr<std::string> Store::GetRange(uint32_t namespace_id, std::string_v
   const IndexKey index_key(namespace_id, key);
   const uint64_t at = options.snapshot != nullptr ? options.snapshot->revision() : kNewest;
   std::string part;
-  uint64_t revision = std::min(log_->published().Get(), at);  // of which absence is told
+  std::optional<uint64_t> revision;  // none: absence is told
   const absl::Status status = [&] {
     base::EpochGuard guard(epochs_);
     FIRN_ASSIGN_OR_RETURN(const Version version, LocateServable(index_key.view(), at));
@@ -55,7 +55,7 @@ absl::StatusOr<std::string> Store::GetRange(uint32_t namespace_id, std::string_v
     return ReadPart(index_key.view(), version, offset, length, &part, &value_bytes);
   }();
   const bool told = status.ok() || absl::IsNotFound(status);
-  if (options.read_durable && told) FIRN_RETURN_IF_ERROR(AwaitDurable(revision));
+  if (options.read_durable && told) FIRN_RETURN_IF_ERROR(AwaitDurable(revision.value_or(AbsenceRevision(at))));
   FIRN_RETURN_IF_ERROR(status);
   user_bytes_read_.fetch_add(part.size(), std::memory_order_relaxed);
   return part;
@@ -121,6 +121,7 @@ absl::StatusOr<Revision> Store::PutStream(const WriteOperation& operation, const
   for (;;) {
     FIRN_ASSIGN_OR_RETURN(const std::string_view piece, source());
     if (piece.empty()) break;
+    FIRN_RETURN_IF_ERROR(log_->health());
     total += piece.size();
     if (total > kValueBytesMax) {
       return base::InvalidArgument("the stream has more than " + std::to_string(kValueBytesMax) +

@@ -296,6 +296,9 @@ absl::Status Store::BuildIndex(std::vector<log::RecoveredSegment>& segments, uin
     const uint64_t key_hash = base::Hash64(base::AsBytes(index_key));  // log::KeyHash() of the two
     for (; same_key(); merge.Next()) {
       state.Apply(merge.entry(), merge.segment());
+      if (const auto pointer = format::DecodeValuePointer(base::AsBytes(merge.entry().value_pointer))) {
+        values_->NoteFile(pointer->file);
+      }
       merge.segment()->record_bytes += merge.entry().size;
       if (merge.segment()->filter != nullptr) merge.segment()->filter->Add(key_hash);
     }
@@ -413,6 +416,8 @@ absl::Status Store::Close() {
     }
   }
   if (log_ != nullptr && status.ok()) status = log_->Close();
+  // However that ended: who opens the store next must not meet writes of ours.
+  if (log_ != nullptr) log_->Stop();
   lock_.reset();
   return close_status_ = status;
 }

@@ -1,6 +1,8 @@
 // Point reads: index, then tail buffer or one disk read, then the check.
 #include <algorithm>
 #include <cstring>
+#include <optional>
+#include <utility>
 
 #include "base/aligned_buffer.h"
 #include "db/store.h"
@@ -129,6 +131,10 @@ absl::Status Store::CheckAbsenceServable(uint64_t revision) const {
   return log_->health();
 }
 
+// Covers what made a key absent at `revision`, once the index was asked: a delete is in the index before its revision
+// counts as published.
+uint64_t Store::AbsenceRevision(uint64_t revision) const { return std::min(log_->LastReserved(), revision); }
+
 absl::Status Store::AwaitDurable(uint64_t revision) {
   return options_.read_only ? absl::OkStatus() : log_->WaitDurable(revision);
 }
@@ -150,9 +156,8 @@ absl::Status Store::GetRecord(std::string_view index_key, const ReadOptions& opt
   {
     base::EpochGuard guard(epochs_);
     const uint64_t at = options.snapshot != nullptr ? options.snapshot->revision() : kNewest;
-    const uint64_t published = log_->published().Get();
     const auto version = Locate(index_key, at);
-    revision = version ? version->entry.revision : std::min(published, at);
+    revision = version ? version->entry.revision : AbsenceRevision(at);
     if (version) {
       FIRN_RETURN_IF_ERROR(CheckServable(*version));
       FIRN_RETURN_IF_ERROR(ReadRecord(index_key, *version, value, info != nullptr ? &info->metadata : nullptr));
@@ -178,7 +183,6 @@ absl::StatusOr<bool> Store::Exists(uint32_t namespace_id, std::string_view key, 
   if (!IsAlive(namespace_id)) return base::NotFound("no such namespace");
   const IndexKey index_key(namespace_id, key);
   const uint64_t at = options.snapshot != nullptr ? options.snapshot->revision() : kNewest;
-  const uint64_t published = log_->published().Get();
   std::optional<Version> version;
   {
     base::EpochGuard guard(epochs_);
@@ -186,7 +190,7 @@ absl::StatusOr<bool> Store::Exists(uint32_t namespace_id, std::string_view key, 
   }
   FIRN_RETURN_IF_ERROR(version ? CheckServable(*version) : CheckAbsenceServable(at));
   if (options.read_durable) {
-    FIRN_RETURN_IF_ERROR(AwaitDurable(version ? version->entry.revision : std::min(published, at)));
+    FIRN_RETURN_IF_ERROR(AwaitDurable(version ? version->entry.revision : AbsenceRevision(at)));
   }
   return version.has_value();
 }
@@ -207,7 +211,7 @@ std::vector<absl::StatusOr<std::string>> Store::MultiGet(uint32_t namespace_id, 
                                           std::to_string(kMultiGetKeysMax) + " at once"));
   }
 
-  base::EpochGuard guard(epochs_);
+  std::optional<base::EpochGuard> guard(std::in_place, epochs_);
   std::vector<std::optional<Version>> found(keys.size());
   std::vector<IndexKey> index_keys;
   index_keys.reserve(keys.size());
@@ -241,6 +245,11 @@ std::vector<absl::StatusOr<std::string>> Store::MultiGet(uint32_t namespace_id, 
     }
     consistent = consistent && erased_revision_.load(std::memory_order_seq_cst) <= revision;
     if (consistent || has_snapshot) break;
+  }
+  // Keys that went with their namespace are no state at any revision.
+  if (!IsAlive(namespace_id)) {
+    if (has_view) ReleaseView(revision);
+    return fail_all(base::NotFound("no such namespace"));
   }
 
   std::vector<io::ReadRequest> reads;
@@ -334,6 +343,7 @@ std::vector<absl::StatusOr<std::string>> Store::MultiGet(uint32_t namespace_id, 
     add_read(i, *segment->file, begin, end - begin, nullptr);
   }
   finish_reads();
+  guard.reset();
   if (has_view) ReleaseView(revision);
   if (options.read_durable) {
     if (absl::Status status = AwaitDurable(newest); !status.ok()) return fail_all(status);

@@ -158,16 +158,17 @@ absl::StatusOr<bool> Store::Relocate(const std::vector<log::SegmentId>& victims,
   Relocator relocator(*this, victims, keep_going, value_file);
   const auto result = relocator.Run();
   if (!result.ok()) {
-    // What cannot be read stays where it is, and is not tried again before the next open. A value that has rotted is
-    // its file's business.
-    const bool damage = absl::IsDataLoss(result.status()) && (relocator.found_damage() || !value_file);
-    if (damage) RestSegment(relocator.last_victim(), {.until_nanos = UINT64_MAX});
-    if (absl::IsResourceExhausted(result.status())) {
-      for (const log::SegmentId id : victims) {
-        RestSegment(id, {.until_nanos = raw_clock_.MonotonicNanos() + kNoRoomRestNanos});
-      }
+    const uint64_t now = raw_clock_.MonotonicNanos();
+    if (relocator.found_damage()) {
+      // What cannot be read stays where it is, and is not tried again before the next open.
+      RestSegment(relocator.last_victim(), {.until_nanos = UINT64_MAX});
+      Emit(EventKind::kDamageFound, std::string(result.status().message()));
+    } else if (absl::IsResourceExhausted(result.status())) {
+      for (const log::SegmentId id : victims) RestSegment(id, {.until_nanos = now + kNoRoomRestNanos});
+    } else if (!value_file) {
+      // Others may fare better meanwhile. A value that has rotted is its file's business.
+      RestSegment(relocator.last_victim(), {.until_nanos = now + kRestNanos});
     }
-    if (relocator.found_damage()) Emit(EventKind::kDamageFound, std::string(result.status().message()));
     return result.status();
   }
   relocated_records_.fetch_add(result->records, std::memory_order_relaxed);
@@ -342,8 +343,7 @@ void Store::ReclaimTurn() {
       }
     }
     pacer_.NoteWork(ForegroundSince());
-    if (!progress.ok()) return;
-    if (!*progress) {
+    if (!progress.ok() || !*progress) {
       // What there is of garbage cannot be had now: holding writers back would gain nothing.
       pacer_.Relax();
       return;

@@ -86,7 +86,9 @@ absl::StatusOr<Relocator::Result> Relocator::Run() {
 }
 
 absl::Status Relocator::Evacuate(log::SegmentId id) {
-  FIRN_ASSIGN_OR_RETURN(format::FooterReader directory, log_.LoadDirectory(id));
+  auto loaded = log_.LoadDirectory(id);
+  if (!loaded.ok()) return Unreadable(loaded.status());
+  format::FooterReader& directory = *loaded;
   // Only this thread retires segments: the victim stays without a guard, which a whole evacuation must not hold.
   const log::Segment& victim = *[&] {
     base::EpochGuard guard(store_.epochs_);
@@ -155,6 +157,12 @@ values::Slot Relocator::ExtentToMove(const Item& item, format::Position place) c
   return in_file ? named->size : values::kNoSlot;
 }
 
+// What is wrong with a victim itself, and not with its copies.
+absl::Status Relocator::Unreadable(const absl::Status& status) {
+  found_damage_ = found_damage_ || absl::IsDataLoss(status);
+  return status;
+}
+
 absl::Status Relocator::CopyBatch(const log::Segment& victim, std::vector<Item>& batch) {
   FIRN_RETURN_IF_ERROR(ReadBatch(victim, batch));
   for (const Item& item : batch) FIRN_RETURN_IF_ERROR(CopyRecord(victim, item));
@@ -185,7 +193,9 @@ absl::Status Relocator::ReadBatch(const log::Segment& victim, std::vector<Item>&
     }
     const uint64_t size = base::RoundUp(end, io::File::kAlignmentBytes) - begin;
     if (buffer.size() < size) buffer = base::AlignedBuffer(size);
-    FIRN_RETURN_IF_ERROR(victim.file->Read(begin, buffer.bytes().first(size)));
+    absl::Status status = victim.file->Read(begin, buffer.bytes().first(size));
+    if (absl::IsOutOfRange(status)) status = base::DataLoss(std::string(status.message()));
+    if (!status.ok()) return Unreadable(status);
     for (; first < last; ++first) {
       std::memcpy(bytes_.data() + by_place[first]->at, buffer.data() + (by_place[first]->offset - begin),
                   by_place[first]->size);
@@ -203,9 +213,8 @@ absl::Status Relocator::CopyRecord(const log::Segment& victim, const Item& item)
     const auto decoded = format::DecodeRecord(bytes, victim.seed, item.offset);
     if (!decoded || decoded->size_bytes != item.size || decoded->record.revision != item.revision ||
         IndexKey(decoded->record.namespace_id, base::AsText(decoded->record.key)).view() != item.key) {
-      found_damage_ = true;
-      return base::DataLoss(victim.file->name() + " at offset " + std::to_string(item.offset) +
-                            ": a live record does not verify; its segment is left as it is");
+      return Unreadable(base::DataLoss(victim.file->name() + " at offset " + std::to_string(item.offset) +
+                                       ": a live record does not verify; its segment is left as it is"));
     }
     record = decoded->record;
     record.flags &= static_cast<uint8_t>(~format::record_flags::kInBatch);

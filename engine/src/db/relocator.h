@@ -84,6 +84,7 @@ class Relocator {
 
   absl::Status Evacuate(log::SegmentId victim);
   Fate FateOf(log::SegmentId victim, const format::DirectoryEntry& entry, std::string_view index_key);
+  absl::Status Unreadable(const absl::Status& status);
   absl::Status CopyBatch(const log::Segment& victim, std::vector<Item>& batch);
   absl::Status ReadBatch(const log::Segment& victim, std::vector<Item>& batch);
   void ReleaseExtent(values::Slot slot, uint64_t revision);

@@ -90,16 +90,21 @@ absl::StatusOr<VerifyReport> Store::Verify(const ProgressCallback& progress) {
   FIRN_RETURN_IF_ERROR(CheckUsable());
   VerifyReport report;
   VerifySuperblock(report);
-  const auto segments = log_->segments().All();
   VerifyProgress so_far{progress, 0, values_->GetStats().live_bytes};
-  for (const auto& segment : segments) so_far.total_bytes += segment->written_end.load();
-  for (const auto& segment : segments) {
+  // By id: whoever held the segments would hold the blocks of those that are retired meanwhile.
+  std::vector<std::pair<log::SegmentId, uint32_t>> segments;
+  for (const auto& segment : log_->segments().All()) {
+    segments.emplace_back(segment->id, segment->written_end.load());
+    so_far.total_bytes += segments.back().second;
+  }
+  for (const auto& [id, bytes] : segments) {
     FIRN_RETURN_IF_ERROR(so_far.GoOn());
-    so_far.done_bytes += segment->written_end.load();
-    // One that was retired on the way is left out: its file may be in use again, and what lived in it lies in a segment
-    // that is newer than the list. Under the guard none of them goes.
+    so_far.done_bytes += bytes;
+    // One that was retired on the way is left out: what lived in it lies in a segment that is newer than the list.
+    // Under the guard none of them goes, and no id is used again.
     base::EpochGuard guard(epochs_);
-    if (log_->segments().Find(segment->id) != segment.get()) continue;
+    log::Segment* const segment = log_->segments().Find(id);
+    if (segment == nullptr) continue;
     VerifyUnits(*segment, report);
     ++report.segments;
   }

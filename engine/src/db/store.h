@@ -192,6 +192,7 @@ class Store {
   absl::Status ReadInlineRecord(std::string_view index_key, const Version& version, std::string* value,
                                 std::string* metadata);
   absl::Status GetRecord(std::string_view index_key, const ReadOptions& options, std::string* value, ValueInfo* info);
+  uint64_t AbsenceRevision(uint64_t revision) const;
   absl::Status AwaitDurable(uint64_t revision);
   static absl::Status CheckReadKey(std::string_view key);
   absl::StatusOr<Version> LocateServable(std::string_view index_key, uint64_t revision) const;

@@ -186,8 +186,11 @@ absl::Status Store::Separate(std::span<Planned> planned) {
   for (Planned& each : planned) {
     const uint64_t size = each.operation.value.size();
     if (each.superseded || each.slot || each.operation.kind != Kind::kPut || !IsSeparate(size)) continue;
-    // A condition that does not hold now is not worth the writing; it is checked again under the lock.
+    // A condition that does not hold now is not worth the writing, nor is a store that is poisoned or has no memory for
+    // the key; all that is checked again under the lock.
+    FIRN_RETURN_IF_ERROR(log_->health());
     FIRN_RETURN_IF_ERROR(Plan(each));
+    FIRN_RETURN_IF_ERROR(CheckRoom({&each, 1}));
     FIRN_ASSIGN_OR_RETURN(values::ValueStore::Stored stored, values_->Put(base::AsBytes(each.operation.value)));
     each.slot = stored.slot;
     each.pointer = format::EncodeValuePointer(stored.pointer);

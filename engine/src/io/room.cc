@@ -1,6 +1,7 @@
 #include "io/room.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace firn::io {
 namespace {
@@ -49,6 +50,9 @@ void Room::KeepBack(const ReserveSizes& sizes) {
   base::MutexLock lock(mutex_);
   sizes_ = {RoundUp(sizes.deletes_bytes), RoundUp(sizes.reclaim_bytes), RoundUp(sizes.control_bytes)};
   wanted_bytes_ = sizes_.total_bytes();
+  // A process that was killed on a full disk may have left it grown.
+  const bool as_found = std::exchange(reserve_as_found_, false);
+  if (as_found && reserve_bytes_ > wanted_bytes_) static_cast<void>(SizeReserve(wanted_bytes_));
   if (reserve_bytes_ > kReserveExcess * wanted_bytes_) static_cast<void>(SizeReserve(2 * wanted_bytes_));
 }
 

@@ -110,6 +110,7 @@ class Room {
   mutable base::Mutex mutex_;
   std::unique_ptr<File> reserve_ ABSL_GUARDED_BY(mutex_);  // null until there is one
   ReserveSizes sizes_ ABSL_GUARDED_BY(mutex_);
+  bool reserve_as_found_ ABSL_GUARDED_BY(mutex_) = true;  // since the last process
   // What all files took; 0 once they have come below the quota.
   uint64_t opened_with_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t overdrawn_to_bytes_ ABSL_GUARDED_BY(mutex_) = 0;

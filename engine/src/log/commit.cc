@@ -67,7 +67,7 @@ void Log::LeadFlush(Extent extent) {
   }
 }
 
-absl::Status Log::FlushUnits(Extent extent) {
+absl::Status Log::FlushUnits(Extent extent) noexcept {
   std::deque<std::unique_ptr<Unit>> units;
   {
     base::MutexLock lock(append_mutex_);

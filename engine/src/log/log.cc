@@ -23,7 +23,14 @@ Log::Log(io::Disk& disk, const format::Superblock& superblock, base::EpochDomain
       room_(options_.room == nullptr ? *own_room_ : *options_.room),
       segments_(epochs) {}
 
-Log::~Log() {
+Log::~Log() { Stop(); }
+
+void Log::Stop() {
+  {
+    base::MutexLock lock(append_mutex_);
+    appending_stopped_ = true;
+    segment_prepared_.NotifyAll();
+  }
   if (!background_.joinable()) return;
   {
     base::MutexLock lock(background_mutex_);
@@ -105,12 +112,7 @@ absl::Status Log::Close() {
   }
   absl::Status status = health();
   if (status.ok()) status = WaitDurable(LastReserved());
-  {
-    base::MutexLock lock(background_mutex_);
-    stop_ = true;
-    background_wake_.NotifyAll();
-  }
-  background_.Join();
+  Stop();
   if (status.ok()) status = health();  // the last turn in the background may have failed
   FIRN_RETURN_IF_ERROR(status);
   std::string unused;

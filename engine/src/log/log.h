@@ -173,6 +173,9 @@ class Log {
   void RemoveSpares();
   // Makes all durable, seals, stops. Nothing may be reserved any more.
   absl::Status Close();
+  // Ends the background work, whatever state the log is in: when this returns no thread of the log's own touches a
+  // file. For a log that cannot be closed. Not thread-safe; a second call does nothing.
+  void Stop();
 
   // The record at [offset, offset + out.size()), from a tail buffer or from disk. The caller is inside an epoch guard
   // and verifies. NotFound for a segment the store no longer has.
@@ -221,7 +224,8 @@ class Log {
     kDurable,      // and synced
   };
   void LeadFlush(Extent extent) ABSL_EXCLUSIVE_LOCKS_REQUIRED(flush_mutex_);
-  absl::Status FlushUnits(Extent extent);
+  // noexcept: writers stand in the units it takes, so where memory ends in here the process ends, and does not hang.
+  absl::Status FlushUnits(Extent extent) noexcept;
   absl::Status WriteUnits(const std::deque<std::unique_ptr<Unit>>& units, bool sync);
   static void AwaitWriters(const Unit& unit);
   absl::Status WriteUnit(Unit& unit, io::Flush flush);

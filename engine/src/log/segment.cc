@@ -125,7 +125,10 @@ absl::Status ReadSegmentBytes(const Segment& segment, uint64_t offset, base::Mut
     scratch = base::AlignedBuffer(kScratchBytes);
   }
   const base::MutableBytes block = (end - begin > kScratchBytes ? large : scratch).bytes().first(end - begin);
-  FIRN_RETURN_IF_ERROR(segment.file->Read(begin, block));
+  const absl::Status status = segment.file->Read(begin, block);
+  // A file that ends before what is in it has lost it.
+  if (absl::IsOutOfRange(status)) return base::DataLoss(std::string(status.message()));
+  FIRN_RETURN_IF_ERROR(status);
   std::memcpy(out.data(), block.data() + (offset - begin), out.size());
   return absl::OkStatus();
 }

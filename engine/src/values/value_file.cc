@@ -172,6 +172,7 @@ absl::Status FileTable::Remove(ValueFile& file) {
   if (absl::Status status = disk_.Remove(ValueFileName(file.id)); !status.ok() && !absl::IsNotFound(status)) {
     return status;
   }
+  removed_ = true;
   Close(file);
   std::shared_ptr<ValueFile> last;  // destroyed outside the lock
   base::MutexLock lock(mutex_);
@@ -181,6 +182,11 @@ absl::Status FileTable::Remove(ValueFile& file) {
   untidy_.erase(last->id);
   by_id_.erase(found);
   return absl::OkStatus();
+}
+
+absl::Status FileTable::SyncRemovals() {
+  if (!removed_.exchange(false)) return absl::OkStatus();
+  return disk_.SyncFolder(kValuesFolder);
 }
 
 ValueFile* FileTable::Find(uint32_t id) {

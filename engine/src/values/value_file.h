@@ -74,6 +74,8 @@ class FileTable {
   absl::Status Remove(ValueFile& file);
 
   ValueFile& At(uint32_t slot) const { return *by_slot_[slot].load(std::memory_order_acquire); }
+  // What was unlinked stays so through a power cut.
+  absl::Status SyncRemovals();
   // For recovery: null if there is none. The id is never given to a new file.
   ValueFile* Find(uint32_t id);
   ValueFile* Newest();
@@ -108,6 +110,7 @@ class FileTable {
 
   // Elements are written under mutex_ and never while someone may still use the file they point to.
   GrowingArray<std::atomic<ValueFile*>, 64> by_slot_;
+  std::atomic<bool> removed_{false};  // a file, since the folder was synced
   std::atomic<uint32_t> next_id_{1};  // never one that was seen before
 
   base::Mutex folder_mutex_;

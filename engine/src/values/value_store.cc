@@ -172,6 +172,7 @@ absl::Status ValueStore::Close() {
     FIRN_RETURN_IF_ERROR(CreateFile(io::Claimant::kControl).status());
   FIRN_RETURN_IF_ERROR(CutActive());
   // After a clean end nobody looks for what a power cut may have brought back.
+  FIRN_RETURN_IF_ERROR(files_.SyncRemovals());
   for (const std::shared_ptr<ValueFile>& file : files_.All()) {
     if (!file->shrunk.exchange(false)) continue;
     FIRN_ASSIGN_OR_RETURN(const Handle handle, files_.Open(*file));

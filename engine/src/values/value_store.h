@@ -83,6 +83,9 @@ class ValueStore {
 
   // Recovery: single-threaded, before anything else but Read and Release.
 
+  // An older record names this file: no new one gets its id. Else salvage, which may bring such records back, would
+  // find another value's bytes where they point.
+  void NoteFile(uint32_t file) { static_cast<void>(files_.Find(file)); }
   // One more reference to the extent at this place. DataLoss when the place lies outside every file.
   absl::StatusOr<Slot> Adopt(const format::ValuePointer& pointer);
   // Of a record found in a killed process's shared memory only. Verifies the extent, and writes the same bytes again

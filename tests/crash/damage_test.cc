@@ -175,6 +175,10 @@ TEST_CASE("a segment of zeros or of random bytes is never taken for data", "[dam
   }
 }
 
+// Under a sanitizer, of the cuts that are far from the edges of blocks, one in so many: odd, for each way to have its
+// turn.
+constexpr uint64_t kCutsStep = test::kPointsStep == 1 ? 1 : 13;
+
 TEST_CASE(
     "a segment cut at every byte of its last two units loses those at most, and never in silence if acknowledged data "
     "is provably gone",
@@ -196,6 +200,7 @@ TEST_CASE(
         bytes.resize(size);
         // Most cuts are looked at in one way each, those near the edges of blocks in all.
         const bool all = size % kBlock < 8 || size % kBlock > kBlock - 4;
+        if (!all && size % kCutsStep != 0) continue;
         for (const bool read_only : {false, true}) {
           if (!all && read_only != (size % 4 < 2)) continue;
           const bool salvage = !all && size % 4 % 2 == 1;

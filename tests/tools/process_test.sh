@@ -31,13 +31,18 @@ it "a file that may not grow is an error, not a signal"
 limited "-f 100" 4 "$FIRN" put "$work/new" k v
 [[ $err == *"ulimit -f"* ]] || fail "says '$err'"
 
+# Sanitizers reserve more memory than any such limit, and need descriptors of their own to check a program that has none.
+sanitized=1
+(ulimit -v 400000 && "$FIRN" --version >/dev/null 2>&1) && sanitized=
+
 it "too few open files: says which limit to raise"
-limited "-n 5" 4 "$FIRN" get "$store" k1
-[[ $err == *"ulimit -n"* ]] || fail "says '$err'"
+if [[ -z $sanitized ]]; then
+  limited "-n 5" 4 "$FIRN" get "$store" k1
+  [[ $err == *"ulimit -n"* ]] || fail "says '$err'"
+fi
 
 it "too little memory is one line and exit code 4"
-# Sanitizers reserve more than any such limit.
-if (ulimit -v 400000 && "$FIRN" --version >/dev/null 2>&1); then
+if [[ -z $sanitized ]]; then
   truncate -s 200M large
   expect 0 "$FIRN" put "$store" large --file large
   truncate -s 500M larger

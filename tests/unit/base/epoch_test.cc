@@ -1,7 +1,11 @@
 #include "base/epoch.h"
 
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <atomic>
 #include <catch2/catch.hpp>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <thread>
@@ -159,6 +163,68 @@ TEST_CASE("no reader ever sees freed memory") {
   CHECK(wrong == 0);
   delete shared.load();
 }
+
+TEST_CASE("a guard in a thread-local destructor shares no slot with the thread that got the ending one's number") {
+  constexpr int kGuards = 200'000;
+  struct Late {
+    std::function<void()> call;
+    ~Late() {
+      if (call) call();
+    }
+  };
+  EpochDomain domain;
+  std::atomic<bool> late_runs{false}, other_runs{false};
+  const auto guards = [&] {
+    for (int i = 0; i < kGuards; ++i) EpochGuard guard(domain);
+  };
+  std::thread ending([&] {
+    thread_local Late late;  // made before the thread has a number, so destroyed after that was given back
+    late.call = [&] {
+      late_runs = true;
+      while (!other_runs) std::this_thread::yield();
+      guards();
+    };
+    const EpochGuard first(domain);
+  });
+  while (!late_runs) std::this_thread::yield();
+  std::thread other([&] {
+    const EpochGuard first(domain);
+    other_runs = true;
+    guards();
+  });
+  other.join();
+  ending.join();
+  domain.Retire([] {});
+  CHECK(domain.Drain() == 0);  // nobody counts as inside
+}
+
+// ThreadSanitizer knows no new threads in a child of a fork of several threads (2026-11-20).
+#if !defined(__SANITIZE_THREAD__)
+TEST_CASE("threads of a forked child get their numbers, whatever the parent's were doing") {
+  EpochDomain domain;
+  std::atomic<bool> stop{false};
+  std::vector<std::thread> churning;
+  for (int i = 0; i < 2; ++i) {
+    churning.emplace_back([&] {
+      while (!stop) std::thread([&] { const EpochGuard guard(domain); }).join();
+    });
+  }
+  for (int i = 0; i < 300; ++i) {
+    const pid_t child = fork();
+    REQUIRE(child >= 0);
+    if (child == 0) {
+      alarm(30);  // ends one that hangs
+      std::thread([&] { const EpochGuard guard(domain); }).join();
+      _exit(0);
+    }
+    int status = -1;
+    REQUIRE(waitpid(child, &status, 0) == child);
+    REQUIRE(status == 0);
+  }
+  stop = true;
+  for (std::thread& thread : churning) thread.join();
+}
+#endif
 
 }  // namespace
 }  // namespace firn::base

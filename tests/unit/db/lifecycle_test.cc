@@ -58,6 +58,31 @@ TEST_CASE("a synced write takes the buffered ones before it along") {
   CHECK(Contents(*store.db) == "a=v b=v");
 }
 
+TEST_CASE("a durable read that finds a key absent is right after any power cut") {
+  size_t absent = 0;
+  for (uint64_t seed = 0; seed < 150; ++seed) {
+    Scheduled(seed, [&](SimWorld& world) {
+      auto db = Must(OpenIn(world));
+      Must(db->Put("k", "v"));
+      base::Thread deleter("deleter",
+                           [&] { static_cast<void>(db->Delete("k", {.durability = Durability::kBuffered})); });
+      const ReadOptions durable{.read_durable = true};
+      std::string value;
+      const bool found = seed % 3 == 0   ? *db->Exists("k", durable)
+                         : seed % 3 == 1 ? db->Get("k", durable).ok()
+                                         : db->GetRange("k", 0, 1, durable).ok();
+      world.machine.Crash(kPowerCutLosesAll);
+      deleter.Join();
+      db.reset();
+      db = Must(OpenIn(world));
+      if (!found) CHECK(Code(db->Get("k")) == kNotFound);
+      absent += found ? 0 : 1;
+      Must(db->Close());
+    });
+  }
+  CHECK(absent > 10);
+}
+
 TEST_CASE("a durable read returns when what it saw is durable") {
   SimStore store;
   const ReadOptions durable{.read_durable = true};
@@ -161,6 +186,32 @@ TEST_CASE("a Close that failed is not OK the second time, and the next open has 
   store.world.machine.ClearFaults();
   store.CrashAndReopen(kPowerCutLosesAll);
   CHECK(Text(store->Get("durable")) == "v");
+}
+
+TEST_CASE("a Close that failed leaves no thread of the store behind that could still write") {
+  const auto threads = [] {
+    size_t count = 0;
+    for ([[maybe_unused]] const auto& each : std::filesystem::directory_iterator("/proc/self/task")) ++count;
+    return count;
+  };
+  const size_t threads_before = threads();
+  Options options;
+  options.value_separation_threshold_bytes = 4'096;
+  SimStore store(options);
+  Must(store->Put("large", std::string(100'000, 'v')));
+  CHECK(threads() > threads_before);
+  SECTION("because of the log") { store.world.machine.Inject({.operations = test::kSyncOperation, .lasting = true}); }
+  SECTION("because of the values") {
+    Must(store->Sync());
+    // Nothing is left to be written to the log: the first to fail is the cut of the value file.
+    store.world.machine.Inject({.operations = test::kAnyOperation, .lasting = true});
+  }
+  CHECK_FALSE(store->Close().ok());
+  CHECK(threads() == threads_before);
+  store.world.machine.ClearFaults();
+  // The old store is still there.
+  const auto again = Must(OpenIn(store.world, options));
+  CHECK(Must(again->Get("large")).size() == 100'000);
 }
 
 TEST_CASE("Close makes everything durable, a second Close is fine, and later calls are refused") {

@@ -170,4 +170,53 @@ TEST_CASE("writes into a namespace that is being dropped either precede the drop
   }
 }
 
+TEST_CASE("a walk or a multi-get in a namespace that is dropped meanwhile is whole, or NotFound") {
+  constexpr size_t kKeys = 150;
+  size_t whole = 0, gone = 0;
+  for (uint64_t seed = 0; seed < 60; ++seed) {
+    Scheduled(seed, [&](SimWorld& world) {
+      auto db = Must(OpenIn(world));
+      Namespace space = Must(db->CreateNamespace("n"));
+      std::vector<std::string> keys;
+      for (size_t i = 0; i < kKeys; ++i) keys.push_back(NumberedKey(i));
+      for (const std::string& key : keys) Must(space.Put(key, "v", Buffered()));
+      base::Thread dropper("dropper", [&] {
+        Must(db->DropNamespace("n"));
+        PassTime(world, 300);  // its memory is freed
+      });
+      const bool backward = seed % 3 == 1;
+      for (bool done = false; !done;) {
+        if (seed % 3 == 0) {
+          const std::vector<std::string_view> views(keys.begin(), keys.end());
+          size_t found = 0;
+          for (const auto& value : space.MultiGet(views)) {
+            found += value.ok();
+            done = done || Text(value) == "NOT_FOUND: no such namespace";
+          }
+          CHECK(found == (done ? 0 : kKeys));
+          (done ? gone : whole) += 1;
+          continue;
+        }
+        const auto iterator = space.NewIterator({.keys_only = seed % 2 == 0});
+        size_t found = 0;
+        for (backward ? iterator->SeekToLast() : iterator->SeekToFirst(); iterator->Valid();
+             backward ? iterator->Prev() : iterator->Next()) {
+          ++found;
+        }
+        done = !iterator->status().ok();
+        if (done) {
+          CHECK(Code(iterator->status()) == kNotFound);
+        } else {
+          CHECK(found == kKeys);
+        }
+        (done ? gone : whole) += 1;
+      }
+      dropper.Join();
+      Must(db->Close());
+    });
+  }
+  CHECK(whole > 0);
+  CHECK(gone > 0);
+}
+
 }  // namespace firn::testing

@@ -1,5 +1,7 @@
 // Reclaim as a user sees it: space under the ceiling, nothing lost, nothing back from the dead.
+#include <filesystem>
 #include <map>
+#include <utility>
 
 #include "log/tail.h"
 #include "reclaim/pacer.h"
@@ -278,6 +280,32 @@ TEST_CASE("a record that does not verify keeps its segment, and reclaim goes on 
   Must(store->Compact());
   CHECK(events.Count(EventKind::kDamageFound) == 1);
   CHECK(store->GetStats().relocated_records > 0);
+}
+
+TEST_CASE("what Verify has still to come to is retired meanwhile, and gives its blocks back") {
+  RealStore store({.max_space_amplification = 10});
+  for (size_t i = 0; i < 6'000; ++i) Must(store->Put(NumberedKey(i), std::string(1'000, 'v'), Buffered()));
+  Must(store->Flush());
+  REQUIRE(store->GcReport().size() > 3);
+  // Files that are gone, and whose blocks are not.
+  const auto held = [&] {
+    size_t count = 0;
+    for (const auto& each : std::filesystem::directory_iterator("/proc/self/fd")) {
+      std::error_code gone;
+      const std::string target = std::filesystem::read_symlink(each.path(), gone).string();
+      count += target.starts_with(store.dir.path()) && target.ends_with("(deleted)") ? 1 : 0;
+    }
+    return count;
+  };
+  bool first = true;
+  const VerifyReport report = Must(store->Verify([&](uint64_t, uint64_t) {
+    if (!std::exchange(first, false)) return true;
+    for (size_t i = 0; i < 6'000; ++i) Must(store->Delete(NumberedKey(i), Buffered()));
+    Must(store->Compact());
+    CHECK(held() == 0);
+    return true;
+  }));
+  CHECK(report.damages.empty());
 }
 
 TEST_CASE("max_space_amplification is 1.1 to 10") {

@@ -1,5 +1,6 @@
 // Separated values as a user sees them: the same operations, whatever the size.
 #include <map>
+#include <set>
 
 #include "unit/db/testing.h"
 
@@ -51,6 +52,51 @@ TEST_CASE("values of every size around the threshold and the block come back, no
   check();
   store.CrashAndReopen({CrashKind::kKill, Survival::kNothing});
   check();
+}
+
+TEST_CASE("a poisoned store claims no space for values that it cannot take") {
+  SimStore store(Separating(), kSegmentBytes);
+  Must(store->Put("kept", ValueOf(0, 100'000)));
+  store.world.machine.Inject({.operations = test::kSyncOperation, .lasting = true});
+  CHECK(Code(store->Put("k", ValueOf(1, 100'000))) == kUnavailable);
+  store.world.machine.ClearFaults();
+  const uint64_t claimed_bytes = store.world.machine.claimed_bytes();
+  const std::string piece = ValueOf(7, 500'000);
+  for (size_t i = 2; i < 40; ++i) {
+    CHECK(Code(store->Put("k", ValueOf(i, 100'000))) == kUnavailable);
+    size_t pieces = 0;
+    const auto source = [&]() -> absl::StatusOr<std::string_view> { return pieces++ < 5 ? piece : std::string_view(); };
+    CHECK(Code(store->PutStream("k", source)) == kUnavailable);
+  }
+  CHECK(store.world.machine.claimed_bytes() == claimed_bytes);
+  CHECK((Text(store->Get("kept")) == ValueOf(0, 100'000)));
+}
+
+TEST_CASE("no value file gets the id of one that older records name") {
+  SimStore store(Separating(), kSegmentBytes);
+  const auto files = [&] {
+    std::set<std::string> names;
+    for (const std::string& name : store.world.machine.FileNames()) {
+      if (name.starts_with("values/")) names.insert(name);
+    }
+    return names;
+  };
+  const auto put_stream = [&](const char* key, char letter) {
+    const std::string piece(500'000, letter);
+    size_t pieces = 0;
+    Must(store->PutStream(
+        key, [&]() -> absl::StatusOr<std::string_view> { return pieces++ < 5 ? piece : std::string_view(); }));
+  };
+  Must(store->Put("small", ValueOf(1, 10'000)));
+  const auto before = files();
+  put_stream("streamed", 's');
+  const auto with_stream = files();
+  REQUIRE(with_stream.size() > before.size());
+  Must(store->Delete("streamed"));
+  store.Reopen();
+  REQUIRE(files() == before);
+  put_stream("later", 'l');
+  for (const std::string& name : files()) CHECK((before.contains(name) || !with_stream.contains(name)));
 }
 
 TEST_CASE("equal values are stored once, and stay until the last key that has them is gone") {

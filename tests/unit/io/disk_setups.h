@@ -1,6 +1,10 @@
 // The ways to open a disk that must all keep the same contract.
 #pragma once
 
+#include <catch2/catch.hpp>
+
+#include <unistd.h>
+
 #include <cstring>
 #include <memory>
 #include <ostream>
@@ -8,6 +12,7 @@
 
 #include "base/aligned_buffer.h"
 #include "io/open_disk.h"
+#include "io/ring.h"
 #include "support/temp_dir.h"
 
 namespace firn::testing {
@@ -33,9 +38,19 @@ inline std::unique_ptr<io::Disk> OpenFor(const DiskSetup& setup, const std::stri
   return *std::move(disk);
 }
 
+// A container may have no /dev/shm: the setup is then one more on the test directory.
+inline std::string ParentOf(const DiskSetup& setup) { return ::access(setup.parent, W_OK) == 0 ? setup.parent : ""; }
+
+// Some containers forbid io_uring: the engine goes on without, and tests of the ring itself have nothing to test.
+inline bool RingsWork() {
+  const bool work = io::Ring::Probe().ok();
+  if (!work) WARN("skipped: io_uring is forbidden here");
+  return work;
+}
+
 // A directory and the disk on it.
 struct TestDisk {
-  explicit TestDisk(const DiskSetup& setup) : directory(setup.parent), disk(OpenFor(setup, directory.path())) {}
+  explicit TestDisk(const DiskSetup& setup) : directory(ParentOf(setup)), disk(OpenFor(setup, directory.path())) {}
   io::Disk* operator->() { return disk.get(); }
 
   const TempDir directory;

@@ -134,6 +134,9 @@ TEST_CASE("memory over RLIMIT_MEMLOCK is mapped but not locked") {
   };
   CHECK(locked_with_limit(0) == "not locked");
   CHECK(locked_with_limit(4096) == "not locked");
+  struct rlimit limit;
+  FIRN_CHECK(::getrlimit(RLIMIT_MEMLOCK, &limit) == 0);
+  if (::geteuid() != 0 && limit.rlim_max < (1 << 20)) return;  // cannot be raised
   CHECK(locked_with_limit(1 << 20) == "locked");
 }
 #endif
@@ -206,7 +209,10 @@ TEST_CASE("where O_DIRECT is refused the page cache is used and that is said") {
     if (!Same(out.bytes(), data.bytes())) return "other bytes";
     return std::string(disk->kind()) + ", " + std::string(disk->fallback_reason());
   });
-  CHECK(report == "io_uring, the file system refuses O_DIRECT: the page cache is used");
+  CAPTURE(report);
+  const std::string kind = RingsWork() ? "io_uring" : "pread";
+  CHECK(report.starts_with(kind + ", "));
+  CHECK(report.find("the file system refuses O_DIRECT: the page cache is used") != std::string::npos);
 }
 
 TEST_CASE("where the file system has no fallocate, Allocate writes zeros") {

@@ -134,6 +134,20 @@ TEST_CASE("the reserve of the last process is found, and above a lowered quota e
   CHECK(claim(Claimant::kControl, 32 * kKiB).ok());
 }
 
+TEST_CASE("a reserve that a killed process left grown is cut to what is wanted") {
+  Bench bench(Limit::kDisk);
+  bench.machine.set_capacity_bytes(UINT64_MAX);
+  bench.room->KeepBack({.deletes_bytes = 4 * kReserve.deletes_bytes,
+                        .reclaim_bytes = 4 * kReserve.reclaim_bytes,
+                        .control_bytes = 4 * kReserve.control_bytes});
+  REQUIRE(bench.room->Restore().ok());
+  Room later(*bench.disk, {});
+  REQUIRE(later.Open(kFolders).ok());
+  REQUIRE(later.reserve_bytes() == 4 * kReserve.total_bytes());
+  later.KeepBack(kReserve);
+  CHECK(later.reserve_bytes() == kReserve.total_bytes());
+}
+
 TEST_CASE("the ledger counts what files take, on every kind of disk") {
   using namespace testing;
   const DiskSetup setup = GENERATE(kPreadDisk, kBufferedDisk, kUringDisk, kTmpfsDisk);

@@ -22,6 +22,7 @@ class PublishedRevisions {
 
   // Everything the writer did to the index before this call is visible to whoever then reads Get() >= revision.
   void Publish(uint64_t revision) {
+    base::SchedulePoint();  // the index has the change, and its revision does not count yet
     done_[revision % kWindow].store(revision, std::memory_order_seq_cst);
     Advance();
   }

@@ -25,7 +25,8 @@ namespace {
 
 constexpr size_t kKeys = 20'000;
 constexpr size_t kValueBytesMax = 12'000;
-constexpr uint64_t kOperationsMax = 200'000;  // before a kill
+constexpr uint64_t kStreamBytesMin = (uint64_t{1} << 20) + 1;  // above what a stream keeps in one piece
+constexpr uint64_t kOperationsMax = 200'000;                   // before a kill
 
 int64_t NowMs() {
   return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch())
@@ -55,11 +56,26 @@ void Note(volatile Told& to, const Told& told) {
 
 std::string KeyOf(size_t i) { return "key/" + std::to_string(i); }
 
+// Small ones, large ones beside the log, and a few that go in streams.
 std::string ValueOf(uint64_t number) {
   Rng rng(number);
   std::string value = std::to_string(number) + ":";
-  value.resize(value.size() + rng.Below(rng.OneIn(8) ? kValueBytesMax : 600), static_cast<char>('a' + number % 26));
+  const uint64_t more_bytes = rng.Below(rng.OneIn(8) ? kValueBytesMax : 600);
+  value.resize(value.size() + (rng.OneIn(3'000) ? kStreamBytesMin + 100 * more_bytes : more_bytes),
+               static_cast<char>('a' + number % 26));
   return value;
+}
+
+absl::Status Put(DB& db, const std::string& key, const std::string& value, const PutOptions& options) {
+  if (value.size() < kStreamBytesMin) return db.Put(key, value, options).status();
+  constexpr size_t kPieceBytes = 100'000;
+  size_t at = 0;
+  const auto source = [&]() -> absl::StatusOr<std::string_view> {
+    const std::string_view piece = std::string_view(value).substr(std::min(at, value.size()), kPieceBytes);
+    at += piece.size();
+    return piece;
+  };
+  return db.PutStream(key, source, options).status();
 }
 
 [[noreturn]] void Die(const std::string& why) {
@@ -71,6 +87,7 @@ Options SoakOptions() {
   Options options;
   options.memory_budget_bytes = uint64_t{64} << 20;
   options.max_space_amplification = 1.3;
+  options.value_separation_threshold_bytes = 4'096;
   return options;
 }
 
@@ -103,11 +120,12 @@ Options SoakOptions() {
       Note(key.asked, asked);
       status = (*db)->Delete(KeyOf(i), options).status();
     } else {
-      asked.number = rng.Next() | 1;
+      // Now and then a content that other keys have, too.
+      asked.number = (rng.OneIn(8) ? rng.Below(64) : rng.Next()) | 1;
       if (draw < 6) asked.expires_at_ms = NowMs() + static_cast<int64_t>(rng.Below(8'000));
       options.expires_at_ms = asked.expires_at_ms;
       Note(key.asked, asked);
-      status = (*db)->Put(KeyOf(i), ValueOf(asked.number), options).status();
+      status = Put(**db, KeyOf(i), ValueOf(asked.number), options);
     }
     if (!status.ok()) Die("a write failed: " + status.ToString());
     Note(key.told, asked);

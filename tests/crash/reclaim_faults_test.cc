@@ -170,6 +170,48 @@ TEST_CASE("an operation that fails in a round of reclaim costs nothing acknowled
   }
 }
 
+TEST_CASE("a write that the disk lost in silence in a round of reclaim is damage, never another value or a deleted one",
+          "[faults][reclaim]") {
+  uint64_t refused = 0, unreadable = 0, points = 0;
+  for (bool reached = true; reached; ++points) {
+    INFO("point " << points);
+    InSchedule(462, [&](SimWorld& world) {
+      Client client(world);
+      REQUIRE(client.Open().ok());
+      MakeHistory(world, client);
+      Nap(kUpkeepMs);
+      const State expected = Look(client.db());
+      world.machine.Inject({.kind = Fault::Kind::kLoseWrite, .operations = kWriteOperation, .after = points});
+      REQUIRE(client.db().Compact().ok());
+      REQUIRE(client.Close().ok());
+      reached = world.machine.faults_hit() > 0;
+      world.machine.ClearFaults();
+      world.machine.Crash({CrashKind::kPowerCut, Survival::kNothing});
+      // Each round of a medium's lies is found out by a checksum, at open or when the value is read.
+      if (const absl::Status opened = client.Open(); !opened.ok()) {
+        INFO(opened.ToString());
+        REQUIRE(absl::IsDataLoss(opened));
+        ++refused;
+        return;
+      }
+      for (const auto& [key, shown] : expected) {
+        std::string value;
+        ValueInfo info;
+        const absl::Status status = client.db().GetInto(key, &value, &info);
+        INFO(key << ": " << status.ToString());
+        unreadable += absl::IsDataLoss(status) ? 1 : 0;
+        REQUIRE((absl::IsDataLoss(status) || Shown(value, info.metadata, info.expires_at_ms) == shown));
+      }
+      REQUIRE(absl::IsNotFound(client.db().Get("deleted").status()));
+      REQUIRE(absl::IsNotFound(client.db().Get(KeyOf(5)).status()));
+      client.Drop();
+    });
+  }
+  INFO(points << " points, " << refused << " refused, " << unreadable << " values unreadable");
+  CHECK(points >= 5);
+  CHECK(refused + unreadable > 0);
+}
+
 std::set<uint32_t> Segments(const DB& db) {
   std::set<uint32_t> ids;
   for (const SegmentReport& each : db.GcReport()) ids.insert(each.segment);

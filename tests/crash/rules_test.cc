@@ -360,5 +360,51 @@ TEST_CASE("rule 6: the files of a linked copy are not written to, though a power
   }
 }
 
+TEST_CASE("rule 6: a value file of a linked copy keeps every byte through deletes, restarts and the end of the store",
+          "[rule6]") {
+  testing::TempDir dir;
+  const std::filesystem::path store = dir.File("store"), copy = dir.File("copy");
+  Options options = QuietOptions();
+  options.value_separation_threshold_bytes = 4'096;
+  const auto open = [&] { return Must(DB::Open(options, store.string())); };
+  const auto key_of = [](int i) { return "key" + std::to_string(i); };
+  // Equal ones would share an extent.
+  const auto put_all = [&](DB& db, int round) {
+    for (int i = 0; i < 20; ++i) {
+      Must(db.Put(key_of(i), Value(std::to_string(round) + "/" + std::to_string(i), 100'000)));
+    }
+  };
+  auto db = open();
+  put_all(*db, 1);
+  std::filesystem::create_directories(copy);
+  std::map<std::string, std::string> contents;
+  for (const auto& file : std::filesystem::directory_iterator(store / "values")) {
+    const std::string name = file.path().filename().string();
+    std::filesystem::create_hard_link(file.path(), copy / name);
+    contents[name] = ContentOf(copy / name);
+  }
+  REQUIRE(!contents.empty());
+  // Dead in part, while the store is open, when it closes and when it opens again; then whole.
+  for (int i = 0; i < 20; i += 2) Must(db->Delete(key_of(i)));
+  Must(db->Compact());
+  Must(db->Close());
+  db = open();
+  for (int i = 1; i < 20; i += 4) Must(db->Delete(key_of(i)));
+  Must(db->Compact());
+  for (int i = 3; i < 20; i += 4) {
+    CHECK((db->Get(key_of(i)).value() == Value("1/" + std::to_string(i), 100'000)));
+  }
+  put_all(*db, 2);
+  Must(db->Compact());
+  Must(db->Close());
+  for (const auto& [name, content] : contents) {
+    INFO(name);
+    CHECK((ContentOf(copy / name) == content));
+  }
+  db = open();
+  for (int i = 0; i < 20; ++i) CHECK((db->Get(key_of(i)).value() == Value("2/" + std::to_string(i), 100'000)));
+  Must(db->Close());
+}
+
 }  // namespace
 }  // namespace firn::test

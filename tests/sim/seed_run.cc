@@ -75,7 +75,7 @@ void SeedRun::OnEvent(const Event& event) {
       report_.Count(Feature::kFooterFallback);
       break;
     case EventKind::kDamageFound:
-      if (!damaged_) damage_found_ = event.message;
+      if (!damaged_ && !errors_expected_) damage_found_ = event.message;
       break;
     case EventKind::kDiskFull:
       report_.Count(Feature::kDiskFull);

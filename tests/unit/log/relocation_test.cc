@@ -193,6 +193,7 @@ TEST_CASE("a full disk refuses a relocation segment, and the log goes on") {
     auto log = bench.Open(true);
     REQUIRE(log.ok());
     const auto index = WriteSealed(**log, 20);
+    while ((*log)->GetStats().spare_segments == 0) base::SpinPause(0);  // the next segment, made in the background
     bench.machine.set_capacity_bytes(bench.machine.claimed_bytes());
     CHECK(absl::IsResourceExhausted((*log)->BeginRelocation(kRelocationBytes, 1).status()));
     REQUIRE((*log)->WaitDurable(*Bench::Put(**log, "after", "value")).ok());

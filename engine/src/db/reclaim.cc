@@ -367,8 +367,11 @@ absl::Status Store::Compact(const ProgressCallback& progress) {
   // What writers leave meanwhile, and what is moved, is no part of this: it would have no end.
   const uint32_t last_file = values_->NewestFileId();
   log::SegmentId last = 0;
-  for (const auto& segment : log_->segments().All()) {
-    if (segment->sealed.load(std::memory_order_acquire)) last = std::max(last, segment->id);
+  {
+    base::MutexLock lock(reclaim_mutex_);  // copies that a round is making may have died in part by now
+    for (const auto& segment : log_->segments().All()) {
+      if (segment->sealed.load(std::memory_order_acquire)) last = std::max(last, segment->id);
+    }
   }
   bool cancelled = false;
   const auto keep_going = [&] { return !cancelled; };

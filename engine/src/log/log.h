@@ -145,7 +145,8 @@ class Log {
   // Ok, or why nothing can be written any more.
   absl::Status health() const;
 
-  // Leaves the active segment; returns when it is durable and sealed.
+  // Leaves the active segment, unless it holds no operation; returns when it, and all that were left before, are
+  // durable and sealed.
   absl::Status SealActive();
 
   // Relocation: see log/relocation.h. A segment for copies, in a file of `bytes_max` bytes (below 4 GiB).

@@ -246,7 +246,8 @@ absl::Status Log::SealActive() {
         return base::FailedPrecondition("the store is closed or read-only: nothing can be sealed");
       leaving = active_;
       if (active_operations_ == 0) {
-        leaving = nullptr;  // nothing but its live ids
+        // Nothing but its live ids and control records: what was left before may be about to be sealed.
+        leaving = left_.empty() ? nullptr : left_.back();
       } else if (next_revision_ + 1 - published_.Get() >= PublishedRevisions::kWindow) {
         need = Need::kPublishing;
       } else {

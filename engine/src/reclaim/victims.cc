@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 namespace firn::reclaim {
 namespace {
@@ -25,20 +26,28 @@ double Score(const Candidate& candidate) {
   return (1 - live) * std::pow(static_cast<double>(candidate.age + 1), kAgeExponent) / (1 + live);
 }
 
-// The best candidates of one temperature that fit into a round; none if what they free is not worth it.
+// The best candidates of one temperature that fit into a round; none if what they free is not worth it. What needs no
+// copy does not make copying the others worth it.
 std::vector<uint32_t> Gather(std::span<const Scored> scored, bool moved_before, const VictimLimits& limits) {
-  std::vector<uint32_t> victims;
-  uint64_t copy_bytes = 0, bytes = 0;
+  std::vector<uint32_t> dead, living;
+  uint64_t dead_bytes = 0, living_bytes = 0, copy_bytes = 0;
   for (const Scored& each : scored) {
     const Candidate& candidate = *each.candidate;
     if ((candidate.generation > 0) != moved_before) continue;
-    if (!victims.empty() && copy_bytes + candidate.live_bytes > limits.copy_bytes_max) continue;
-    victims.push_back(candidate.segment);
+    if (candidate.live_bytes == 0) {
+      dead.push_back(candidate.segment);
+      dead_bytes += candidate.bytes;
+      continue;
+    }
+    if (!living.empty() && copy_bytes + candidate.live_bytes > limits.copy_bytes_max) continue;
+    living.push_back(candidate.segment);
     copy_bytes += candidate.live_bytes;
-    bytes += candidate.bytes;
+    living_bytes += candidate.bytes;
   }
-  const uint64_t left_bytes = copy_bytes == 0 ? 0 : copy_bytes + kSegmentFixedBytes;
-  if (bytes < left_bytes + kGainBytesMin) victims.clear();
+  std::vector<uint32_t> victims;
+  if (dead_bytes >= kGainBytesMin) victims = std::move(dead);
+  const bool worth_it = living_bytes >= copy_bytes + kSegmentFixedBytes + kGainBytesMin;
+  if (!living.empty() && worth_it) victims.insert(victims.end(), living.begin(), living.end());
   return victims;
 }
 

@@ -93,6 +93,31 @@ TEST_CASE("segments that retire together leave the live ids together, at whateve
   CHECK(torn_moments == 0);
 }
 
+TEST_CASE("of two that seal at once, the one that finds nothing left to seal waits for the other all the same") {
+  for (uint64_t seed = 40; seed < 60; ++seed) {
+    Bench bench(seed);
+    Scheduled(seed, [&] {
+      auto log = bench.Open(true);
+      REQUIRE(log.ok());
+      for (int i = 0; i < 10; ++i) REQUIRE(Bench::Put(**log, "key" + std::to_string(i), ValueOf(i)).ok());
+      const std::shared_ptr<Segment> filled = (*log)->segments().All().back();
+      std::array<bool, 2> sealed{};
+      {
+        std::vector<base::Thread> threads;
+        for (bool& each : sealed) {
+          threads.emplace_back("seals", [&] {
+            REQUIRE((*log)->SealActive().ok());
+            each = filled->sealed.load();
+          });
+        }
+        for (base::Thread& thread : threads) thread.Join();
+      }
+      CHECK(sealed == std::array{true, true});
+      REQUIRE((*log)->Close().ok());
+    });
+  }
+}
+
 TEST_CASE("key filters tell which segments cannot hold a key below a revision") {
   Bench bench(13);
   Scheduled(14, [&] {

@@ -42,6 +42,16 @@ TEST_CASE("a best victim that is not worth a round does not keep those of the ot
   CHECK(ChooseVictims(candidates, {.copy_bytes_max = kMiB}) == std::vector<uint32_t>{2, 3});
 }
 
+TEST_CASE("a segment without anything live does not make moving another worth it") {
+  const uint64_t bytes = kSegmentFixedBytes + kGainBytesMin;
+  std::vector<Candidate> candidates = {{.segment = 1, .bytes = bytes, .live_bytes = 5'000, .age = 10}};
+  REQUIRE(ChooseVictims(candidates, {.copy_bytes_max = kMiB}).empty());
+  candidates.push_back({.segment = 2, .bytes = kMiB, .live_bytes = 0, .age = 10});
+  CHECK(ChooseVictims(candidates, {.copy_bytes_max = kMiB}) == std::vector<uint32_t>{2});
+  candidates.push_back({.segment = 3, .bytes = kMiB, .live_bytes = kMiB / 4, .age = 10});
+  CHECK(ChooseVictims(candidates, {.copy_bytes_max = kMiB}).size() == 3);
+}
+
 TEST_CASE("the best victim is taken even if it alone is too much for a round") {
   const std::vector<Candidate> candidates = {{.segment = 7, .bytes = 64 * kMiB, .live_bytes = 20 * kMiB, .age = 1}};
   CHECK(ChooseVictims(candidates, {.copy_bytes_max = kMiB}) == std::vector<uint32_t>{7});

@@ -11,8 +11,9 @@
 namespace firn {
 namespace {
 
-// Live records read and checked at once.
-constexpr size_t kBatchBytes = size_t{4} << 20;
+// Live records read, sorted and copied at once: a round, unless it is a single victim with more.
+constexpr size_t kBatchBytes = size_t{16} << 20;
+constexpr size_t kBatchRecords = kBatchBytes / 256;
 // Reads across a gap of garbage up to this rather than in two.
 constexpr uint64_t kGapBytesMax = uint64_t{64} << 10;
 constexpr uint64_t kReadBytesMax = uint64_t{1} << 20;
@@ -58,15 +59,10 @@ absl::StatusOr<Relocator::Result> Relocator::Run() {
   // The victims were chosen to fit.
   const uint64_t room_bytes = store_.room_->FreeBytesFor(io::Claimant::kReclaim);
   if (room_bytes < segment_bytes_) segment_bytes_ = base::RoundDown(room_bytes, format::kBlockBytes);
-  bool all = true;
-  for (const log::SegmentId id : victims_) {
-    last_victim_ = id;
-    FIRN_RETURN_IF_ERROR(Evacuate(id));
-    all = all && keep_going_();
-    if (!all) break;
-  }
+  for (const log::SegmentId id : victims_) FIRN_RETURN_IF_ERROR(Evacuate(id));
+  if (!stopped_) FIRN_RETURN_IF_ERROR(CopyBatch());
   FIRN_RETURN_IF_ERROR(AdoptCopies());
-  if (!all) return result_;
+  if (stopped_) return result_;
 
   // A writer may still be on its way with a reference it took before: then the next round retires the segment.
   std::vector<log::SegmentId> empty;
@@ -85,33 +81,26 @@ absl::StatusOr<Relocator::Result> Relocator::Run() {
   return result_;
 }
 
+// Adds what is to be copied to the batch.
 absl::Status Relocator::Evacuate(log::SegmentId id) {
+  stopped_ = stopped_ || !keep_going_();
+  if (stopped_) return absl::OkStatus();
   auto loaded = log_.LoadDirectory(id);
-  if (!loaded.ok()) return Unreadable(loaded.status());
+  if (!loaded.ok()) return Unreadable(id, loaded.status());
   format::FooterReader& directory = *loaded;
-  // Only this thread retires segments: the victim stays without a guard, which a whole evacuation must not hold.
-  const log::Segment& victim = *[&] {
-    base::EpochGuard guard(store_.epochs_);
-    return log_.segments().Find(id);
-  }();
-  std::vector<Item> batch;
-  size_t batch_bytes = 0;
   format::DirectoryEntry entry;
-  while (directory.Next(entry)) {
+  while (!stopped_ && directory.Next(entry)) {
     const IndexKey key(entry.namespace_id, entry.key);
     const Fate fate = FateOf(id, entry, key.view());
     if (fate == Fate::kGarbage) continue;
-    batch.push_back({std::string(key.view()), entry.type, entry.offset, entry.size, entry.revision, fate});
-    if (fate == Fate::kMove && value_file_) batch.back().extent = ExtentToMove(batch.back(), {id, entry.offset});
-    batch_bytes += fate == Fate::kMove ? entry.size : 0;
-    if (batch.back().extent != values::kNoSlot) batch_bytes += store_.values_->length(batch.back().extent);
-    if (batch_bytes < kBatchBytes && batch.size() < kBatchBytes / 256) continue;
-    FIRN_RETURN_IF_ERROR(CopyBatch(victim, batch));
-    batch.clear();
-    batch_bytes = 0;
-    if (!keep_going_()) return absl::OkStatus();
+    Item item{std::string(key.view()), entry.type, {id, entry.offset}, entry.size, entry.revision, fate};
+    if (fate == Fate::kMove && value_file_) item.extent = ExtentToMove(item);
+    batch_bytes_ += fate == Fate::kMove ? entry.size : 0;
+    if (item.extent != values::kNoSlot) batch_bytes_ += store_.values_->length(item.extent);
+    batch_.push_back(std::move(item));
+    if (batch_bytes_ >= kBatchBytes || batch_.size() >= kBatchRecords) FIRN_RETURN_IF_ERROR(CopyBatch());
   }
-  return CopyBatch(victim, batch);
+  return absl::OkStatus();
 }
 
 Relocator::Fate Relocator::FateOf(log::SegmentId victim, const format::DirectoryEntry& entry,
@@ -147,73 +136,90 @@ Relocator::Fate Relocator::FateOf(log::SegmentId victim, const format::Directory
 }
 
 // The extent of a live record, if it lies in the file that is evacuated.
-values::Slot Relocator::ExtentToMove(const Item& item, format::Position place) const {
+values::Slot Relocator::ExtentToMove(const Item& item) const {
   const auto current = store_.tree_->Find(item.key);
   std::optional<index::Entry> named = current;
-  if (!current || format::Position{current->segment, current->offset} != place) {
-    named = store_.versions_->EntryAt(item.key, place);
+  if (!current || format::Position{current->segment, current->offset} != item.place) {
+    named = store_.versions_->EntryAt(item.key, item.place);
   }
   const bool in_file = named && IsSeparated(*named) && store_.values_->FileOf(named->size) == *value_file_;
   return in_file ? named->size : values::kNoSlot;
 }
 
 // What is wrong with a victim itself, and not with its copies.
-absl::Status Relocator::Unreadable(const absl::Status& status) {
+absl::Status Relocator::Unreadable(log::SegmentId victim, const absl::Status& status) {
+  last_victim_ = victim;
   found_damage_ = found_damage_ || absl::IsDataLoss(status);
   return status;
 }
 
-absl::Status Relocator::CopyBatch(const log::Segment& victim, std::vector<Item>& batch) {
-  FIRN_RETURN_IF_ERROR(ReadBatch(victim, batch));
-  for (const Item& item : batch) FIRN_RETURN_IF_ERROR(CopyRecord(victim, item));
+absl::Status Relocator::CopyBatch() {
+  FIRN_RETURN_IF_ERROR(ReadBatch());
+  std::sort(batch_.begin(), batch_.end(),
+            [](const Item& a, const Item& b) { return a.key != b.key ? a.key < b.key : a.revision > b.revision; });
+  for (const Item& item : batch_) FIRN_RETURN_IF_ERROR(CopyRecord(item));
+  batch_.clear();
+  batch_bytes_ = 0;
+  stopped_ = stopped_ || !keep_going_();
   return absl::OkStatus();
 }
 
+// Only this thread retires segments: a victim stays without a guard, which a whole evacuation must not hold.
+const log::Segment& Relocator::Victim(log::SegmentId id) const {
+  base::EpochGuard guard(store_.epochs_);
+  return *log_.segments().Find(id);
+}
+
 // Reads the batch's live records into bytes_, in the order of their places on disk.
-absl::Status Relocator::ReadBatch(const log::Segment& victim, std::vector<Item>& batch) {
+absl::Status Relocator::ReadBatch() {
   std::vector<Item*> by_place;
   size_t total = 0;
-  for (Item& item : batch) {
+  for (Item& item : batch_) {
     if (item.fate != Fate::kMove) continue;
     item.at = total;
     total += item.size;
     by_place.push_back(&item);
   }
   bytes_.resize(total);
-  std::sort(by_place.begin(), by_place.end(), [](const Item* a, const Item* b) { return a->offset < b->offset; });
+  std::sort(by_place.begin(), by_place.end(), [](const Item* a, const Item* b) { return a->place < b->place; });
   base::AlignedBuffer buffer;
   for (size_t first = 0; first < by_place.size();) {
-    const uint64_t begin = base::RoundDown(by_place[first]->offset, io::File::kAlignmentBytes);
-    uint64_t end = uint64_t{by_place[first]->offset} + by_place[first]->size;
+    const log::SegmentId victim = by_place[first]->place.segment;
+    const uint64_t begin = base::RoundDown(by_place[first]->place.offset, io::File::kAlignmentBytes);
+    uint64_t end = uint64_t{by_place[first]->place.offset} + by_place[first]->size;
     size_t last = first + 1;
     for (; last < by_place.size(); ++last) {
-      const uint64_t next_end = uint64_t{by_place[last]->offset} + by_place[last]->size;
-      if (by_place[last]->offset > end + kGapBytesMax || next_end > begin + kReadBytesMax) break;
+      const format::Position next = by_place[last]->place;
+      const uint64_t next_end = uint64_t{next.offset} + by_place[last]->size;
+      if (next.segment != victim || next.offset > end + kGapBytesMax || next_end > begin + kReadBytesMax) break;
       end = next_end;
     }
     const uint64_t size = base::RoundUp(end, io::File::kAlignmentBytes) - begin;
     if (buffer.size() < size) buffer = base::AlignedBuffer(size);
-    absl::Status status = victim.file->Read(begin, buffer.bytes().first(size));
+    absl::Status status = Victim(victim).file->Read(begin, buffer.bytes().first(size));
     if (absl::IsOutOfRange(status)) status = base::DataLoss(std::string(status.message()));
-    if (!status.ok()) return Unreadable(status);
+    if (!status.ok()) return Unreadable(victim, status);
     for (; first < last; ++first) {
-      std::memcpy(bytes_.data() + by_place[first]->at, buffer.data() + (by_place[first]->offset - begin),
+      std::memcpy(bytes_.data() + by_place[first]->at, buffer.data() + (by_place[first]->place.offset - begin),
                   by_place[first]->size);
     }
   }
   return absl::OkStatus();
 }
 
-absl::Status Relocator::CopyRecord(const log::Segment& victim, const Item& item) {
+absl::Status Relocator::CopyRecord(const Item& item) {
+  last_victim_ = item.place.segment;
   format::Record record;
   values::ValueStore::Stored moved;
   std::string pointer_bytes;
   if (item.fate == Fate::kMove) {
+    const log::Segment& victim = Victim(item.place.segment);
     const base::Bytes bytes = base::AsBytes(std::string_view(bytes_).substr(item.at, item.size));
-    const auto decoded = format::DecodeRecord(bytes, victim.seed, item.offset);
+    const auto decoded = format::DecodeRecord(bytes, victim.seed, item.place.offset);
     if (!decoded || decoded->size_bytes != item.size || decoded->record.revision != item.revision ||
         IndexKey(decoded->record.namespace_id, base::AsText(decoded->record.key)).view() != item.key) {
-      return Unreadable(base::DataLoss(victim.file->name() + " at offset " + std::to_string(item.offset) +
+      return Unreadable(victim.id,
+                        base::DataLoss(victim.file->name() + " at offset " + std::to_string(item.place.offset) +
                                        ": a live record does not verify; its segment is left as it is"));
     }
     record = decoded->record;
@@ -246,7 +252,7 @@ absl::Status Relocator::CopyRecord(const log::Segment& victim, const Item& item)
   moves_.push_back({.key_at = static_cast<uint32_t>(move_keys_.size()),
                     .key_size = static_cast<uint32_t>(item.key.size()),
                     .type = record.type,
-                    .from = {victim.id, item.offset},
+                    .from = item.place,
                     .to = to,
                     .from_size = item.size,
                     .size = static_cast<uint32_t>(size),

@@ -1,9 +1,9 @@
 // Moving what lives out of segments that are mostly dead, so that these can be used again.
 //
-// One round: the victims' directories tell what they hold, the index what of it lives. Live records are copied, in key
-// order, into relocation segments; these are made durable and adopted by the store; only then does the index follow,
-// key by key; then the victims are retired. A crash anywhere finds each live record in the victim, in the copy, or in
-// both under the same revision, which is the same to recovery.
+// One round: the victims' directories tell what they hold, the index what of it lives. Live records of all victims are
+// copied, in key order, into relocation segments; these are made durable and adopted by the store; only then does the
+// index follow, key by key; then the victims are retired. A crash anywhere finds each live record in the victim, in the
+// copy, or in both under the same revision, which is the same to recovery.
 //
 // What decides over a record:
 // - The index, a kept version or an expiry change names it: it lives, and moves.
@@ -15,8 +15,9 @@
 // in it is copied elsewhere, the record's copy naming the new one. Recovery takes the younger of two segments with the
 // same revision of a record, which is the copy: from its adoption on nobody needs the old extent.
 //
-// Victims are sealed and everything in them is published, so the index knows of each of their records. Memory: a batch
-// of records, and for each record of one relocation segment its key and places.
+// Victims are sealed and everything in them is published, so the index knows of each of their records. Memory: the
+// directory of one victim; a batch of at most 16 MiB, or one record, in at most 65,536 records, within which the order
+// of keys holds; and for each record of one relocation segment its key and places.
 #pragma once
 
 #include <cstdint>
@@ -67,7 +68,8 @@ class Relocator {
   struct Item {
     std::string key;  // index key
     format::RecordType type;
-    uint32_t offset, size;
+    format::Position place;
+    uint32_t size;
     uint64_t revision;
     Fate fate;
     values::Slot extent = values::kNoSlot;  // to be copied as well
@@ -84,12 +86,13 @@ class Relocator {
 
   absl::Status Evacuate(log::SegmentId victim);
   Fate FateOf(log::SegmentId victim, const format::DirectoryEntry& entry, std::string_view index_key);
-  absl::Status Unreadable(const absl::Status& status);
-  absl::Status CopyBatch(const log::Segment& victim, std::vector<Item>& batch);
-  absl::Status ReadBatch(const log::Segment& victim, std::vector<Item>& batch);
+  absl::Status Unreadable(log::SegmentId victim, const absl::Status& status);
+  const log::Segment& Victim(log::SegmentId id) const;
+  absl::Status CopyBatch();
+  absl::Status ReadBatch();
   void ReleaseExtent(values::Slot slot, uint64_t revision);
-  values::Slot ExtentToMove(const Item& item, format::Position place) const;
-  absl::Status CopyRecord(const log::Segment& victim, const Item& item);
+  values::Slot ExtentToMove(const Item& item) const;
+  absl::Status CopyRecord(const Item& item);
   absl::Status AdoptCopies();
   void MoveReferences(log::Segment& copies);
 
@@ -100,11 +103,14 @@ class Relocator {
   const std::optional<uint32_t> value_file_;
   uint32_t generation_ = 1;  // of the copies
   uint64_t segment_bytes_ = 0;
+  bool stopped_ = false;
+  std::vector<Item> batch_;
+  size_t batch_bytes_ = 0;
+  std::string bytes_;  // of the batch's live records
   std::unique_ptr<log::RelocationWriter> writer_;
   std::vector<Move> moves_;
   std::string move_keys_;
   values::Slot unplaced_extent_ = values::kNoSlot;  // copied, and in no move yet
-  std::string bytes_;                               // of the batch's records
   absl::flat_hash_set<uint64_t> kept_copies_;  // hashes of keys of which a version was copied that only a view needs
   bool found_damage_ = false;
   log::SegmentId last_victim_ = format::kNoSegment;

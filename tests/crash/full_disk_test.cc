@@ -332,6 +332,12 @@ TEST_CASE("a store above a lowered quota opens, refuses puts, takes deletes, and
         for (int turn = 0; turn < 20 && world.machine.claimed_bytes() > quota; ++turn) Nap(kUpkeepMs);
         INFO(client.db().GetStats().ToString());
         CHECK(world.machine.claimed_bytes() <= quota);
+        // From now on it is a limit like any other.
+        const int again = Fill(client, load);
+        for (int i = 0; i < again; ++i) {
+          if (i % 8 != 0) RequireDeleted(client, i);
+          REQUIRE(world.machine.claimed_bytes() <= quota);
+        }
         client.CheckNow();
         REQUIRE(client.Close().ok());
         client.CheckRecovered(false);

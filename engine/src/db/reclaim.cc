@@ -145,8 +145,9 @@ absl::StatusOr<bool> Store::ReclaimRound(log::SegmentId last, double live_fracti
   const uint64_t copy_room_bytes = (room_bytes - std::min(room_bytes, 2 * CopySegmentBytes())) / 5 * 4;
   const uint64_t copy_bytes_max =
       std::min({2 * log_->GetStats().target_segment_bytes, kRoundCopyBytesMax, copy_room_bytes});
-  const auto victims = reclaim::ChooseVictims(
-      Candidates(last), {.copy_bytes_max = copy_bytes_max, .live_fraction_max = live_fraction_max});
+  const auto victims = reclaim::ChooseVictims(Candidates(last), {.copy_bytes_max = copy_bytes_max,
+                                                                 .copy_segment_bytes = CopySegmentBytes(),
+                                                                 .live_fraction_max = live_fraction_max});
   if (victims.empty()) return false;
   FIRN_RETURN_IF_ERROR(Relocate(victims, keep_going, std::nullopt).status());
   return true;
@@ -274,10 +275,12 @@ std::vector<SegmentReport> Store::GcReport() const {
 // Gives back extents that nothing names any more, once the changes that say so are durable. Buffered ones are made so
 // for this, when enough is waiting. A part at a time, so that what writers do meanwhile is seen. False if there is
 // nothing worth that.
-bool Store::FreeValues() {
+bool Store::FreeValues(const reclaim::Space& space, const reclaim::Goal& goal) {
   constexpr uint64_t kWaitingBytesMin = uint64_t{4} << 20, kWaitingBytesMax = uint64_t{64} << 20;
   constexpr uint64_t kWaitingPart = 32;  // of what lives
   constexpr uint64_t kBytesAtOnce = uint64_t{8} << 20;
+  // Punching holds up whoever writes beside it, and the longer it can wait the fewer and the larger the holes are.
+  if (space.disk_bytes <= goal.start_bytes && !room_->full()) return false;
   const values::ValueStats stats = values_->GetStats();
   const uint64_t waiting_bytes_min = std::clamp(stats.live_bytes / kWaitingPart, kWaitingBytesMin, kWaitingBytesMax);
   if (stats.waiting_bytes < (room_->full() ? 1 : waiting_bytes_min)) return false;
@@ -328,7 +331,7 @@ void Store::ReclaimTurn() {
     const uint64_t capacity_bytes = space.disk_bytes + std::min(room_->FreeBytes(), UINT64_MAX - space.disk_bytes);
     const reclaim::Goal goal = reclaim::Within(GoalFor(space), space, capacity_bytes);
     pacer_.Update(space, goal);
-    if (FreeValues()) continue;
+    if (FreeValues(space, goal)) continue;
     // On a full disk all garbage that is worth the work is wanted.
     if (space.disk_bytes <= goal.start_bytes && !room_->full()) return;
     static_cast<void>(log_->Shrink());  // a failure is in the log's health

@@ -229,7 +229,7 @@ class Store {
   struct VerifyProgress;
   absl::Status VerifyValues(VerifyReport& report, VerifyProgress& progress);
   void VerifyValueHeader(io::File& file, VerifyReport& report) const;
-  bool FreeValues();
+  bool FreeValues(const reclaim::Space& space, const reclaim::Goal& goal);
 
   const Options options_;
   std::unique_ptr<io::Disk> disk_;
@@ -291,6 +291,7 @@ class Store {
   std::atomic<uint64_t> rounds_{0};                                          // of reclaim that gave something back
   std::vector<uint32_t> dropped_namespaces_ ABSL_GUARDED_BY(upkeep_mutex_);  // whose entries are still in memory
   uint64_t next_sweep_nanos_ ABSL_GUARDED_BY(reclaim_mutex_) = 0;
+  uint64_t waiting_bytes_seen_ ABSL_GUARDED_BY(reclaim_mutex_) = 0;  // of values, when upkeep last looked
   uint64_t next_time_record_nanos_ ABSL_GUARDED_BY(reclaim_mutex_) = 0;
   bool pinned_over_ceiling_ = false;  // as the listener was told; upkeep thread only
   base::Thread upkeep_;

@@ -49,7 +49,11 @@ void Store::UpkeepTurn() {
     versions_->DropLeftovers(DropCallbacks());
     // A full disk is met again by the next write, a failed one is in the log's health: both are reported there.
     static_cast<void>(log_->RetireDead());
-    values_->FreeDropped(log_->durable_revision(), kFreeBytesMax);  // rule 5
+    // Rule 5. Holes can wait while there come more to grow together with: ReclaimTurn() sees to it that there is room.
+    const uint64_t waiting_bytes = values_->GetStats().waiting_bytes;
+    const bool grows = waiting_bytes > waiting_bytes_seen_;
+    values_->FreeDropped(log_->durable_revision(), grows ? 0 : kFreeBytesMax);
+    waiting_bytes_seen_ = values_->GetStats().waiting_bytes;
   }
   ReclaimTurn();
   epochs_.Drain();

@@ -111,7 +111,7 @@ absl::StatusOr<Revision> Store::WriteStored(const WriteOperation& operation, con
   if (planned.slot) ReleaseUnpublished(*planned.slot);
   if (revision.ok()) user_bytes_written_.fetch_add(value_bytes, std::memory_order_relaxed);
   unfreed_bytes_.fetch_add(value_bytes, std::memory_order_relaxed);
-  pacer_.Grew(value_bytes);
+  if (planned.current || !revision.ok()) pacer_.Grew(value_bytes);
   return revision;
 }
 
@@ -195,7 +195,7 @@ absl::Status Store::Separate(std::span<Planned> planned) {
     each.slot = stored.slot;
     each.pointer = format::EncodeValuePointer(stored.pointer);
     unfreed_bytes_.fetch_add(size, std::memory_order_relaxed);
-    pacer_.Grew(size);
+    if (each.current) pacer_.Grew(size);  // a new key raises the ceiling as well
   }
   // Overwriting frees as much as it writes: that must not wait for the next turn.
   constexpr uint64_t kWakeBytes = uint64_t{8} << 20;
@@ -241,9 +241,13 @@ absl::StatusOr<Revision> Store::CommitSeparated(std::span<Planned> planned, Dura
 
   // Whoever was told of this write finds it in every later read, multi-key reads included.
   log_->published().WaitFor(*revision);
+  uint64_t garbage_bytes = 0;  // what hides another record makes as much garbage, roughly, as it takes
   for (const Planned& each : planned) {
-    if (each.writes && each.operation.kind == Kind::kDelete) EraseTombstone(each.key.view());
+    if (!each.writes) continue;
+    if (each.operation.kind == Kind::kDelete) EraseTombstone(each.key.view());
+    if (each.current) garbage_bytes += each.record_bytes;
   }
+  pacer_.Grew(garbage_bytes);
   if (durability == Durability::kSynced) FIRN_RETURN_IF_ERROR(log_->WaitDurable(*revision));
   return revision;
 }

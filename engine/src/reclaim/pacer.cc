@@ -1,17 +1,21 @@
 #include "reclaim/pacer.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace firn::reclaim {
 namespace {
 
 // Garbage is let grow through this part of the room below the ceiling before anything is moved.
 constexpr double kStartPart = 0.85;
-// What a byte written at the ceiling takes at least: 32 MiB/s.
-constexpr double kNanosPerByteAtCeiling = 30;
+// What a byte written at the ceiling takes at least: 2 MiB/s. The fourth power of how far it has come covers disks of
+// which reclaim gets 2 and such of which it gets 200 MiB/s: there writers settle a third of the way.
+constexpr double kNanosPerByteAtCeiling = 480;
 constexpr double kDebtMax = 2;
 // Of the time, when space is only just above the start.
 constexpr double kWorkShareMin = 0.25;
+// From this debt on reclaim does not rest, and writers are held back: not while it could do more.
+constexpr double kBusyDebt = 0.5;
 // From here on the share goes down with what the foreground suffers, to this part of what it would be.
 constexpr double kSlowDownBorne = 1.5;
 constexpr double kSuffersMax = 4;
@@ -58,9 +62,9 @@ double Pacer::debt() const {
 }
 
 uint64_t Pacer::Throttle(uint64_t bytes) {
-  const double owed = debt();
-  if (owed == 0) return 0;
-  const double slow_down = owed * owed * kNanosPerByteAtCeiling;
+  const double beyond = (debt() - kBusyDebt) / (1 - kBusyDebt);
+  if (beyond <= 0) return 0;
+  const double slow_down = std::pow(beyond, 4) * kNanosPerByteAtCeiling;
   const auto cost = static_cast<uint64_t>(static_cast<double>(bytes) * slow_down);
   const uint64_t now = clock_.MonotonicNanos();
   // All writers share one rate. A time in the past is no credit, and nobody pays for what others could not wait for.
@@ -93,9 +97,9 @@ double Pacer::slow_down() const {
 
 uint64_t Pacer::RestNanos(uint64_t worked_nanos) const {
   const double owed = debt();
-  if (owed >= 1) return 0;
+  if (owed >= 1) return 0;  // whatever the foreground suffers
   const double suffering = std::clamp(slow_down() / kSlowDownBorne, 1.0, kSuffersMax);
-  const double share = std::max(owed, kWorkShareMin) / suffering;
+  const double share = std::clamp(owed / kBusyDebt, kWorkShareMin, 1.0) / suffering;
   const auto rest = static_cast<uint64_t>(static_cast<double>(worked_nanos) * (1 / share - 1));
   return std::min(rest, kRestNanosMax);
 }

@@ -1,8 +1,8 @@
 // How much space there may be, how hard reclaim must work for it, and how much writers are held back meanwhile.
 //
 // Space goes through three zones. Up to `start_bytes` nothing happens: garbage that is left alone longest is cheapest
-// to collect. From there to `ceiling_bytes` reclaim works, harder the nearer the ceiling, and writers are slowed by the
-// square of how far it has come. At the ceiling the writers' rate is what reclaim is sure to exceed.
+// to collect. From there to `ceiling_bytes` reclaim works: half way it does so all the time, and from there on writers are
+// slowed by the fourth power of how far it has come. At the ceiling the writers' rate is what reclaim is sure to exceed.
 //
 // Thread-safe. Writers that are not to wait read a few atomics.
 #pragma once
@@ -49,7 +49,7 @@ class Pacer {
   explicit Pacer(base::Clock& clock) : clock_(clock) {}
 
   void Update(const Space& space, const Goal& goal);
-  // Space that was taken since, and that Update() has not seen: whoever works out the space may come late.
+  // Garbage that was made since, and that Update() has not seen: whoever works out the space may come late.
   void Grew(uint64_t bytes) { grown_bytes_.fetch_add(bytes, std::memory_order_relaxed); }
   // Until the next update nobody is held back.
   void Relax() { start_bytes_.store(UINT64_MAX, std::memory_order_relaxed); }
@@ -72,7 +72,7 @@ class Pacer {
   double slow_down() const;
 
   // How long reclaim should rest after `worked_nanos` of work: the longer the less has to be done, and the more the
-  // foreground suffers; not at all at the ceiling, and 10 s at most.
+  // foreground suffers; not at all at the ceiling, and half way there only if it suffers; 10 s at most.
   uint64_t RestNanos(uint64_t worked_nanos) const;
 
   static constexpr uint64_t kDelayNanosMax = 20'000'000;

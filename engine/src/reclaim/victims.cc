@@ -46,7 +46,8 @@ std::vector<uint32_t> Gather(std::span<const Scored> scored, bool moved_before, 
   }
   std::vector<uint32_t> victims;
   if (dead_bytes >= kGainBytesMin) victims = std::move(dead);
-  const bool worth_it = living_bytes >= copy_bytes + kSegmentFixedBytes + kGainBytesMin;
+  const uint64_t fixed_bytes = (copy_bytes / limits.copy_segment_bytes + 1) * kSegmentFixedBytes;
+  const bool worth_it = living_bytes >= copy_bytes + fixed_bytes + kGainBytesMin;
   if (!living.empty() && worth_it) victims.insert(victims.end(), living.begin(), living.end());
   return victims;
 }

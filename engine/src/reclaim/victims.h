@@ -23,7 +23,8 @@ inline constexpr uint64_t kSegmentFixedBytes = uint64_t{3} * 4096;
 inline constexpr uint64_t kGainBytesMin = uint64_t{16} << 10;
 
 struct VictimLimits {
-  uint64_t copy_bytes_max = 0;  // live bytes of all victims together
+  uint64_t copy_bytes_max = 0;               // live bytes of all victims together
+  uint64_t copy_segment_bytes = UINT64_MAX;  // of the segments that they are copied to
   double live_fraction_max = 0.95;
 };
 

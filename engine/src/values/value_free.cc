@@ -4,6 +4,9 @@
 // it is durable (rule 5: else a crash could bring back a record that names it) and every reader that may have found it
 // before has left.
 #include <algorithm>
+#include <map>
+#include <utility>
+#include <vector>
 
 #include "base/check.h"
 #include "values/value_store.h"
@@ -13,6 +16,25 @@ namespace {
 
 // Copying what lives must not cost more than three times what it frees.
 constexpr double kDeadPartMin = 0.25;
+// As many are looked through for the largest ones.
+constexpr size_t kRangesMax = size_t{64} << 10;
+
+using Range = std::pair<uint64_t, uint64_t>;  // begin and end
+
+// Those that come to `bytes_max`, or all. A hole costs much the same whatever its size, and small ones may yet grow
+// together with what is freed beside them.
+std::vector<Range> LargestRanges(const std::map<uint64_t, uint64_t>& ranges, uint64_t bytes_max) {
+  std::vector<Range> largest;
+  for (auto at = ranges.begin(); at != ranges.end() && largest.size() < kRangesMax; ++at) largest.push_back(*at);
+  std::stable_sort(largest.begin(), largest.end(),
+                   [](const Range& a, const Range& b) { return a.second - a.first > b.second - b.first; });
+  uint64_t bytes = 0;
+  const auto enough = [&](const Range& range) {
+    return std::exchange(bytes, bytes + range.second - range.first) >= bytes_max;
+  };
+  largest.erase(std::find_if(largest.begin(), largest.end(), enough), largest.end());
+  return largest;
+}
 
 }  // namespace
 
@@ -39,7 +61,19 @@ uint64_t ValueStore::FreeDropped(uint64_t durable_revision, uint64_t bytes_max) 
     FreeTaken(slots);
   }
   if (options_.read_only) return 0;
-  for (const std::shared_ptr<ValueFile>& file : files_.TakeUntidy()) {
+  // The most for each hole first; the longer a file waits, the more of its holes have grown together.
+  std::vector<std::pair<uint64_t, std::shared_ptr<ValueFile>>> by_free_bytes;
+  for (std::shared_ptr<ValueFile>& file : files_.TakeUntidy()) {
+    if (IsDead(*file)) {
+      given_back += GiveBack(*file);
+    } else {
+      const uint64_t free_bytes = file->free_bytes();
+      by_free_bytes.emplace_back(free_bytes, std::move(file));
+    }
+  }
+  std::stable_sort(by_free_bytes.begin(), by_free_bytes.end(),
+                   [](const auto& a, const auto& b) { return a.first > b.first; });
+  for (const auto& [bytes, file] : by_free_bytes) {
     if (given_back < bytes_max) {
       given_back += GiveBack(*file, bytes_max - given_back);
     } else {
@@ -63,10 +97,14 @@ void ValueStore::FreeTaken(const std::vector<Slot>& slots) {
   }
 }
 
+// A file that is not pinned never gets another extent.
+bool ValueStore::IsDead(const ValueFile& file) {
+  return !file.pinned && file.extents.load(std::memory_order_relaxed) == 0;
+}
+
 // What does not succeed now is tried again with the next FreeDropped().
 uint64_t ValueStore::GiveBack(ValueFile& file, uint64_t bytes_max) {
-  // A file that is not pinned never gets another extent.
-  if (!file.pinned && file.extents.load(std::memory_order_relaxed) == 0) {
+  if (IsDead(file)) {
     const uint64_t bytes = file.free_bytes();
     if (!files_.Remove(file).ok()) {
       files_.MarkUntidy(file);
@@ -89,15 +127,14 @@ uint64_t ValueStore::PunchFreeRanges(ValueFile& file, uint64_t bytes_max) {
   const auto links = (*handle)->Links();
   if (!links.ok() || *links != 1) return 0;
   uint64_t bytes = 0;
-  while (!file.free_ranges.empty() && bytes < bytes_max) {
-    const auto [begin, end] = *file.free_ranges.begin();
+  for (const auto& [begin, end] : LargestRanges(file.free_ranges, bytes_max)) {
     const absl::Status status = (*handle)->PunchHole(begin, end - begin);
     if (absl::IsUnimplemented(status)) can_punch_ = false;
     if (!status.ok()) break;
     file.shrunk = true;
     punches_.fetch_add(1, std::memory_order_relaxed);
     bytes += end - begin;
-    file.free_ranges.erase(file.free_ranges.begin());
+    file.free_ranges.erase(begin);
   }
   return bytes;
 }

@@ -140,8 +140,8 @@ class ValueStore {
   // Freeing: one thread at a time, holding no epoch guard.
 
   // Gives back the space of extents whose last reference went at a revision up to `durable_revision`, once readers have
-  // left. Returns the bytes given back; stops once that is `bytes_max`, and the next call goes on. A file with more
-  // than one link is not punched, only unlinked when dead whole.
+  // left: files that are dead whole are unlinked, in others holes are punched until `bytes_max` have been given back,
+  // and the next call goes on. Returns the bytes given back. A file with more than one link is not punched.
   uint64_t FreeDropped(uint64_t durable_revision, uint64_t bytes_max = UINT64_MAX);
 
   // Evacuation, the only thing that ever moves a value: where holes cannot be punched, a file gives back what is dead
@@ -222,6 +222,7 @@ class ValueStore {
   // value_free.cc
   void CountDropped(uint64_t taken_bytes, uint64_t length_bytes);
   void FreeTaken(const std::vector<Slot>& slots) ABSL_EXCLUSIVE_LOCKS_REQUIRED(free_mutex_);
+  static bool IsDead(const ValueFile& file);
   uint64_t GiveBack(ValueFile& file, uint64_t bytes_max = UINT64_MAX) ABSL_EXCLUSIVE_LOCKS_REQUIRED(free_mutex_);
   uint64_t PunchFreeRanges(ValueFile& file, uint64_t bytes_max) ABSL_EXCLUSIVE_LOCKS_REQUIRED(free_mutex_);
   void TrimClaim(uint64_t ahead_bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(free_mutex_);

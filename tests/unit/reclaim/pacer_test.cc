@@ -48,7 +48,7 @@ TEST_CASE("snapshots pin more than the ceiling allows when what lives and what i
   CHECK(is_over(40 * kMiB + 1));
 }
 
-TEST_CASE("writers wait for nothing below the start, and the longer the nearer the ceiling") {
+TEST_CASE("writers wait for nothing while reclaim could do more, and the longer the nearer the ceiling") {
   InVirtualTime([](base::Clock& clock) {
     const auto wait_at = [&](uint64_t disk_bytes) {
       Pacer pacer(clock);
@@ -56,7 +56,8 @@ TEST_CASE("writers wait for nothing below the start, and the longer the nearer t
       return pacer.Throttle(128 * 1024);
     };
     CHECK(wait_at(100 * kMiB) == 0);
-    const uint64_t early = wait_at(150 * kMiB), late = wait_at(180 * kMiB), full = wait_at(200 * kMiB);
+    CHECK(wait_at(150 * kMiB) == 0);
+    const uint64_t early = wait_at(170 * kMiB), late = wait_at(180 * kMiB), full = wait_at(200 * kMiB);
     CHECK(early > 0);
     CHECK(early < late);
     CHECK(late < full);
@@ -84,7 +85,7 @@ TEST_CASE("what is written between two updates counts at once") {
 TEST_CASE("small writes wait together, not each for itself, and nobody waits longer than the limit") {
   InVirtualTime([](base::Clock& clock) {
     Pacer pacer(clock);
-    pacer.Update({.disk_bytes = 200 * kMiB}, {.start_bytes = 100 * kMiB, .ceiling_bytes = 200 * kMiB});
+    pacer.Update({.disk_bytes = 180 * kMiB}, {.start_bytes = 100 * kMiB, .ceiling_bytes = 200 * kMiB});
     uint64_t waits = 0, longest = 0;
     for (int i = 0; i < 10'000; ++i) {
       const uint64_t waited = pacer.Throttle(100);
@@ -104,11 +105,12 @@ uint64_t RestAt(Pacer& pacer, uint64_t disk_bytes) {
   return pacer.RestNanos(1'000'000);
 }
 
-TEST_CASE("reclaim rests most just above the start, and not at all at the ceiling") {
+TEST_CASE("reclaim rests most just above the start, and not at all from half way to the ceiling on") {
   test::SimClock clock;
   Pacer pacer(clock);
   CHECK(RestAt(pacer, 101 * kMiB) == 3'000'000);
-  CHECK(RestAt(pacer, 150 * kMiB) == 1'000'000);
+  CHECK(RestAt(pacer, 125 * kMiB) == 1'000'000);
+  CHECK(RestAt(pacer, 150 * kMiB) == 0);
   CHECK(RestAt(pacer, 200 * kMiB) == 0);
 }
 
@@ -131,13 +133,13 @@ TEST_CASE("reclaim rests longer while the foreground suffers from it, but not at
   CHECK(pacer.slow_down() == 1);  // too few to tell
   work(1'400, 10);
   CHECK(pacer.slow_down() > 1.3);
-  CHECK(RestAt(pacer, 150 * kMiB) == 1'000'000);
+  CHECK(RestAt(pacer, 125 * kMiB) == 1'000'000);
   work(3'000, 10);
   CHECK(pacer.slow_down() > 2.9);
   CHECK(pacer.slow_down() < 3.1);
-  CHECK(RestAt(pacer, 150 * kMiB) > 2'900'000);  // half the share
+  CHECK(RestAt(pacer, 125 * kMiB) > 2'900'000);  // half the share
   work(1'000'000, 10);
-  CHECK(RestAt(pacer, 150 * kMiB) == 7'000'000);  // a quarter of it, and no less
+  CHECK(RestAt(pacer, 125 * kMiB) == 7'000'000);  // a quarter of it, and no less
   CHECK(RestAt(pacer, 200 * kMiB) == 0);
   work(1'000, 20);
   CHECK(pacer.slow_down() < 1.1);

@@ -52,6 +52,14 @@ TEST_CASE("a segment without anything live does not make moving another worth it
   CHECK(ChooseVictims(candidates, {.copy_bytes_max = kMiB}).size() == 3);
 }
 
+TEST_CASE("what each segment of copies takes beside them counts against the gain") {
+  const uint64_t live_bytes = kMiB / 2, fixed_bytes = 2 * kSegmentFixedBytes;
+  const std::vector<Candidate> candidates = {
+      {.segment = 1, .bytes = live_bytes + fixed_bytes + kGainBytesMin - 1, .live_bytes = live_bytes, .age = 10}};
+  CHECK(ChooseVictims(candidates, {.copy_bytes_max = kMiB, .copy_segment_bytes = live_bytes + 1}).size() == 1);
+  CHECK(ChooseVictims(candidates, {.copy_bytes_max = kMiB, .copy_segment_bytes = live_bytes}).empty());
+}
+
 TEST_CASE("the best victim is taken even if it alone is too much for a round") {
   const std::vector<Candidate> candidates = {{.segment = 7, .bytes = 64 * kMiB, .live_bytes = 20 * kMiB, .age = 1}};
   CHECK(ChooseVictims(candidates, {.copy_bytes_max = kMiB}) == std::vector<uint32_t>{7});

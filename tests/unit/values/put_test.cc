@@ -215,6 +215,23 @@ TEST_CASE("freed neighbours are punched in one go, and the file that is appended
   CHECK(ReadValue(*store, Put(*store, "again").slot) == "again");
 }
 
+TEST_CASE("of what is free the largest ranges are punched first, for the others may grow") {
+  SimWorld world(1);
+  ValueOptions options;
+  options.alignment_bytes = 128 * kKiB;
+  Session store(world, options);
+  store.Fresh();
+  std::vector<Slot> slots;
+  for (uint64_t number = 0; number < 12; ++number) slots.push_back(Put(*store, Content(number, 5'000)).slot);
+  for (const size_t i : {1, 3, 6, 7, 8}) store->Release(slots[i], 1);
+  CHECK(store->FreeDropped(1, 1) == 3 * 128 * kKiB);
+  CHECK(store->GetStats().punches == 1);
+  store->Release(slots[2], 2);
+  CHECK(store->FreeDropped(2) == 3 * 128 * kKiB);
+  CHECK(store->GetStats().punches == 2);
+  CHECK(store->GetStats().waiting_bytes == 0);
+}
+
 TEST_CASE("claiming more space leaves the holes of what was freed alone") {
   SimWorld world(1);
   Session store(world);

@@ -1,8 +1,9 @@
 // How much space there may be, how hard reclaim must work for it, and how much writers are held back meanwhile.
 //
 // Space goes through three zones. Up to `start_bytes` nothing happens: garbage that is left alone longest is cheapest
-// to collect. From there to `ceiling_bytes` reclaim works: half way it does so all the time, and from there on writers are
-// slowed by the fourth power of how far it has come. At the ceiling the writers' rate is what reclaim is sure to exceed.
+// to collect. From there to `ceiling_bytes` reclaim works: half way it does so all the time, and from there on writers
+// are slowed by the fourth power of how far it has come. At the ceiling the writers' rate is what reclaim is sure to
+// exceed.
 //
 // Thread-safe. Writers that are not to wait read a few atomics.
 #pragma once

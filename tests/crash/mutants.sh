@@ -151,7 +151,7 @@ mutant quota_ignored io/room.cc '[A12]' 's/return base::ResourceExhausted\("max_
 mutant seal_not_claimed log/append.cc '[seal]' 's/base::RoundUp\(directory_bytes_ \+ directory_bytes, format::kBlockBytes\) <=/0 <=/'
 mutant room_not_awaited db/room.cc '[A12]' 's/if \(waits\+\+ >= kRoomWaitsMax \|\| /if (true || /'
 mutant refused_size_kept log/prepare.cc '[reserve]' 's/if \(!status\.ok\(\)\) attempt\.capacity_bytes = 0;.*//'
-mutant garbage_not_made_room db/reclaim.cc '[A12]' 's/ && !room_->full\(\)\) return;/) return;/; s/reclaim::Within\(GoalFor\(space\), space, capacity_bytes\)/GoalFor(space)/; s/room_->full\(\) \? 1 : //'
+mutant garbage_not_made_room db/reclaim.cc '[A12]' 's/ && !room_->full\(\)\) \{/) {/; s/reclaim::Within\(GoalFor\(space\), space, capacity_bytes\)/GoalFor(space)/; s/room_->full\(\) \? 1 : //'
 # Faults.
 mutant failed_write_not_poisonous log/commit.cc '[A11],[faults]' 's/if \(!status\.ok\(\)\) Poison\(status\);//'
 mutant undurable_served db/read.cc '[A11]' 's/^  return log_->health\(\);/  return absl::OkStatus();/'

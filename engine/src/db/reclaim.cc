@@ -30,6 +30,8 @@ constexpr uint64_t kValueAheadBytesMin = uint64_t{2} << 20;
 constexpr uint64_t kFixedFilesBytes = format::kSuperblockFileBytes + log::kTailFileBytes;
 // Compacting goes on while a segment has more garbage than this.
 constexpr double kCompactLiveFractionMax = 0.97;
+// By Compact(), between two reports of progress.
+constexpr uint64_t kFreeBytesAtOnce = uint64_t{64} << 20;
 
 // Counts of what writers add and take may pass each other.
 uint64_t AtLeastZero(const std::atomic<int64_t>& count) {
@@ -280,7 +282,7 @@ bool Store::FreeValues(const reclaim::Space& space, const reclaim::Goal& goal) {
   constexpr uint64_t kWaitingPart = 32;  // of what lives
   constexpr uint64_t kBytesAtOnce = uint64_t{8} << 20;
   // Punching holds up whoever writes beside it, and the longer it can wait the fewer and the larger the holes are.
-  if (space.disk_bytes <= goal.start_bytes && !room_->full()) return false;
+  if (space.disk_bytes <= goal.start_bytes && HolesMayWait()) return false;
   const values::ValueStats stats = values_->GetStats();
   const uint64_t waiting_bytes_min = std::clamp(stats.live_bytes / kWaitingPart, kWaitingBytesMin, kWaitingBytesMax);
   if (stats.waiting_bytes < (room_->full() ? 1 : waiting_bytes_min)) return false;
@@ -291,6 +293,12 @@ bool Store::FreeValues(const reclaim::Space& space, const reclaim::Goal& goal) {
   const bool freed = free() || (log_->WaitDurable(log_->LastReserved()).ok() && free());
   if (freed) rounds_.fetch_add(1, std::memory_order_relaxed);
   return freed;
+}
+
+// Not where others may be in want of the room.
+bool Store::HolesMayWait() const {
+  constexpr uint64_t kFreeBytesMin = uint64_t{64} << 20;
+  return room_->whole() && !room_->full() && room_->FreeBytes() >= kFreeBytesMin;
 }
 
 // What reads have taken since the last call. Writes tell nothing: they wait for the pacer itself.
@@ -333,7 +341,11 @@ void Store::ReclaimTurn() {
     pacer_.Update(space, goal);
     if (FreeValues(space, goal)) continue;
     // On a full disk all garbage that is worth the work is wanted.
-    if (space.disk_bytes <= goal.start_bytes && !room_->full()) return;
+    if (space.disk_bytes <= goal.start_bytes && !room_->full()) {
+      // What is written until the next turn goes, for the most part, to what is claimed already.
+      pacer_.Relax();
+      return;
+    }
     static_cast<void>(log_->Shrink());  // a failure is in the log's health
     pacer_.NoteRest(ForegroundSince());
     const uint64_t began = raw_clock_.MonotonicNanos();
@@ -397,7 +409,7 @@ absl::Status Store::Compact(const ProgressCallback& progress) {
     SweepExpired();
     FIRN_RETURN_IF_ERROR(log_->RetireDead());
     FIRN_RETURN_IF_ERROR(log_->WaitDurable(log_->LastReserved()));
-    values_->FreeDropped(log_->durable_revision());
+    if (values_->FreeDropped(log_->durable_revision(), kFreeBytesAtOnce) >= kFreeBytesAtOnce) continue;
     FIRN_ASSIGN_OR_RETURN(more, ReclaimRound(last, kCompactLiveFractionMax, keep_going));
     if (more) continue;
     FIRN_ASSIGN_OR_RETURN(more, EvacuateValues(last_file, keep_going));

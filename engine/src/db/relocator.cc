@@ -95,7 +95,7 @@ absl::Status Relocator::Evacuate(log::SegmentId id) {
     if (fate == Fate::kGarbage) continue;
     Item item{std::string(key.view()), entry.type, {id, entry.offset}, entry.size, entry.revision, fate};
     if (fate == Fate::kMove && value_file_) item.extent = ExtentToMove(item);
-    batch_bytes_ += fate == Fate::kMove ? entry.size : 0;
+    batch_bytes_ += item.key.size() + (fate == Fate::kMove ? entry.size : 0);
     if (item.extent != values::kNoSlot) batch_bytes_ += store_.values_->length(item.extent);
     batch_.push_back(std::move(item));
     if (batch_bytes_ >= kBatchBytes || batch_.size() >= kBatchRecords) FIRN_RETURN_IF_ERROR(CopyBatch());

@@ -230,6 +230,7 @@ class Store {
   absl::Status VerifyValues(VerifyReport& report, VerifyProgress& progress);
   void VerifyValueHeader(io::File& file, VerifyReport& report) const;
   bool FreeValues(const reclaim::Space& space, const reclaim::Goal& goal);
+  bool HolesMayWait() const;
 
   const Options options_;
   std::unique_ptr<io::Disk> disk_;

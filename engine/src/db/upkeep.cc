@@ -51,11 +51,14 @@ void Store::UpkeepTurn() {
     static_cast<void>(log_->RetireDead());
     // Rule 5. Holes can wait while there come more to grow together with: ReclaimTurn() sees to it that there is room.
     const uint64_t waiting_bytes = values_->GetStats().waiting_bytes;
-    const bool grows = waiting_bytes > waiting_bytes_seen_;
-    values_->FreeDropped(log_->durable_revision(), grows ? 0 : kFreeBytesMax);
-    waiting_bytes_seen_ = values_->GetStats().waiting_bytes;
+    const bool wait = waiting_bytes > waiting_bytes_seen_ && HolesMayWait();
+    values_->FreeDropped(log_->durable_revision(), wait ? 0 : kFreeBytesMax);
   }
   ReclaimTurn();
+  {
+    base::MutexLock lock(reclaim_mutex_);
+    waiting_bytes_seen_ = values_->GetStats().waiting_bytes;
+  }
   epochs_.Drain();
 }
 

@@ -42,15 +42,17 @@ void ValueFile::AddFreeRange(uint64_t begin, uint64_t end) {
   }
   while (next != free_ranges.end() && next->first <= end) {
     end = std::max(end, next->second);
+    free_bytes -= next->second - next->first;
     next = free_ranges.erase(next);
   }
   free_ranges.emplace(begin, end);
+  free_bytes += end - begin;
 }
 
-uint64_t ValueFile::free_bytes() const {
-  uint64_t bytes = 0;
-  for (const auto& [begin, end] : free_ranges) bytes += end - begin;
-  return bytes;
+void ValueFile::RemoveFreeRange(uint64_t begin) {
+  const auto range = free_ranges.find(begin);
+  free_bytes -= range->second - range->first;
+  free_ranges.erase(range);
 }
 
 FileTable::FileTable(io::Disk& disk, io::Room& room, const format::Superblock& superblock, bool read_only,

@@ -43,8 +43,9 @@ struct ValueFile {
 
   // Ranges nothing needs that still take space; begin to end, apart from each other. Of the thread that frees.
   std::map<uint64_t, uint64_t> free_ranges;
+  uint64_t free_bytes = 0;
   void AddFreeRange(uint64_t begin, uint64_t end);
-  uint64_t free_bytes() const;
+  void RemoveFreeRange(uint64_t begin);
 
   // What an extent takes of this file: up to where the next one may begin.
   uint64_t ExtentEnd(uint64_t offset, uint64_t length) const { return base::RoundUp(offset + length, alignment_bytes); }

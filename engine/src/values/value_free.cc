@@ -66,8 +66,10 @@ uint64_t ValueStore::FreeDropped(uint64_t durable_revision, uint64_t bytes_max) 
   for (std::shared_ptr<ValueFile>& file : files_.TakeUntidy()) {
     if (IsDead(*file)) {
       given_back += GiveBack(*file);
+    } else if (bytes_max == 0) {
+      files_.MarkUntidy(*file);
     } else {
-      const uint64_t free_bytes = file->free_bytes();
+      const uint64_t free_bytes = file->free_bytes;
       by_free_bytes.emplace_back(free_bytes, std::move(file));
     }
   }
@@ -105,7 +107,7 @@ bool ValueStore::IsDead(const ValueFile& file) {
 // What does not succeed now is tried again with the next FreeDropped().
 uint64_t ValueStore::GiveBack(ValueFile& file, uint64_t bytes_max) {
   if (IsDead(file)) {
-    const uint64_t bytes = file.free_bytes();
+    const uint64_t bytes = file.free_bytes;
     if (!files_.Remove(file).ok()) {
       files_.MarkUntidy(file);
       return 0;
@@ -134,7 +136,7 @@ uint64_t ValueStore::PunchFreeRanges(ValueFile& file, uint64_t bytes_max) {
     file.shrunk = true;
     punches_.fetch_add(1, std::memory_order_relaxed);
     bytes += end - begin;
-    file.free_ranges.erase(begin);
+    file.RemoveFreeRange(begin);
   }
   return bytes;
 }
@@ -149,7 +151,7 @@ std::vector<uint32_t> ValueStore::FilesToEvacuate(uint32_t last_id) {
     if (file->id > last_id || file->free_ranges.empty() || file->damaged) continue;
     if (file->pinned && !active) continue;  // it is just being streamed to
     const uint64_t bytes = active ? active_end_ : files_.AllocatedBytes(*file);
-    const double dead = static_cast<double>(file->free_bytes()) / static_cast<double>(std::max<uint64_t>(1, bytes));
+    const double dead = static_cast<double>(file->free_bytes) / static_cast<double>(std::max<uint64_t>(1, bytes));
     if (dead < kDeadPartMin) continue;
     const auto handle = files_.Open(*file);
     const auto links = handle.ok() ? (*handle)->Links() : handle.status();

@@ -147,7 +147,7 @@ absl::Status ValueStore::FinishRecovery(bool clean) {
         at = std::max(at, range->end);
       }
       file->AddFreeRange(at, base::RoundUp(handle->size_bytes(), format::kBlockBytes));
-      waiting_bytes_.fetch_add(file->free_bytes(), std::memory_order_relaxed);
+      waiting_bytes_.fetch_add(file->free_bytes, std::memory_order_relaxed);
     }
     // What fails here is tried again with every FreeDropped().
     GiveBack(*file);

@@ -8,13 +8,13 @@ namespace {
 
 // Garbage is let grow through this part of the room below the ceiling before anything is moved.
 constexpr double kStartPart = 0.85;
-// What a byte written at the ceiling takes at least: 2 MiB/s. The fourth power of how far it has come covers disks of
-// which reclaim gets 2 and such of which it gets 200 MiB/s: there writers settle a third of the way.
+// What a byte written at the ceiling costs: 2 MiB/s. The fourth power of how far space has come covers disks of which
+// reclaim gets 2 and such of which it gets 200 MiB/s: there writers settle a third of the way.
 constexpr double kNanosPerByteAtCeiling = 480;
 constexpr double kDebtMax = 2;
 // Of the time, when space is only just above the start.
 constexpr double kWorkShareMin = 0.25;
-// From this debt on reclaim does not rest, and writers are held back: not while it could do more.
+// From this debt on reclaim rests only for the sake of reads, and writers are held back.
 constexpr double kBusyDebt = 0.5;
 // From here on the share goes down with what the foreground suffers, to this part of what it would be.
 constexpr double kSlowDownBorne = 1.5;

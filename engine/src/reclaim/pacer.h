@@ -2,8 +2,8 @@
 //
 // Space goes through three zones. Up to `start_bytes` nothing happens: garbage that is left alone longest is cheapest
 // to collect. From there to `ceiling_bytes` reclaim works: half way it does so all the time, and from there on writers
-// are slowed by the fourth power of how far it has come. At the ceiling the writers' rate is what reclaim is sure to
-// exceed.
+// are slowed by the fourth power of how far it has come. No call waits longer than kDelayNanosMax,
+// whatever it writes.
 //
 // Thread-safe. Writers that are not to wait read a few atomics.
 #pragma once

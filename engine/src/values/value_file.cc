@@ -198,9 +198,9 @@ ValueFile* FileTable::Find(uint32_t id) {
   return found == by_id_.end() ? nullptr : found->second.get();
 }
 
-ValueFile* FileTable::Newest() {
+std::shared_ptr<ValueFile> FileTable::Newest() {
   base::MutexLock lock(mutex_);
-  return by_id_.empty() ? nullptr : by_id_.rbegin()->second.get();
+  return by_id_.empty() ? nullptr : by_id_.rbegin()->second;
 }
 
 std::vector<std::shared_ptr<ValueFile>> FileTable::All() {

@@ -79,7 +79,7 @@ class FileTable {
   absl::Status SyncRemovals();
   // For recovery: null if there is none. The id is never given to a new file.
   ValueFile* Find(uint32_t id);
-  ValueFile* Newest();
+  std::shared_ptr<ValueFile> Newest();
   std::vector<std::shared_ptr<ValueFile>> All();
 
   // The open file; it stays usable for as long as the handle is held.

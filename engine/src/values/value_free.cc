@@ -165,7 +165,7 @@ std::vector<uint32_t> ValueStore::FilesToEvacuate(uint32_t last_id) {
 }
 
 uint32_t ValueStore::NewestFileId() {
-  const ValueFile* newest = files_.Newest();
+  const std::shared_ptr<ValueFile> newest = files_.Newest();  // whoever frees may be about to remove it
   return newest == nullptr ? 0 : newest->id;
 }
 

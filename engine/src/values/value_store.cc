@@ -110,7 +110,7 @@ absl::Status ValueStore::FinishRecovery(bool clean) {
       });
   if (options_.read_only) return absl::OkStatus();
 
-  ValueFile* const newest = files_.Newest();
+  const std::shared_ptr<ValueFile> newest = files_.Newest();
   if (clean && newest != nullptr && newest->header_ok && newest->alignment_bytes == options_.alignment_bytes) {
     FIRN_ASSIGN_OR_RETURN(const Handle handle, files_.Open(*newest));
     const auto links = handle->Links();
@@ -119,7 +119,7 @@ absl::Status ValueStore::FinishRecovery(bool clean) {
       FIRN_RETURN_IF_ERROR(disk_.SyncFolder(kValuesFolder));
       base::MutexLock lock(append_mutex_);
       newest->pinned = true;
-      active_ = files_.All().back();
+      active_ = newest;
       active_claimed_ = active_end_ = base::RoundUp(handle->size_bytes(), format::kBlockBytes);
     }
   }

@@ -11,7 +11,8 @@
 namespace firn::test {
 namespace {
 
-void MakeValues(SimWorld&, Client& client) {
+void MakeValues(SimWorld& world, Client& client) {
+  world.machine.set_capacity_bytes(32 << 20);  // where holes do not wait
   OpenSeparating(client);
   REQUIRE(client.Put("overwritten", Value("first", kSeparatedBytes)).ok());
   REQUIRE(client.Put("deleted", Value("gone", kSeparatedBytes)).ok());

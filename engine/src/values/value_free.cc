@@ -21,7 +21,7 @@ constexpr size_t kRangesMax = size_t{64} << 10;
 
 using Range = std::pair<uint64_t, uint64_t>;  // begin and end
 
-// Those that come to `bytes_max`, or all. A hole costs much the same whatever its size, and small ones may yet grow
+// Those that come to `bytes_max`. A hole costs much the same whatever its size, and small ones may yet grow
 // together with what is freed beside them.
 std::vector<Range> LargestRanges(const std::map<uint64_t, uint64_t>& ranges, uint64_t bytes_max) {
   std::vector<Range> largest;
@@ -129,7 +129,10 @@ uint64_t ValueStore::PunchFreeRanges(ValueFile& file, uint64_t bytes_max) {
   const auto links = (*handle)->Links();
   if (!links.ok() || *links != 1) return 0;
   uint64_t bytes = 0;
-  for (const auto& [begin, end] : LargestRanges(file.free_ranges, bytes_max)) {
+  const std::vector<Range> ranges = file.free_bytes <= bytes_max
+                                        ? std::vector<Range>(file.free_ranges.begin(), file.free_ranges.end())
+                                        : LargestRanges(file.free_ranges, bytes_max);
+  for (const auto& [begin, end] : ranges) {
     const absl::Status status = (*handle)->PunchHole(begin, end - begin);
     if (absl::IsUnimplemented(status)) can_punch_ = false;
     if (!status.ok()) break;

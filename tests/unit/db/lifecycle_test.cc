@@ -1,7 +1,6 @@
 // Durability, syncing, sealing, closing, and opening for reading only.
-#include <unistd.h>
-
 #include <filesystem>
+#include <thread>
 
 #include "unit/db/testing.h"
 
@@ -211,7 +210,7 @@ TEST_CASE("a Close that failed leaves no thread of the store behind that could s
   }
   CHECK_FALSE(store->Close().ok());
   // One that has been joined may be seen for a moment.
-  for (int turn = 0; turn < 5'000 && threads() != threads_before; ++turn) usleep(1'000);
+  for (int turn = 0; turn < 100'000 && threads() != threads_before; ++turn) std::this_thread::yield();
   CHECK(threads() == threads_before);
   store.world.machine.ClearFaults();
   // The old store is still there.

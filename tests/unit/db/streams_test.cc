@@ -1,25 +1,8 @@
 // Separated values in ranges and in streams.
-
-#include "unit/db/testing.h"
+#include "unit/db/separated.h"
 
 namespace firn::testing {
 namespace {
-
-constexpr uint64_t kSegmentBytes = 64 * 1024;
-constexpr uint64_t kThreshold = 4'096;
-
-Options Separating() {
-  Options options;
-  options.value_separation_threshold_bytes = kThreshold;
-  return options;
-}
-
-// Differs from every other in its first bytes.
-std::string ValueOf(size_t number, size_t size_bytes) {
-  std::string value = std::to_string(number) + ".";
-  value.resize(std::max(value.size(), size_bytes), static_cast<char>('a' + number % 26));
-  return value;
-}
 
 TEST_CASE("ranges of values are cut to the value's end, inline or separated") {
   for (const size_t size : {100, 5'000, 300'000}) {

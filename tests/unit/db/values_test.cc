@@ -2,25 +2,28 @@
 #include <map>
 #include <set>
 
-#include "unit/db/testing.h"
+#include "unit/db/separated.h"
 
 namespace firn::testing {
 namespace {
 
-constexpr uint64_t kSegmentBytes = 64 * 1024;
-constexpr uint64_t kThreshold = 4'096;
-
-Options Separating() {
-  Options options;
-  options.value_separation_threshold_bytes = kThreshold;
-  return options;
-}
-
-// Differs from every other in its first bytes.
-std::string ValueOf(size_t number, size_t size_bytes) {
-  std::string value = std::to_string(number) + ".";
-  value.resize(std::max(value.size(), size_bytes), static_cast<char>('a' + number % 26));
-  return value;
+TEST_CASE("holes wait while values are being overwritten, unless room is short, and go once that ends") {
+  const bool short_of_room = GENERATE(false, true);
+  Scheduled(31, [&](SimWorld& world) {
+    if (short_of_room) world.machine.set_capacity_bytes(48 << 20);
+    const auto db = Must(OpenIn(world, Separating(), kSegmentBytes));
+    Must(db->Put("k", ValueOf(0, 500'000)));
+    uint64_t waiting_bytes_max = 0;
+    for (size_t i = 1; i <= 7; ++i) {
+      Must(db->Put("k", ValueOf(i, 500'000)));
+      PassTime(world, 200);
+      waiting_bytes_max = std::max(waiting_bytes_max, db->GetStats().value_waiting_bytes);
+    }
+    CHECK((waiting_bytes_max > 2'000'000) == !short_of_room);
+    PassTime(world, 1'000);
+    CHECK(db->GetStats().value_waiting_bytes == 0);
+    Must(db->Close());
+  });
 }
 
 TEST_CASE("values of every size around the threshold and the block come back, now, after a reopen and after a crash") {

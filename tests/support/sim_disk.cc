@@ -66,7 +66,7 @@ class SimFile final : public io::File {
   absl::Status Error(int error_number, std::string_view operation, uint64_t offset) const {
     return base::ErrnoStatus(error_number, std::string(operation) + " " + name() + " at " + std::to_string(offset));
   }
-  absl::Status WriteAlone(uint64_t offset, base::Bytes data);
+  absl::Status WriteAlone(uint64_t offset, base::Bytes data, io::Flush flush);
   absl::Status SyncAlone();
 
   SimMachine& machine_;
@@ -88,7 +88,7 @@ absl::Status SimFile::DoRead(uint64_t offset, base::MutableBytes out) {
   return absl::OkStatus();
 }
 
-absl::Status SimFile::WriteAlone(uint64_t offset, base::Bytes data) {
+absl::Status SimFile::WriteAlone(uint64_t offset, base::Bytes data, io::Flush flush) {
   if (!writable_) return Error(EBADF, "write", offset);
   base::SchedulePoint();
   SimMachine::WriteUnderWay under_way{content_, offset, data};
@@ -103,6 +103,11 @@ absl::Status SimFile::WriteAlone(uint64_t offset, base::Bytes data) {
   if (outcome.dead) return Dead();
   const uint64_t more_bytes = content_->UnclaimedBytes(offset, offset + data.size());
   if (outcome.error_number == 0 && !machine_.HasRoom(more_bytes)) return Error(ENOSPC, "write", offset);
+  if (outcome.error_number != 0 && flush == io::Flush::kBehind && machine_.rng_.Chance(0.5)) {
+    content_->Write(offset, data);
+    content_->FailNextSync();
+    return absl::OkStatus();
+  }
   if (outcome.error_number != 0) {
     const uint64_t arrived = machine_.rng_.Between(0, data.size() / kPageBytes) * kPageBytes;
     if (arrived > 0) content_->Write(offset, data.first(arrived));
@@ -128,16 +133,17 @@ absl::Status SimFile::SyncAlone() {
   std::lock_guard lock(machine_.mutex_);
   const SimMachine::Outcome outcome = machine_.Begin(*process_, kSyncOperation, "sync", name());
   if (outcome.dead) return Dead();
-  if (outcome.error_number != 0) {
+  const bool write_back_failed = content_->TakeSyncFailure();
+  if (outcome.error_number != 0 || write_back_failed) {
     content_->ForgetUnsynced(machine_.rng_);
-    return Error(outcome.error_number, "fdatasync", 0);
+    return Error(write_back_failed ? EIO : outcome.error_number, "fdatasync", 0);
   }
   content_->MakeDurable(changes);
   return absl::OkStatus();
 }
 
 absl::Status SimFile::DoWrite(uint64_t offset, base::Bytes data, io::Flush flush) {
-  FIRN_RETURN_IF_ERROR(WriteAlone(offset, data));
+  FIRN_RETURN_IF_ERROR(WriteAlone(offset, data, flush));
   return flush == io::Flush::kData ? SyncAlone() : absl::OkStatus();
 }
 

@@ -55,7 +55,8 @@ enum Operation : unsigned {
 
 struct Fault {
   enum class Kind {
-    kError,      // EIO, or EMFILE when opening, or ENOSPC when allocating
+    // EIO, or EMFILE when opening, or ENOSPC when allocating; of a write behind told at once or by the next sync.
+    kError,
     kMisdirect,  // a write reports success and lands elsewhere in its file
     kLoseWrite,  // a write reports success and does nothing
   };

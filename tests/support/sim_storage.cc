@@ -185,6 +185,7 @@ void SimContent::UnmapIntoUnsynced() {
 }
 
 void SimContent::PowerCut(Survival survival, Rng& rng) {
+  sync_fails_ = false;
   if (mapping_) UnmapIntoUnsynced();
   const auto resizes = static_cast<size_t>(
       std::count_if(unsynced_.begin(), unsynced_.end(), [](const Change& c) { return c.kind == ChangeKind::kResize; }));

@@ -9,6 +9,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/aligned_buffer.h"
@@ -58,6 +59,10 @@ class SimContent {
   // them.
   void ForgetUnsynced(Rng& rng);
 
+  // The device has refused what the page cache took: whoever syncs next is told.
+  void FailNextSync() { sync_fails_ = true; }
+  bool TakeSyncFailure() { return std::exchange(sync_fails_, false); }
+
   void PowerCut(Survival survival, Rng& rng);
   // The kernel writes a mapping's dirty pages back when it likes.
   void WriteBackMapping(Rng& rng);
@@ -91,6 +96,7 @@ class SimContent {
   uint64_t size_bytes_ = 0, durable_size_bytes_ = 0;
   std::vector<Change> unsynced_;  // in the order they were made
   uint64_t next_change_ = 0;
+  bool sync_fails_ = false;
   std::shared_ptr<base::AlignedBuffer> mapping_;  // instead of current_
 };
 

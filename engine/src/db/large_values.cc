@@ -133,10 +133,10 @@ absl::StatusOr<Revision> Store::PutStream(const WriteOperation& operation, const
     }
     if (writer == nullptr) {
       writer = values_->BeginStream([this, waits = 0]() mutable { return AwaitRoom(waits); });
-      pacer_.Throttle(head.size());
+      Throttle(head.size());
       FIRN_RETURN_IF_ERROR(writer->Append(base::AsBytes(std::exchange(head, std::string()))));
     }
-    pacer_.Throttle(piece.size());
+    Throttle(piece.size());
     FIRN_RETURN_IF_ERROR(writer->Append(base::AsBytes(piece)));
   }
   WriteOperation whole = operation;

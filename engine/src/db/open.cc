@@ -160,6 +160,7 @@ Store::Store(const Options& options, Environment environment)
                                   ? environment.ceiling_floor_segments_for_test
                                   : reclaim::kCeilingFloorSegments),
       value_hash_(environment.value_hash_for_test != nullptr ? environment.value_hash_for_test : &base::Hash128),
+      read_ahead_(*disk_),
       pacer_(*environment.clock) {
   tree_ = std::make_unique<index::Tree>(epochs_);
   expiries_ = std::make_unique<index::Tree>(epochs_);
@@ -405,6 +406,7 @@ absl::Status Store::Close() {
     }
     upkeep_.Join();
   }
+  read_ahead_.Stop();
   // Values first: an end that the log calls clean says that their newest file ends where it ends.
   absl::Status status;
   if (log_ != nullptr && !options_.read_only) {

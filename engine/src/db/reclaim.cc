@@ -86,6 +86,8 @@ reclaim::Space Store::MeasureSpace() {
   const uint64_t claimed_bytes = values.allocated_bytes - std::min(values.allocated_bytes, value_bytes);
   const uint64_t ahead_bytes = std::min(claimed_bytes, std::max(kValueAheadBytesMin, values.live_bytes / 64));
   space.needed_bytes = record_bytes + footer_bytes + open_bytes + (value_bytes - pinned_value_bytes) + ahead_bytes;
+  space.ahead_bytes = log.unwritten_bytes + log.spare_bytes + claimed_bytes -
+                      std::min(claimed_bytes, values.waiting_bytes);
   side_memory_bytes_.store(log.filter_bytes + values.memory_bytes, std::memory_order_relaxed);
   return space;
 }
@@ -95,7 +97,7 @@ reclaim::Goal Store::GoalFor(const reclaim::Space& space) const {
 }
 
 uint64_t Store::CopySegmentBytes() const {
-  return std::min(log_->GetStats().target_segment_bytes, kCopySegmentBytesMax);
+  return std::min(2 * log_->GetStats().target_segment_bytes, kCopySegmentBytesMax);
 }
 
 // Whether what has to be copied of a segment surely fits into `room_bytes`. An evacuation that gets stuck has taken
@@ -146,19 +148,39 @@ absl::StatusOr<bool> Store::ReclaimRound(log::SegmentId last, double live_fracti
   const uint64_t room_bytes = room_->FreeBytesFor(io::Claimant::kReclaim);
   const uint64_t copy_room_bytes = (room_bytes - std::min(room_bytes, 2 * CopySegmentBytes())) / 5 * 4;
   const uint64_t copy_bytes_max =
-      std::min({2 * log_->GetStats().target_segment_bytes, kRoundCopyBytesMax, copy_room_bytes});
-  const auto victims = reclaim::ChooseVictims(Candidates(last), {.copy_bytes_max = copy_bytes_max,
-                                                                 .copy_segment_bytes = CopySegmentBytes(),
-                                                                 .live_fraction_max = live_fraction_max});
+      std::min(CopySegmentBytes() / 16 * 15, copy_room_bytes);
+  const reclaim::VictimLimits limits{.copy_bytes_max = copy_bytes_max,
+                                     .copy_segment_bytes = CopySegmentBytes(),
+                                     .live_fraction_max = live_fraction_max};
+  std::vector<reclaim::Candidate> candidates = Candidates(last);
+  const auto victims_among = [&](const std::vector<log::SegmentId>& segments) {
+    std::vector<reclaim::Candidate> among;
+    for (const reclaim::Candidate& each : candidates) {
+      if (std::find(segments.begin(), segments.end(), each.segment) != segments.end()) among.push_back(each);
+    }
+    return reclaim::ChooseVictims(among, limits);
+  };
+  auto victims = victims_among(read_ahead_.segments());
+  if (victims.empty()) victims = reclaim::ChooseVictims(candidates, limits);
   if (victims.empty()) return false;
-  FIRN_RETURN_IF_ERROR(Relocate(victims, keep_going, std::nullopt).status());
+  std::vector<log::SegmentId> next;
+  if (pacer_.busy()) {
+    std::erase_if(candidates, [&](const reclaim::Candidate& each) {
+      const bool sparse = each.live_bytes < each.bytes / 4;  // reading all of it would take longer
+      return sparse || std::find(victims.begin(), victims.end(), each.segment) != victims.end();
+    });
+    next = reclaim::ChooseVictims(candidates, limits);
+  }
+  FIRN_RETURN_IF_ERROR(Relocate(victims, keep_going, std::nullopt, std::move(next)).status());
   return true;
 }
 
 // False if nothing was retired.
 absl::StatusOr<bool> Store::Relocate(const std::vector<log::SegmentId>& victims,
-                                     const std::function<bool()>& keep_going, std::optional<uint32_t> value_file) {
+                                     const std::function<bool()>& keep_going, std::optional<uint32_t> value_file,
+                                     std::vector<log::SegmentId> next) {
   Relocator relocator(*this, victims, keep_going, value_file);
+  relocator.set_next(std::move(next));
   const auto result = relocator.Run();
   if (!result.ok()) {
     const uint64_t now = raw_clock_.MonotonicNanos();
@@ -342,8 +364,12 @@ void Store::ReclaimTurn() {
     if (FreeValues(space, goal)) continue;
     // On a full disk all garbage that is worth the work is wanted.
     if (space.disk_bytes <= goal.start_bytes && !room_->full()) {
-      // What is written until the next turn goes, for the most part, to what is claimed already.
-      pacer_.Relax();
+      {
+        base::MutexLock lock(reclaim_mutex_);
+        read_ahead_.Drop();
+      }
+      // What is written until the next turn goes to what is claimed already, first.
+      pacer_.Relax(space.ahead_bytes);
       return;
     }
     static_cast<void>(log_->Shrink());  // a failure is in the log's health

@@ -16,7 +16,9 @@ constexpr size_t kBatchBytes = size_t{16} << 20;
 constexpr size_t kBatchRecords = kBatchBytes / 256;
 // Reads across a gap of garbage up to this rather than in two.
 constexpr uint64_t kGapBytesMax = uint64_t{64} << 10;
-constexpr uint64_t kReadBytesMax = uint64_t{1} << 20;
+constexpr uint64_t kReadBytesMax = uint64_t{1} << 18;
+// In flight together.
+constexpr uint64_t kReadAtOnceBytes = uint64_t{1} << 21;
 
 bool IsTombstone(format::RecordType type) {
   return type == format::RecordType::kDelete || type == format::RecordType::kNamespaceDrop;
@@ -60,7 +62,7 @@ absl::StatusOr<Relocator::Result> Relocator::Run() {
   const uint64_t room_bytes = store_.room_->FreeBytesFor(io::Claimant::kReclaim);
   if (room_bytes < segment_bytes_) segment_bytes_ = base::RoundDown(room_bytes, format::kBlockBytes);
   for (const log::SegmentId id : victims_) FIRN_RETURN_IF_ERROR(Evacuate(id));
-  if (!stopped_) FIRN_RETURN_IF_ERROR(CopyBatch());
+  if (!stopped_) FIRN_RETURN_IF_ERROR(CopyBatch(/*last=*/true));
   FIRN_RETURN_IF_ERROR(AdoptCopies());
   if (stopped_) return result_;
 
@@ -98,7 +100,7 @@ absl::Status Relocator::Evacuate(log::SegmentId id) {
     batch_bytes_ += item.key.size() + (fate == Fate::kMove ? entry.size : 0);
     if (item.extent != values::kNoSlot) batch_bytes_ += store_.values_->length(item.extent);
     batch_.push_back(std::move(item));
-    if (batch_bytes_ >= kBatchBytes || batch_.size() >= kBatchRecords) FIRN_RETURN_IF_ERROR(CopyBatch());
+    if (batch_bytes_ >= kBatchBytes || batch_.size() >= kBatchRecords) FIRN_RETURN_IF_ERROR(CopyBatch(/*last=*/false));
   }
   return absl::OkStatus();
 }
@@ -153,8 +155,9 @@ absl::Status Relocator::Unreadable(log::SegmentId victim, const absl::Status& st
   return status;
 }
 
-absl::Status Relocator::CopyBatch() {
+absl::Status Relocator::CopyBatch(bool last) {
   FIRN_RETURN_IF_ERROR(ReadBatch());
+  if (last) BeginNext();
   std::sort(batch_.begin(), batch_.end(),
             [](const Item& a, const Item& b) { return a.key != b.key ? a.key < b.key : a.revision > b.revision; });
   for (const Item& item : batch_) FIRN_RETURN_IF_ERROR(CopyRecord(item));
@@ -182,29 +185,76 @@ absl::Status Relocator::ReadBatch() {
   }
   bytes_.resize(total);
   std::sort(by_place.begin(), by_place.end(), [](const Item* a, const Item* b) { return a->place < b->place; });
-  base::AlignedBuffer buffer;
-  for (size_t first = 0; first < by_place.size();) {
-    const log::SegmentId victim = by_place[first]->place.segment;
-    const uint64_t begin = base::RoundDown(by_place[first]->place.offset, io::File::kAlignmentBytes);
-    uint64_t end = uint64_t{by_place[first]->place.offset} + by_place[first]->size;
-    size_t last = first + 1;
-    for (; last < by_place.size(); ++last) {
-      const format::Position next = by_place[last]->place;
-      const uint64_t next_end = uint64_t{next.offset} + by_place[last]->size;
-      if (next.segment != victim || next.offset > end + kGapBytesMax || next_end > begin + kReadBytesMax) break;
-      end = next_end;
+  for (std::span<Item* const> rest = by_place; !rest.empty();) {
+    std::vector<Span> spans;
+    size_t bytes = 0;
+    while (!rest.empty() && (spans.empty() || bytes < kReadAtOnceBytes)) {
+      const Span span = NextSpan(rest);
+      rest = rest.subspan(span.items.size());
+      const base::Bytes ahead = store_.read_ahead_.Find(span.victim, span.begin, span.size);
+      if (!ahead.empty()) {
+        CopyItems(span, ahead);
+        continue;
+      }
+      spans.push_back(span);
+      bytes += span.size;
     }
-    const uint64_t size = base::RoundUp(end, io::File::kAlignmentBytes) - begin;
-    if (buffer.size() < size) buffer = base::AlignedBuffer(size);
-    absl::Status status = Victim(victim).file->Read(begin, buffer.bytes().first(size));
-    if (absl::IsOutOfRange(status)) status = base::DataLoss(std::string(status.message()));
-    if (!status.ok()) return Unreadable(victim, status);
-    for (; first < last; ++first) {
-      std::memcpy(bytes_.data() + by_place[first]->at, buffer.data() + (by_place[first]->place.offset - begin),
-                  by_place[first]->size);
-    }
+    FIRN_RETURN_IF_ERROR(ReadSpans(spans));
   }
   return absl::OkStatus();
+}
+
+void Relocator::BeginNext() {
+  std::vector<std::shared_ptr<log::Segment>> segments;
+  for (const log::SegmentId id : next_) {
+    if (auto segment = log_.segments().Get(id)) segments.push_back(std::move(segment));
+  }
+  if (!segments.empty()) store_.read_ahead_.Begin(std::move(segments));
+}
+
+// The first items that are near each other.
+Relocator::Span Relocator::NextSpan(std::span<Item* const> by_place) {
+  const log::SegmentId victim = by_place[0]->place.segment;
+  const uint64_t begin = base::RoundDown(by_place[0]->place.offset, io::File::kAlignmentBytes);
+  uint64_t end = uint64_t{by_place[0]->place.offset} + by_place[0]->size;
+  size_t count = 1;
+  for (; count < by_place.size(); ++count) {
+    const format::Position next = by_place[count]->place;
+    const uint64_t next_end = uint64_t{next.offset} + by_place[count]->size;
+    if (next.segment != victim || next.offset > end + kGapBytesMax || next_end > begin + kReadBytesMax) break;
+    end = next_end;
+  }
+  return {by_place.first(count), victim, begin, base::RoundUp(end, io::File::kAlignmentBytes) - begin};
+}
+
+// All at once, so that the device is never idle in between.
+absl::Status Relocator::ReadSpans(std::span<const Span> spans) {
+  size_t total = 0;
+  for (const Span& span : spans) total += span.size;
+  if (read_buffer_.size() < total) read_buffer_ = base::AlignedBuffer(total);
+  std::vector<io::ReadRequest> reads;
+  size_t at = 0;
+  for (const Span& span : spans) {
+    reads.push_back({.file = Victim(span.victim).file.get(),
+                     .offset = span.begin,
+                     .out = read_buffer_.bytes().subspan(at, span.size),
+                     .status = absl::OkStatus()});
+    at += span.size;
+  }
+  store_.disk_->ReadMany(reads);
+  for (size_t i = 0; i < spans.size(); ++i) {
+    absl::Status& status = reads[i].status;
+    if (absl::IsOutOfRange(status)) status = base::DataLoss(std::string(status.message()));
+    if (!status.ok()) return Unreadable(spans[i].victim, status);
+    CopyItems(spans[i], reads[i].out);
+  }
+  return absl::OkStatus();
+}
+
+void Relocator::CopyItems(const Span& span, base::Bytes from) {
+  for (const Item* item : span.items) {
+    std::memcpy(bytes_.data() + item->at, from.data() + (item->place.offset - span.begin), item->size);
+  }
 }
 
 absl::Status Relocator::CopyRecord(const Item& item) {

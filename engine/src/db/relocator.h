@@ -17,7 +17,7 @@
 //
 // Victims are sealed and everything in them is published, so the index knows of each of their records. Memory: the
 // directory of one victim; a batch of at most 16 MiB, or one record, in at most 65,536 records, within which the order
-// of keys holds; and for each record of one relocation segment its key and places.
+// of keys holds, and 9 MiB, or one record, to read it; and for each record of one relocation segment its key and places.
 #pragma once
 
 #include <cstdint>
@@ -30,6 +30,7 @@
 
 #include <absl/container/flat_hash_set.h>
 
+#include "base/aligned_buffer.h"
 #include "db/keys.h"
 #include "format/footer.h"
 #include "log/log.h"
@@ -47,6 +48,8 @@ class Relocator {
   // `value_file`: the slot of one to be evacuated.
   Relocator(Store& store, std::vector<log::SegmentId> victims, std::function<bool()> keep_going,
             std::optional<uint32_t> value_file = std::nullopt);
+  // Victims of the next round, to be read ahead when this one has read its own.
+  void set_next(std::vector<log::SegmentId> next) { next_ = std::move(next); }
   ~Relocator();
 
   struct Result {
@@ -88,8 +91,18 @@ class Relocator {
   Fate FateOf(log::SegmentId victim, const format::DirectoryEntry& entry, std::string_view index_key);
   absl::Status Unreadable(log::SegmentId victim, const absl::Status& status);
   const log::Segment& Victim(log::SegmentId id) const;
-  absl::Status CopyBatch();
+  absl::Status CopyBatch(bool last);
+  // Items whose records are read in one piece.
+  struct Span {
+    std::span<Item* const> items;
+    log::SegmentId victim;
+    uint64_t begin, size;
+  };
   absl::Status ReadBatch();
+  static Span NextSpan(std::span<Item* const> by_place);
+  absl::Status ReadSpans(std::span<const Span> spans);
+  void CopyItems(const Span& span, base::Bytes from);
+  void BeginNext();
   void ReleaseExtent(values::Slot slot, uint64_t revision);
   values::Slot ExtentToMove(const Item& item) const;
   absl::Status CopyRecord(const Item& item);
@@ -101,12 +114,14 @@ class Relocator {
   const std::vector<log::SegmentId> victims_;
   const std::function<bool()> keep_going_;
   const std::optional<uint32_t> value_file_;
+  std::vector<log::SegmentId> next_;
   uint32_t generation_ = 1;  // of the copies
   uint64_t segment_bytes_ = 0;
   bool stopped_ = false;
   std::vector<Item> batch_;
   size_t batch_bytes_ = 0;
   std::string bytes_;  // of the batch's live records
+  base::AlignedBuffer read_buffer_;
   std::unique_ptr<log::RelocationWriter> writer_;
   std::vector<Move> moves_;
   std::string move_keys_;

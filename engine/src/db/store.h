@@ -28,6 +28,7 @@
 #include "db/namespaces.h"
 #include "db/open.h"
 #include "db/operation_stats.h"
+#include "db/read_ahead.h"
 #include "db/versions.h"
 #include "format/superblock.h"
 #include "index/tree.h"
@@ -171,7 +172,8 @@ class Store {
   void DropReference(uint32_t segment, uint32_t size);
   // `revision`: of the change that needs it no longer, or of a later one.
   void DropVersion(const Version& version, uint64_t revision);
-  absl::Status Separate(std::span<Planned> planned);
+  void Throttle(uint64_t bytes);
+  absl::Status Separate(std::span<Planned> planned, Durability durability);
   void ReleaseUnpublished(values::Slot extent);
   bool IsSeparate(uint64_t value_bytes) const;
   absl::StatusOr<Revision> CommitSeparated(std::span<Planned> planned, Durability durability);
@@ -220,7 +222,8 @@ class Store {
   absl::StatusOr<bool> EvacuateValues(uint32_t last, const std::function<bool()>& keep_going)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(reclaim_mutex_);
   absl::StatusOr<bool> Relocate(const std::vector<log::SegmentId>& victims, const std::function<bool()>& keep_going,
-                                std::optional<uint32_t> value_file) ABSL_EXCLUSIVE_LOCKS_REQUIRED(reclaim_mutex_);
+                                std::optional<uint32_t> value_file, std::vector<log::SegmentId> next = {})
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(reclaim_mutex_);
   reclaim::Pacer::Foreground ForegroundSince();
   void ReclaimTurn();
   void NotePinned(const reclaim::Space& space);
@@ -272,6 +275,7 @@ class Store {
   std::map<log::SegmentId, Rest> resting_segments_ ABSL_GUARDED_BY(reclaim_mutex_);
   void RestSegment(log::SegmentId segment, const Rest& rest) ABSL_EXCLUSIVE_LOCKS_REQUIRED(reclaim_mutex_);
   uint64_t next_evacuation_nanos_ ABSL_GUARDED_BY(reclaim_mutex_) = 0;
+  ReadAhead read_ahead_;  // with reclaim_mutex_ held, until closed
   reclaim::Pacer pacer_;
   reclaim::Pacer::Foreground foreground_;       // reads so far; upkeep thread only
   std::atomic<uint64_t> side_memory_bytes_{0};  // key filters and the extent table, as last measured

@@ -160,9 +160,9 @@ absl::StatusOr<Revision> Store::Apply(const Batch& batch, Durability durability)
 absl::StatusOr<Revision> Store::Commit(std::span<Planned> planned, Durability durability) {
   uint64_t bytes = 0;
   for (const Planned& each : planned) bytes += each.operation.key.size() + each.operation.value.size();
-  pacer_.Throttle(bytes);
+  Throttle(bytes);
   const auto attempt = [&]() -> absl::StatusOr<Revision> {
-    FIRN_RETURN_IF_ERROR(Separate(planned));
+    FIRN_RETURN_IF_ERROR(Separate(planned, durability));
     return CommitSeparated(planned, durability);
   };
   auto revision = attempt();
@@ -181,8 +181,15 @@ void Store::ReleaseUnpublished(values::Slot extent) {
   values_->Release(extent, log_->health().ok() ? 0 : kNeverDurable);
 }
 
+void Store::Throttle(uint64_t bytes) {
+  if (pacer_.Throttle(bytes) != 0) WakeUpkeep();  // which may not know yet how far writers have come
+}
+
 // Large values go to their extents before any lock is taken.
-absl::Status Store::Separate(std::span<Planned> planned) {
+absl::Status Store::Separate(std::span<Planned> planned, Durability durability) {
+  // A lone value that is waited for goes straight to the device; others overlap with each other, or with the caller.
+  const bool alone = durability == Durability::kSynced && planned.size() == 1;
+  const io::Flush flush = alone ? io::Flush::kNone : io::Flush::kBehind;
   for (Planned& each : planned) {
     const uint64_t size = each.operation.value.size();
     if (each.superseded || each.slot || each.operation.kind != Kind::kPut || !IsSeparate(size)) continue;
@@ -191,7 +198,7 @@ absl::Status Store::Separate(std::span<Planned> planned) {
     FIRN_RETURN_IF_ERROR(log_->health());
     FIRN_RETURN_IF_ERROR(Plan(each));
     FIRN_RETURN_IF_ERROR(CheckRoom({&each, 1}));
-    FIRN_ASSIGN_OR_RETURN(values::ValueStore::Stored stored, values_->Put(base::AsBytes(each.operation.value)));
+    FIRN_ASSIGN_OR_RETURN(values::ValueStore::Stored stored, values_->Put(base::AsBytes(each.operation.value), flush));
     each.slot = stored.slot;
     each.pointer = format::EncodeValuePointer(stored.pointer);
     unfreed_bytes_.fetch_add(size, std::memory_order_relaxed);

@@ -62,7 +62,8 @@ absl::Status File::Read(uint64_t offset, base::MutableBytes out) {
 }
 
 absl::Status File::Write(uint64_t offset, base::Bytes data, Flush flush) {
-  FIRN_RETURN_IF_ERROR(CheckPlace("write", *this, offset, data.data(), data.size()));
+  const std::byte* const address = flush == Flush::kBehind ? nullptr : data.data();
+  FIRN_RETURN_IF_ERROR(CheckPlace("write", *this, offset, address, data.size()));
   if (data.empty()) return flush == Flush::kData ? Sync() : absl::OkStatus();
   FIRN_RETURN_IF_ERROR(DoWrite(offset, data, flush));
   counters_.writes.fetch_add(1, std::memory_order_relaxed);

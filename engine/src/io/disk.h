@@ -34,7 +34,8 @@ struct Counters {
 };
 
 enum class Flush {
-  kNone,
+  kBehind,  // the page cache has the data, and the device gets it in the background
+  kNone,    // the device has the data, perhaps in a cache of its own
   kData,  // fdatasync after the write, in one submission where the disk can
 };
 
@@ -44,12 +45,14 @@ class File {
   virtual ~File() = default;
   File(const File&) = delete;
 
-  // Offsets, sizes and buffer addresses of transfers are multiples of this (a power of two, 512..4096).
+  // Offsets, sizes and buffer addresses of transfers are multiples of this (a power of two, 512..4096); only the
+  // address of what is written with Flush::kBehind is free.
   static constexpr uint64_t kAlignmentBytes = 4096;
 
   // Fills `out` from `offset`; bytes past the end of the file give OutOfRange.
   absl::Status Read(uint64_t offset, base::MutableBytes out);
-  // Writes all of `data`. With Flush::kData an OK means the data, and the size that reaches it, are durable.
+  // Writes all of `data`. With Flush::kData an OK means the data, and the size that reaches it, are durable. Whichever
+  // it is, the data survives this process; with Flush::kBehind a device's failure may show only in the next Sync().
   absl::Status Write(uint64_t offset, base::Bytes data, Flush flush);
   // fdatasync. A failure is final: what was written before must be taken as lost.
   absl::Status Sync();

@@ -46,14 +46,41 @@ absl::Status PosixFile::DoRead(uint64_t offset, base::MutableBytes out) {
 
 absl::Status PosixFile::DoWrite(uint64_t offset, base::Bytes data, Flush flush) {
   FIRN_RETURN_IF_ERROR(CheckProcess());
+  if (flush == Flush::kBehind) return DoWriteBehind(offset, data);
   FIRN_RETURN_IF_ERROR(WriteWhole(fd(), name(), offset, data));
   GrewTo(offset + data.size());
   return flush == Flush::kData ? SyncData(fd(), name()) : absl::OkStatus();
 }
 
+absl::Status PosixFile::DoWriteBehind(uint64_t offset, base::Bytes data) {
+  if (const std::shared_ptr<WriteBehind> behind = Behind()) {
+    FIRN_RETURN_IF_ERROR(behind->Write(name(), offset, data));
+    GrewTo(offset + data.size());
+    return absl::OkStatus();
+  }
+  if (reinterpret_cast<uintptr_t>(data.data()) % kAlignmentBytes == 0) return DoWrite(offset, data, Flush::kNone);
+  const base::AlignedBuffer copy(data.size());
+  std::memcpy(copy.data(), data.data(), data.size());
+  return DoWrite(offset, copy.bytes(), Flush::kNone);
+}
+
+// Null where the file cannot be opened once more.
+std::shared_ptr<WriteBehind> PosixFile::Behind() {
+  base::MutexLock lock(behind_mutex_);
+  if (behind_ == nullptr) behind_ = WriteBehind::Open(fd());
+  return behind_;
+}
+
 absl::Status PosixFile::DoSync() {
   FIRN_RETURN_IF_ERROR(CheckProcess());
-  return SyncData(fd(), name());
+  std::shared_ptr<WriteBehind> last;
+  {
+    base::MutexLock lock(behind_mutex_);
+    last.swap(behind_);
+  }
+  const absl::Status status = SyncData(fd(), name());
+  if (last != nullptr) last->Forget();
+  return status;
 }
 
 absl::Status PosixFile::DoAllocate(uint64_t size_bytes, uint64_t from_bytes) {

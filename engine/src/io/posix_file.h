@@ -3,10 +3,13 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <string>
 
+#include "base/sync.h"
 #include "io/disk.h"
 #include "io/file_descriptor.h"
+#include "io/write_behind.h"
 
 namespace firn::io {
 
@@ -34,11 +37,16 @@ class PosixFile : public File {
 
  private:
   absl::Status FillWithZeros(uint64_t from_bytes, uint64_t size_bytes);
+  absl::Status DoWriteBehind(uint64_t offset, base::Bytes data);
+  std::shared_ptr<WriteBehind> Behind();
 
   const FileDescriptor fd_;
   const uint64_t fork_generation_;
   // As this process knows it: what another one appends is seen by those who open the file afterwards.
   std::atomic<uint64_t> size_bytes_;
+
+  base::Mutex behind_mutex_;
+  std::shared_ptr<WriteBehind> behind_ ABSL_GUARDED_BY(behind_mutex_);  // from a write behind to the next sync
 };
 
 }  // namespace firn::io

@@ -55,7 +55,7 @@ LinkedFile::Results LinkedFile::WriteAndSync(Ring& ring, uint64_t offset, base::
 }
 
 absl::Status LinkedFile::DoWrite(uint64_t offset, base::Bytes data, Flush flush) {
-  if (flush == Flush::kNone) return PosixFile::DoWrite(offset, data, flush);
+  if (flush != Flush::kData) return PosixFile::DoWrite(offset, data, flush);
   FIRN_RETURN_IF_ERROR(CheckProcess());
   Ring* ring = rings_->OfThisThread();
   if (ring == nullptr) return PosixFile::DoWrite(offset, data, flush);

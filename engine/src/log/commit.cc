@@ -95,7 +95,7 @@ absl::Status Log::WriteUnits(const std::deque<std::unique_ptr<Unit>>& units, boo
     if (last_written_ != nullptr && last_written_ != unit.segment) FIRN_RETURN_IF_ERROR(SyncSegment(*last_written_));
     const bool last_of_segment = i + 1 == units.size() || units[i + 1]->segment != unit.segment;
     const bool durable = sync && last_of_segment;
-    FIRN_RETURN_IF_ERROR(WriteUnit(unit, durable ? io::Flush::kData : io::Flush::kNone));
+    FIRN_RETURN_IF_ERROR(WriteUnit(unit, durable ? io::Flush::kData : io::Flush::kBehind));
     FinishUnit(unit, durable);
   }
   if (sync && last_written_ != nullptr) FIRN_RETURN_IF_ERROR(SyncSegment(*last_written_));

@@ -117,7 +117,7 @@ absl::Status RelocationWriter::WriteUnit() {
                     .last_revision = last_revision_,
                     .time_ms = segment_->time_ms_max},
                    segment_->seed, unit_offset_, unit);
-  status_ = segment_->file->Write(unit_offset_, unit, io::Flush::kNone);
+  status_ = segment_->file->Write(unit_offset_, unit, io::Flush::kBehind);
   FIRN_RETURN_IF_ERROR(status_);
   NoteUnit(*segment_, unit.subspan(format::kUnitHeaderBytes, payload_bytes_),
            static_cast<uint32_t>(unit_offset_ + format::kUnitHeaderBytes));

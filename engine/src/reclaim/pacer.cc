@@ -7,7 +7,7 @@ namespace firn::reclaim {
 namespace {
 
 // Garbage is let grow through this part of the room below the ceiling before anything is moved.
-constexpr double kStartPart = 0.85;
+constexpr double kStartPart = 0.855;
 // What a byte written at the ceiling costs: 2 MiB/s. The fourth power of how far space has come covers disks of which
 // reclaim gets 2 and such of which it gets 200 MiB/s: there writers settle a third of the way.
 constexpr double kNanosPerByteAtCeiling = 480;
@@ -49,17 +49,24 @@ bool IsPinnedOver(const Space& space, const Goal& goal) {
 void Pacer::Update(const Space& space, const Goal& goal) {
   disk_bytes_.store(space.disk_bytes, std::memory_order_relaxed);
   grown_bytes_.store(0, std::memory_order_relaxed);
+  relaxed_bytes_.store(0, std::memory_order_relaxed);
   start_bytes_.store(goal.start_bytes, std::memory_order_relaxed);
   room_bytes_.store(std::max<uint64_t>(goal.ceiling_bytes - goal.start_bytes, 1), std::memory_order_relaxed);
 }
 
 double Pacer::debt() const {
   const uint64_t start_bytes = start_bytes_.load(std::memory_order_relaxed);
-  const uint64_t bytes = disk_bytes_.load(std::memory_order_relaxed) + grown_bytes_.load(std::memory_order_relaxed);
+  const uint64_t grown_bytes = grown_bytes_.load(std::memory_order_relaxed);
+  const uint64_t relaxed_bytes = relaxed_bytes_.load(std::memory_order_relaxed);
+  if (relaxed_bytes == UINT64_MAX) return 0;
+  const uint64_t bytes =
+      disk_bytes_.load(std::memory_order_relaxed) + grown_bytes - std::min(grown_bytes, relaxed_bytes);
   if (bytes <= start_bytes) return 0;
   const uint64_t room_bytes = room_bytes_.load(std::memory_order_relaxed);
   return std::min(kDebtMax, static_cast<double>(bytes - start_bytes) / static_cast<double>(room_bytes));
 }
+
+bool Pacer::busy() const { return debt() >= kBusyDebt / 2; }
 
 uint64_t Pacer::Throttle(uint64_t bytes) {
   const double beyond = (debt() - kBusyDebt) / (1 - kBusyDebt);

@@ -21,6 +21,7 @@ struct Space {
   uint64_t needed_bytes = 0;  // what the store would take without garbage: records, footers, extents, what is open
   uint64_t pinned_bytes = 0;  // garbage that snapshots hold
   uint64_t disk_bytes = 0;    // all files
+  uint64_t ahead_bytes = 0;   // of these: claimed, and not written yet
 };
 
 struct Goal {
@@ -52,10 +53,13 @@ class Pacer {
   void Update(const Space& space, const Goal& goal);
   // Garbage that was made since, and that Update() has not seen: whoever works out the space may come late.
   void Grew(uint64_t bytes) { grown_bytes_.fetch_add(bytes, std::memory_order_relaxed); }
-  // Until the next update nobody is held back.
-  void Relax() { start_bytes_.store(UINT64_MAX, std::memory_order_relaxed); }
+  // Until the next update nobody is held back for the first `bytes` of what grows.
+  void Relax(uint64_t bytes = UINT64_MAX) { relaxed_bytes_.store(bytes, std::memory_order_relaxed); }
   // 0: nothing to do; 1: at the ceiling; at most 2.
   double debt() const;
+
+  // Whether reclaim works most of the time.
+  bool busy() const;
 
   // Called before a write of `bytes`, holding nothing. Waits for the write's share of the slow-down, at most
   // kDelayNanosMax; returns how long.
@@ -94,7 +98,8 @@ class Pacer {
   base::Clock& clock_;
   Mean worked_, rested_;
   // Of the last update, but for what has grown. One that is read half old and half new is a moment's error in a delay.
-  std::atomic<uint64_t> disk_bytes_{0}, grown_bytes_{0}, start_bytes_{UINT64_MAX}, room_bytes_{1};
+  std::atomic<uint64_t> disk_bytes_{0}, grown_bytes_{0}, relaxed_bytes_{UINT64_MAX}, start_bytes_{0},
+      room_bytes_{1};
   std::atomic<uint64_t> next_nanos_{0};  // when the writers' next byte is due
   std::atomic<uint64_t> throttled_nanos_{0};
   base::Mutex mutex_;

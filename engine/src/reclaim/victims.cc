@@ -19,7 +19,7 @@ double LiveFraction(const Candidate& candidate) {
 // The paper weighs by age itself, which is right where what is old stays. Overwrites at random wear old and young
 // segments alike, and then age costs: 2.1 times the user's bytes were written instead of 1.9
 // (docs/decisions/0005-victims.md).
-constexpr double kAgeExponent = 0.125;
+constexpr double kAgeExponent = 0.0625;
 
 double Score(const Candidate& candidate) {
   const double live = LiveFraction(candidate);

@@ -50,7 +50,7 @@ absl::Status StreamWriter::FlushBuffer() {
     piece_checksums_.push_back(base::Hash64(piece, store_.secret_));
   }
   FIRN_ASSIGN_OR_RETURN(const Handle handle, store_.files_.Open(*file_));
-  FIRN_RETURN_IF_ERROR(store_.WriteBytes(*handle, offset, bytes));
+  FIRN_RETURN_IF_ERROR(store_.WriteBytes(*handle, offset, bytes, io::Flush::kNone));
   flushed_bytes_ += buffered_bytes_;
   buffered_bytes_ = 0;
   return absl::OkStatus();

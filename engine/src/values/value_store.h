@@ -107,7 +107,8 @@ class ValueStore {
   // One reference is the caller's. The bytes are written, or were there; Sync() makes them durable. InvalidArgument for
   // an empty value and beyond kValueBytesMax; ResourceExhausted when the disk is full. After a failure nothing refers
   // to what may have been written, and later calls work again.
-  absl::StatusOr<Stored> Put(base::Bytes value);
+  // `flush` is for a value that has to be written: kBehind unless somebody waits for its Sync().
+  absl::StatusOr<Stored> Put(base::Bytes value, io::Flush flush = io::Flush::kNone);
   // A value that comes in pieces. The store outlives the writer. Where there is no room for a piece, `await_room` is
   // asked, holding no lock, whether to try again.
   std::unique_ptr<StreamWriter> BeginStream(std::function<bool()> await_room = nullptr);
@@ -194,7 +195,7 @@ class ValueStore {
                                               const Source& source, Slot except = kNoSlot);
   absl::StatusOr<bool> Holds(Slot slot, uint32_t check, const Source& source);
   absl::Status Heal(const Place& place, const Source& source);
-  absl::Status WriteFrom(io::File& file, const Place& place, const Source& source);
+  absl::Status WriteFrom(io::File& file, const Place& place, const Source& source, io::Flush flush);
   Source SourceAt(io::File& file, const Place& place, base::MutableBytes buffer);
   absl::Status StoreNew(Slot slot, uint64_t length, const std::function<absl::Status(io::File&, const Place&)>& write);
   void Abandon(Slot slot);
@@ -207,7 +208,7 @@ class ValueStore {
   void Discard(std::shared_ptr<ValueFile> file);
   // `*claimed` is how far the file was claimed so far.
   absl::Status Claim(ValueFile& file, uint64_t end, uint64_t ahead_bytes, uint64_t* claimed);
-  absl::Status WriteBytes(io::File& file, uint64_t offset, base::Bytes value);
+  absl::Status WriteBytes(io::File& file, uint64_t offset, base::Bytes value, io::Flush flush);
   uint64_t LookAheadBytes() const;
   uint64_t FileBytesMax() const;
   uint64_t TakenBytes(const Place& place) const;

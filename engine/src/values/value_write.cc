@@ -30,7 +30,7 @@ bool IsDamage(const absl::Status& status) { return absl::IsDataLoss(status); }
 
 }  // namespace
 
-absl::StatusOr<ValueStore::Stored> ValueStore::Put(base::Bytes value) {
+absl::StatusOr<ValueStore::Stored> ValueStore::Put(base::Bytes value, io::Flush flush) {
   if (!writable_) return base::FailedPrecondition("the value store is read-only or closed");
   if (value.empty() || value.size() > kValueBytesMax) {
     return base::InvalidArgument("a value of " + std::to_string(value.size()) + " bytes has no extent: 1 to " +
@@ -44,7 +44,7 @@ absl::StatusOr<ValueStore::Stored> ValueStore::Put(base::Bytes value) {
                         Share(options_.hash(value, secret_), value.size(), CheckOf(checksums), source));
   if (acquired.is_new) {
     FIRN_RETURN_IF_ERROR(StoreNew(acquired.slot, value.size(), [&](io::File& file, const Place& place) {
-      return WriteBytes(file, place.offset, value);
+      return WriteBytes(file, place.offset, value, flush);
     }));
   }
   return Stored{acquired.slot, PointerOf(acquired.slot, std::move(checksums))};
@@ -64,8 +64,9 @@ absl::StatusOr<ValueStore::Stored> ValueStore::CopyOut(Slot slot, std::vector<ui
   FIRN_ASSIGN_OR_RETURN(const ExtentTable::Acquired acquired,
                         Share(*hash, from.length, CheckOf(piece_checksums), source, slot));
   if (acquired.is_new) {
-    FIRN_RETURN_IF_ERROR(StoreNew(acquired.slot, from.length,
-                                  [&](io::File& file, const Place& place) { return WriteFrom(file, place, source); }));
+    FIRN_RETURN_IF_ERROR(StoreNew(acquired.slot, from.length, [&](io::File& file, const Place& place) {
+      return WriteFrom(file, place, source, io::Flush::kBehind);
+    }));
     evacuated_.fetch_add(1, std::memory_order_relaxed);
   }
   return Stored{acquired.slot, PointerOf(acquired.slot, std::move(piece_checksums))};
@@ -131,16 +132,16 @@ absl::StatusOr<bool> ValueStore::Holds(Slot slot, uint32_t check, const Source& 
 
 absl::Status ValueStore::Heal(const Place& place, const Source& source) {
   FIRN_ASSIGN_OR_RETURN(const Handle handle, files_.Open(files_.At(place.file)));
-  FIRN_RETURN_IF_ERROR(WriteFrom(*handle, place, source));
+  FIRN_RETURN_IF_ERROR(WriteFrom(*handle, place, source, io::Flush::kNone));
   dirty_.Mark(handle);
   healed_.fetch_add(1, std::memory_order_relaxed);
   return absl::OkStatus();
 }
 
-absl::Status ValueStore::WriteFrom(io::File& file, const Place& place, const Source& source) {
+absl::Status ValueStore::WriteFrom(io::File& file, const Place& place, const Source& source, io::Flush flush) {
   for (uint64_t at = 0; at < place.length; at += kPieceBytes) {
     FIRN_ASSIGN_OR_RETURN(const base::Bytes piece, source(at, std::min<uint64_t>(kPieceBytes, place.length - at)));
-    FIRN_RETURN_IF_ERROR(WriteBytes(file, place.offset + at, piece));
+    FIRN_RETURN_IF_ERROR(WriteBytes(file, place.offset + at, piece, flush));
   }
   return absl::OkStatus();
 }
@@ -261,12 +262,13 @@ absl::Status ValueStore::Claim(ValueFile& file, uint64_t end, uint64_t ahead_byt
   return absl::OkStatus();
 }
 
-// Straight from the caller's memory where it is aligned, else through a buffer; the last block is padded with zeros.
-absl::Status ValueStore::WriteBytes(io::File& file, uint64_t offset, base::Bytes value) {
+// Straight from the caller's memory, unless the device is to fetch it there and it is not aligned; the last block is
+// padded with zeros.
+absl::Status ValueStore::WriteBytes(io::File& file, uint64_t offset, base::Bytes value, io::Flush flush) {
   uint64_t at = 0;
-  if (options_.use_callers_memory && IsAligned(value)) {
+  if (flush == io::Flush::kBehind || (options_.use_callers_memory && IsAligned(value))) {
     at = base::RoundDown(value.size(), format::kBlockBytes);
-    FIRN_RETURN_IF_ERROR(file.Write(offset, value.first(at), io::Flush::kNone));
+    FIRN_RETURN_IF_ERROR(file.Write(offset, value.first(at), flush));
   }
   if (at < value.size()) {
     BufferPool::Lease buffer(buffers_);
@@ -275,7 +277,7 @@ absl::Status ValueStore::WriteBytes(io::File& file, uint64_t offset, base::Bytes
       const uint64_t padded_bytes = base::RoundUp(size, format::kBlockBytes);
       std::memcpy(buffer.bytes().data(), value.data() + at, size);
       std::memset(buffer.bytes().data() + size, 0, padded_bytes - size);
-      FIRN_RETURN_IF_ERROR(file.Write(offset + at, buffer.bytes().first(padded_bytes), io::Flush::kNone));
+      FIRN_RETURN_IF_ERROR(file.Write(offset + at, buffer.bytes().first(padded_bytes), flush));
       at += size;
     }
   }

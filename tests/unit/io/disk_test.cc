@@ -1,16 +1,22 @@
 // The contract of io/disk.h, over every real disk.
 #include <catch2/catch.hpp>
 
+#include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include <algorithm>
 #include <filesystem>
+#include <vector>
 
+#include "io/file_descriptor.h"
+#include "io/write_behind.h"
 #include "unit/io/disk_setups.h"
 
 namespace firn::testing {
 namespace {
 
+using io::FileDescriptor;
 using io::Flush;
 using io::OpenMode;
 
@@ -35,7 +41,7 @@ TEST_CASE("the disk says which it is") {
 
 TEST_CASE("what was written is read back, here and after opening the file again") {
   const DiskSetup setup = AnySetup();
-  const Flush flush = GENERATE(Flush::kNone, Flush::kData);
+  const Flush flush = GENERATE(Flush::kBehind, Flush::kNone, Flush::kData);
   CAPTURE(setup);
   TestDisk disk(setup);
   const auto data = Pattern(3 << 20, 7);
@@ -82,6 +88,64 @@ TEST_CASE("an unaligned offset, size or buffer is refused and nothing is written
   CHECK(absl::IsInvalidArgument(file->Write((uint64_t{1} << 63) - 4096, data.bytes(), Flush::kNone)));
   CHECK(file->size_bytes() == 0);
   CHECK(disk->counters().writes == 0);
+}
+
+TEST_CASE("what is written behind is there for every read at once, whatever its order, its place in memory and its size") {
+  const DiskSetup setup = AnySetup();
+  CAPTURE(setup);
+  TestDisk disk(setup);
+  auto file = *disk->Open("data", OpenMode::kCreate);
+  constexpr uint64_t kPiece = 96 << 10;
+  constexpr uint64_t kPieces = 3 * io::WriteBehind::kWindowBytes / kPiece;
+  REQUIRE(Text(file->Allocate(kPieces * kPiece)) == "");
+  const auto data = Pattern(kPieces * kPiece, 3);
+  std::vector<std::byte> odd(kPiece + 1);
+  const auto write = [&](uint64_t piece) {
+    std::memcpy(odd.data() + 1, data.data() + piece * kPiece, kPiece);
+    return Text(file->Write(piece * kPiece, base::Bytes(odd).subspan(1), Flush::kBehind));
+  };
+  base::AlignedBuffer out(kPiece);
+  for (uint64_t i = 0; i < kPieces; ++i) {
+    const uint64_t piece = i % 7 == 0 ? kPieces - 1 - i / 7 : i ^ 1;  // not in order, some twice
+    REQUIRE(write(piece) == "");
+    REQUIRE(Text(file->Read(piece * kPiece, out.bytes())) == "");
+    REQUIRE(Same(out.bytes(), data.bytes().subspan(piece * kPiece, kPiece)));
+  }
+  for (uint64_t i = 0; i < kPieces; ++i) REQUIRE(write(i) == "");
+  REQUIRE(Text(file->Sync()) == "");
+  base::AlignedBuffer all(data.size());
+  REQUIRE(Text(file->Read(0, all.bytes())) == "");
+  CHECK(Same(all.bytes(), data.bytes()));
+  // And behind what is behind: the last write counts, of whichever kind.
+  REQUIRE(Text(file->Write(0, Filled(kPiece, 1).bytes(), Flush::kBehind)) == "");
+  REQUIRE(Text(file->Write(0, Filled(kPiece, 2).bytes(), Flush::kNone)) == "");
+  REQUIRE(Text(file->Read(0, out.bytes())) == "");
+  CHECK(Same(out.bytes(), Filled(kPiece, 2).bytes()));
+}
+
+TEST_CASE("what was written behind is not left in the page cache") {
+  TestDisk disk(kPreadDisk);
+  constexpr uint64_t kBytes = 4 * io::WriteBehind::kWindowBytes;
+  auto file = *disk->Open("data", OpenMode::kCreate);
+  REQUIRE(Text(file->Allocate(kBytes)) == "");
+  const FileDescriptor fd(::open((disk.directory.path() + "/data").c_str(), O_RDONLY));
+  void* const map = ::mmap(nullptr, kBytes, PROT_READ, MAP_SHARED, fd.get(), 0);
+  REQUIRE(map != MAP_FAILED);
+  std::vector<unsigned char> pages(kBytes / 4096);
+  const auto cached_bytes = [&] {
+    REQUIRE(::mincore(map, kBytes, pages.data()) == 0);
+    return static_cast<uint64_t>(std::count_if(pages.begin(), pages.end(), [](auto page) { return page & 1; })) * 4096;
+  };
+  const auto piece = Pattern(64 << 10, 5);
+  uint64_t most = 0;
+  for (uint64_t at = 0; at < kBytes; at += piece.size()) {
+    REQUIRE(Text(file->Write(at, piece.bytes(), Flush::kBehind)) == "");
+    if (at % (1 << 20) == 0) most = std::max(most, cached_bytes());
+  }
+  CHECK(most <= 2 * io::WriteBehind::kWindowBytes);
+  REQUIRE(Text(file->Sync()) == "");
+  CHECK(cached_bytes() == 0);
+  ::munmap(map, kBytes);
 }
 
 TEST_CASE("a read past the end is OutOfRange, also where the file ends inside a block") {

@@ -60,9 +60,30 @@ TEST_CASE("a directory without permission is PermissionDenied") {
   REQUIRE(::chmod(closed.c_str(), 0755) == 0);
 }
 
+TEST_CASE("without another descriptor what is to be written behind is written at once") {
+  const DiskSetup setup = EachKind();
+  CAPTURE(setup);
+  const TempDir directory;
+  CHECK(InChild([&]() -> std::string {
+          const auto disk = OpenFor(setup, directory.path());
+          const auto file = *disk->Open("data", OpenMode::kCreate);
+          SetLimit(RLIMIT_NOFILE, 3);
+          const auto data = Pattern(3 << 20, 1);
+          // From an odd address as well.
+          for (const uint64_t begin : {0, 1}) {
+            const base::Bytes bytes = data.bytes().subspan(begin, 2 << 20);
+            if (const auto status = file->Write(0, bytes, Flush::kBehind); !status.ok()) return status.ToString();
+            base::AlignedBuffer out(bytes.size());
+            if (const auto status = file->Read(0, out.bytes()); !status.ok()) return status.ToString();
+            if (!Same(out.bytes(), bytes)) return "read something else";
+          }
+          return Text(file->Sync());
+        }) == "");
+}
+
 TEST_CASE("a write over RLIMIT_FSIZE is ResourceExhausted and never reported as done") {
   const DiskSetup setup = EachKind();
-  const Flush flush = GENERATE(Flush::kNone, Flush::kData);
+  const Flush flush = GENERATE(Flush::kBehind, Flush::kNone, Flush::kData);
   CAPTURE(setup);
   const TempDir directory;
   CHECK(InChild([&]() -> std::string {

@@ -76,6 +76,9 @@ TEST_CASE("what is written between two updates counts at once") {
     CHECK(pacer.debt() == 0.5);
     pacer.Update({.disk_bytes = 110 * kMiB}, goal);
     CHECK(pacer.debt() == 0.1);
+    pacer.Relax(20 * kMiB);
+    pacer.Grew(50 * kMiB);
+    CHECK(pacer.debt() == 0.4);
     pacer.Relax();
     pacer.Grew(500 * kMiB);
     CHECK(pacer.debt() == 0);

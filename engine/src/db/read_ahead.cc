@@ -1,0 +1,107 @@
+#include "db/read_ahead.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace firn {
+namespace {
+
+constexpr uint64_t kPieceBytes = uint64_t{512} << 10;
+
+}  // namespace
+
+void ReadAhead::Begin(std::vector<std::shared_ptr<log::Segment>> segments) {
+  {
+    base::MutexLock lock(mutex_);
+    AwaitIdle();
+  }
+  parts_.clear();
+  uint64_t end = 0;
+  for (std::shared_ptr<log::Segment>& segment : segments) {
+    const uint64_t size_bytes = segment->units_end.load(std::memory_order_relaxed);
+    if (end + size_bytes > kBytesMax) continue;
+    parts_.push_back({std::move(segment), end, size_bytes});
+    end += size_bytes;
+  }
+  if (parts_.empty()) return;
+  if (buffer_.size() == 0) buffer_ = base::AlignedBuffer(kBytesMax);
+  base::MutexLock lock(mutex_);
+  reading_ = true;
+  if (!thread_.joinable()) thread_ = base::Thread("firn-ahead", [this] { Run(); });
+  changed_.NotifyAll();
+}
+
+std::vector<log::SegmentId> ReadAhead::segments() const {
+  std::vector<log::SegmentId> ids;
+  for (const Part& part : parts_) ids.push_back(part.segment->id);
+  return ids;
+}
+
+base::Bytes ReadAhead::Find(log::SegmentId segment, uint64_t offset, uint64_t size_bytes) {
+  {
+    base::MutexLock lock(mutex_);
+    AwaitIdle();
+  }
+  const auto part = std::find_if(parts_.begin(), parts_.end(), [&](const Part& p) { return p.segment->id == segment; });
+  if (part == parts_.end() || offset + size_bytes > part->size_bytes) return {};
+  return base::Bytes(buffer_.bytes()).subspan(part->at + offset, size_bytes);
+}
+
+void ReadAhead::Drop() {
+  {
+    base::MutexLock lock(mutex_);
+    AwaitIdle();
+  }
+  parts_.clear();
+  buffer_ = base::AlignedBuffer();
+}
+
+void ReadAhead::Stop() {
+  {
+    base::MutexLock lock(mutex_);
+    stop_ = true;
+    changed_.NotifyAll();
+  }
+  if (thread_.joinable()) thread_.Join();
+  base::MutexLock lock(mutex_);
+  stop_ = reading_ = false;
+}
+
+void ReadAhead::AwaitIdle() {
+  while (reading_) changed_.Wait(mutex_);
+}
+
+void ReadAhead::Run() {
+  base::MutexLock lock(mutex_);
+  for (;;) {
+    while (!reading_ && !stop_) changed_.Wait(mutex_);
+    if (stop_) return;
+    mutex_.Unlock();
+    Read();
+    mutex_.Lock();
+    reading_ = false;
+    changed_.NotifyAll();
+  }
+}
+
+// What cannot be read is left out: whoever reads it by himself will hear why.
+void ReadAhead::Read() {
+  std::vector<io::ReadRequest> reads;
+  for (const Part& part : parts_) {
+    for (uint64_t at = 0; at < part.size_bytes; at += kPieceBytes) {
+      const uint64_t size = std::min(kPieceBytes, part.size_bytes - at);
+      reads.push_back({.file = part.segment->file.get(),
+                       .offset = at,
+                       .out = buffer_.bytes().subspan(part.at + at, size),
+                       .status = absl::OkStatus()});
+    }
+  }
+  for (size_t i = 0; i < reads.size(); i += 2) disk_.ReadMany(std::span(reads).subspan(i, std::min<size_t>(2, reads.size() - i)));
+  std::erase_if(parts_, [&](const Part& part) {
+    return std::any_of(reads.begin(), reads.end(), [&](const io::ReadRequest& read) {
+      return read.file == part.segment->file.get() && !read.status.ok();
+    });
+  });
+}
+
+}  // namespace firn

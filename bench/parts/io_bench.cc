@@ -108,6 +108,32 @@ void SyncedWriteLinked(benchmark::State& state) { SyncedWriteAgainstRaw(state, *
 BENCHMARK(SyncedWriteCalls)->Arg(4096)->Arg(262144)->UseRealTime()->Unit(benchmark::kMicrosecond);
 BENCHMARK(SyncedWriteLinked)->Arg(4096)->Arg(262144)->UseRealTime()->Unit(benchmark::kMicrosecond);
 
+// A preallocated file is filled from its begin to its end, and synced.
+void Append(benchmark::State& state, Flush flush) {
+  constexpr uint64_t kAppendBytes = uint64_t{256} << 20;
+  Bench& bench = Bench::Get();
+  const auto size = static_cast<size_t>(state.range(0));
+  for (auto _ : state) {
+    state.PauseTiming();
+    const auto file = *bench.calls->Open("append", OpenMode::kCreate);
+    FIRN_CHECK(file->Allocate(kAppendBytes).ok());
+    state.ResumeTiming();
+    for (uint64_t at = 0; at < kAppendBytes; at += size) {
+      FIRN_CHECK(file->Write(at, bench.buffer.bytes().first(size), flush).ok());
+    }
+    FIRN_CHECK(file->Sync().ok());
+    state.PauseTiming();
+    FIRN_CHECK(bench.calls->Remove("append").ok());
+    state.ResumeTiming();
+  }
+  state.SetBytesProcessed(static_cast<int64_t>(state.iterations() * kAppendBytes));
+  state.SetItemsProcessed(static_cast<int64_t>(state.iterations() * (kAppendBytes / size)));
+}
+void AppendDirect(benchmark::State& state) { Append(state, Flush::kNone); }
+void AppendBehind(benchmark::State& state) { Append(state, Flush::kBehind); }
+BENCHMARK(AppendDirect)->Arg(4096)->Arg(32768)->Arg(131072)->Arg(1048576)->UseRealTime()->Unit(benchmark::kMillisecond);
+BENCHMARK(AppendBehind)->Arg(4096)->Arg(32768)->Arg(131072)->Arg(1048576)->UseRealTime()->Unit(benchmark::kMillisecond);
+
 void ReadRaw(benchmark::State& state) {
   Bench& bench = Bench::Get();
   for (auto _ : state) {

@@ -78,6 +78,7 @@ Json SpaceJson(const Stats& s) {
           {"write_amplification", s.write_amplification},
           {"relocated_records", s.relocated_records},
           {"relocated_bytes", s.relocated_bytes},
+          {"read_ahead_bytes", s.read_ahead_bytes},
           {"reclaimed_bytes", s.reclaimed_bytes},
           {"reclaim_debt", s.reclaim_debt},
           {"throttled_ns", s.throttled_ns}};

@@ -1,5 +1,6 @@
 // Opening a store, whole or interrupted, and looking at all it holds.
 #include <algorithm>
+#include <utility>
 
 #include "db/open.h"
 #include "sim/seed_life.h"
@@ -50,7 +51,16 @@ std::unique_ptr<DB> SeedRun::OpenSomehow() {
     while (rng_.OneIn(5)) CrashInOpen();
     if (rng_.OneIn(6)) ReadOnlyLook();
   }
+  auto told_of_faults = [this, before = world_.machine.faults_hit()]() mutable {
+    return std::exchange(before, world_.machine.faults_hit()) != before;
+  };
   auto db = Open(false, false);
+  // What an earlier process left to the page cache, and the device has refused.
+  while (!db.ok() && told_of_faults()) {
+    Say("refused: %s", std::string(db.status().message()).c_str());
+    report_.Count(Feature::kWriteBackError);
+    db = Open(false, false);
+  }
   if (!db.ok() && damaged_) {
     Say("refused: %s", std::string(db.status().message()).c_str());
     db = Open(false, true);

@@ -23,6 +23,7 @@ void SeedRun::JudgeSpace(const Session& session, DB& db) {
   const Stats stats = db.GetStats();
   if (session.crashed()) return;
   if (stats.relocated_records > 0) report_.Count(Feature::kRelocated);
+  if (stats.read_ahead_bytes > 0) report_.Count(Feature::kReadAhead);
   if (stats.relocated_records > 0 && session.compacts() == 0) report_.Count(Feature::kReclaimedAlone);
   if (stats.throttled_ns > 0) report_.Count(Feature::kThrottled);
   if (stats.values_evacuated > 0) report_.Count(Feature::kEvacuated);

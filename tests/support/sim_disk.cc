@@ -134,6 +134,7 @@ absl::Status SimFile::SyncAlone() {
   const SimMachine::Outcome outcome = machine_.Begin(*process_, kSyncOperation, "sync", name());
   if (outcome.dead) return Dead();
   const bool write_back_failed = content_->TakeSyncFailure();
+  if (write_back_failed) ++machine_.faults_hit_;
   if (outcome.error_number != 0 || write_back_failed) {
     content_->ForgetUnsynced(machine_.rng_);
     return Error(write_back_failed ? EIO : outcome.error_number, "fdatasync", 0);

@@ -63,6 +63,7 @@ void ReadAhead::Stop() {
     changed_.NotifyAll();
   }
   if (thread_.joinable()) thread_.Join();
+  parts_.clear();  // of which some may not have been read
   base::MutexLock lock(mutex_);
   stop_ = reading_ = false;
 }

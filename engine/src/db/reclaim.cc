@@ -14,8 +14,8 @@ namespace {
 
 // Copied in one round, so that a round ends soon and its victims come back.
 constexpr uint64_t kRoundCopyBytesMax = uint64_t{16} << 20;
-// A relocation segment is no larger than one of the fresh log, nor than this: it bounds what is remembered of the
-// moves.
+// A relocation segment is twice as large as one of the fresh log where there is room, which halves what making one costs,
+// but no larger than this: it bounds what is remembered of the moves.
 constexpr uint64_t kCopySegmentBytesMax = uint64_t{16} << 20;
 // What a record takes beside key, metadata and value, about; and in its segment's footer, until that is written.
 constexpr uint64_t kRecordHeadBytes = 24;
@@ -97,7 +97,9 @@ reclaim::Goal Store::GoalFor(const reclaim::Space& space) const {
 }
 
 uint64_t Store::CopySegmentBytes() const {
-  return std::min(2 * log_->GetStats().target_segment_bytes, kCopySegmentBytesMax);
+  const uint64_t target_bytes = log_->GetStats().target_segment_bytes;
+  const uint64_t bytes = std::min(2 * target_bytes, kCopySegmentBytesMax);
+  return room_->FreeBytesFor(io::Claimant::kReclaim) >= 4 * bytes ? bytes : std::min(target_bytes, bytes);
 }
 
 // Whether what has to be copied of a segment surely fits into `room_bytes`. An evacuation that gets stuck has taken
@@ -147,8 +149,9 @@ absl::StatusOr<bool> Store::ReclaimRound(log::SegmentId last, double live_fracti
   // deletes may take a segment meanwhile.
   const uint64_t room_bytes = room_->FreeBytesFor(io::Claimant::kReclaim);
   const uint64_t copy_room_bytes = (room_bytes - std::min(room_bytes, 2 * CopySegmentBytes())) / 5 * 4;
+  // What fits into one that is twice as large as one of the fresh log, or into two.
   const uint64_t copy_bytes_max =
-      std::min(CopySegmentBytes() / 16 * 15, copy_room_bytes);
+      std::min({log_->GetStats().target_segment_bytes / 8 * 15, kRoundCopyBytesMax, copy_room_bytes});
   const reclaim::VictimLimits limits{.copy_bytes_max = copy_bytes_max,
                                      .copy_segment_bytes = CopySegmentBytes(),
                                      .live_fraction_max = live_fraction_max};
@@ -198,6 +201,7 @@ absl::StatusOr<bool> Store::Relocate(const std::vector<log::SegmentId>& victims,
   }
   relocated_records_.fetch_add(result->records, std::memory_order_relaxed);
   relocated_bytes_.fetch_add(result->bytes, std::memory_order_relaxed);
+  read_ahead_bytes_.fetch_add(result->read_ahead_bytes, std::memory_order_relaxed);
   reclaimed_bytes_.fetch_add(result->freed_bytes, std::memory_order_relaxed);
   if (result->retired == 0) {
     // Something still holds one of them, and what was copied was copied for nothing: not at once again.

@@ -194,6 +194,7 @@ absl::Status Relocator::ReadBatch() {
       const base::Bytes ahead = store_.read_ahead_.Find(span.victim, span.begin, span.size);
       if (!ahead.empty()) {
         CopyItems(span, ahead);
+        for (const Item* item : span.items) result_.read_ahead_bytes += item->size;
         continue;
       }
       spans.push_back(span);

@@ -54,6 +54,7 @@ class Relocator {
 
   struct Result {
     uint64_t records = 0, bytes = 0;  // moved
+    uint64_t read_ahead_bytes = 0;    // of these
     uint64_t retired = 0;             // segments
     uint64_t freed_bytes = 0;         // of their files
     std::vector<log::SegmentId> copies;

@@ -213,6 +213,7 @@ Stats Store::GetStats() {
   stats.write_amplification = ratio(stats.device_written_bytes, stats.user_bytes_written);
   stats.relocated_records = relocated_records_.load(std::memory_order_relaxed);
   stats.relocated_bytes = relocated_bytes_.load(std::memory_order_relaxed);
+  stats.read_ahead_bytes = read_ahead_bytes_.load(std::memory_order_relaxed);
   stats.reclaimed_bytes = reclaimed_bytes_.load(std::memory_order_relaxed);
   stats.throttled_ns = pacer_.throttled_nanos();
   stats.reclaim_debt = pacer_.debt();
@@ -270,8 +271,8 @@ std::string Stats::ToString() const {
   add("room       %.1f MiB free for writes, %.1f kept back for deletes and reclaim%s\n", mib(free_bytes),
       mib(reserve_bytes), disk_full ? "; FULL" : "");
   add("reclaim    %.1f MiB given back, %.1f MiB in %" PRIu64
-      " records moved; write amplification %.2f; debt %.2f, writers held back %.3f s in all\n",
-      mib(reclaimed_bytes), mib(relocated_bytes), relocated_records, write_amplification, reclaim_debt,
+      " records moved, %.1f MiB of it read ahead; write amplification %.2f; debt %.2f, writers held back %.3f s in all\n",
+      mib(reclaimed_bytes), mib(relocated_bytes), relocated_records, mib(read_ahead_bytes), write_amplification, reclaim_debt,
       static_cast<double>(throttled_ns) / 1e9);
   add("commits    %" PRIu64 " with %" PRIu64 " writes, %.1f MiB; group size p50 %" PRIu64 ", max %" PRIu64 "\n",
       commits, commit_writes, mib(commit_bytes), group_size_p50, group_size_max);

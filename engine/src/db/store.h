@@ -280,7 +280,7 @@ class Store {
   reclaim::Pacer::Foreground foreground_;       // reads so far; upkeep thread only
   std::atomic<uint64_t> side_memory_bytes_{0};  // key filters and the extent table, as last measured
   std::atomic<uint64_t> unfreed_bytes_{0};      // of separated values, since upkeep was woken last
-  std::atomic<uint64_t> relocated_records_{0}, relocated_bytes_{0}, reclaimed_bytes_{0};
+  std::atomic<uint64_t> relocated_records_{0}, relocated_bytes_{0}, reclaimed_bytes_{0}, read_ahead_bytes_{0};
 
   base::Mutex namespaces_mutex_;  // changes of the set of namespaces; before stripes
   base::Mutex upkeep_mutex_;

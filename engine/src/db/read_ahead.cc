@@ -97,7 +97,8 @@ void ReadAhead::Read() {
                        .status = absl::OkStatus()});
     }
   }
-  for (size_t i = 0; i < reads.size(); i += 2) disk_.ReadMany(std::span(reads).subspan(i, std::min<size_t>(2, reads.size() - i)));
+  for (size_t i = 0; i < reads.size(); i += 2)
+    disk_.ReadMany(std::span(reads).subspan(i, std::min<size_t>(2, reads.size() - i)));
   std::erase_if(parts_, [&](const Part& part) {
     return std::any_of(reads.begin(), reads.end(), [&](const io::ReadRequest& read) {
       return read.file == part.segment->file.get() && !read.status.ok();

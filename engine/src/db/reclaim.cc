@@ -14,8 +14,8 @@ namespace {
 
 // Copied in one round, so that a round ends soon and its victims come back.
 constexpr uint64_t kRoundCopyBytesMax = uint64_t{16} << 20;
-// A relocation segment is twice as large as one of the fresh log where there is room, which halves what making one costs,
-// but no larger than this: it bounds what is remembered of the moves.
+// A relocation segment is twice as large as one of the fresh log where there is room, which halves what making one
+// costs, but no larger than this: it bounds what is remembered of the moves.
 constexpr uint64_t kCopySegmentBytesMax = uint64_t{16} << 20;
 // What a record takes beside key, metadata and value, about; and in its segment's footer, until that is written.
 constexpr uint64_t kRecordHeadBytes = 24;
@@ -86,8 +86,8 @@ reclaim::Space Store::MeasureSpace() {
   const uint64_t claimed_bytes = values.allocated_bytes - std::min(values.allocated_bytes, value_bytes);
   const uint64_t ahead_bytes = std::min(claimed_bytes, std::max(kValueAheadBytesMin, values.live_bytes / 64));
   space.needed_bytes = record_bytes + footer_bytes + open_bytes + (value_bytes - pinned_value_bytes) + ahead_bytes;
-  space.ahead_bytes = log.unwritten_bytes + log.spare_bytes + claimed_bytes -
-                      std::min(claimed_bytes, values.waiting_bytes);
+  space.ahead_bytes =
+      log.unwritten_bytes + log.spare_bytes + claimed_bytes - std::min(claimed_bytes, values.waiting_bytes);
   side_memory_bytes_.store(log.filter_bytes + values.memory_bytes, std::memory_order_relaxed);
   return space;
 }

@@ -17,7 +17,8 @@
 //
 // Victims are sealed and everything in them is published, so the index knows of each of their records. Memory: the
 // directory of one victim; a batch of at most 16 MiB, or one record, in at most 65,536 records, within which the order
-// of keys holds, and 9 MiB, or one record, to read it; and for each record of one relocation segment its key and places.
+// of keys holds, and 9 MiB, or one record, to read it; and for each record of one relocation segment its key and
+// places.
 #pragma once
 
 #include <cstdint>

@@ -66,9 +66,8 @@ void WriteBehind::Send(Range range) const {
 
 void WriteBehind::Await(Range range) const {
   const auto begin = static_cast<off_t>(range.begin), bytes = static_cast<off_t>(range.bytes());
-  static_cast<void>(
-      ::sync_file_range(fd_.get(), begin, bytes,
-                        SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER));
+  static_cast<void>(::sync_file_range(
+      fd_.get(), begin, bytes, SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER));
   static_cast<void>(::posix_fadvise(fd_.get(), begin, bytes, POSIX_FADV_DONTNEED));
 }
 

@@ -98,8 +98,7 @@ class Pacer {
   base::Clock& clock_;
   Mean worked_, rested_;
   // Of the last update, but for what has grown. One that is read half old and half new is a moment's error in a delay.
-  std::atomic<uint64_t> disk_bytes_{0}, grown_bytes_{0}, relaxed_bytes_{UINT64_MAX}, start_bytes_{0},
-      room_bytes_{1};
+  std::atomic<uint64_t> disk_bytes_{0}, grown_bytes_{0}, relaxed_bytes_{UINT64_MAX}, start_bytes_{0}, room_bytes_{1};
   std::atomic<uint64_t> next_nanos_{0};  // when the writers' next byte is due
   std::atomic<uint64_t> throttled_nanos_{0};
   base::Mutex mutex_;

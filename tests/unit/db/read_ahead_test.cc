@@ -74,7 +74,8 @@ TEST_CASE("what cannot be read, and what there is no memory for, is not found") 
   ReadAhead ahead(files.disk());
   constexpr uint64_t kBytes = 64 << 10;
   const auto large = files.Make(2, 4096, ReadAhead::kBytesMax);
-  ahead.Begin({files.Make(1, kBytes, kBytes), large, files.Make(3, kBytes, kBytes + 4096), files.Make(4, kBytes, kBytes)});
+  ahead.Begin(
+      {files.Make(1, kBytes, kBytes), large, files.Make(3, kBytes, kBytes + 4096), files.Make(4, kBytes, kBytes)});
   CHECK(IsAll(ahead.Find(1, 0, kBytes), 1));
   CHECK(ahead.Find(2, 0, 4096).empty());
   CHECK(ahead.Find(3, 0, 4096).empty());  // its file is shorter than it should be

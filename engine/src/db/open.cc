@@ -181,6 +181,7 @@ absl::StatusOr<std::unique_ptr<Store>> Store::Open(const Options& options, Envir
   store->open_seconds_ = static_cast<double>(store->raw_clock_.MonotonicNanos() - began) / 1e9;
   store->open_read_bytes_ = store->disk_->counters().read_bytes.load();
   if (!options.read_only) {
+    store->read_ahead_.Start();
     store->upkeep_ = base::Thread("firn-upkeep", [s = store.get()] { s->RunUpkeep(); });
   }
   return store;

@@ -1,57 +1,56 @@
 #include "db/read_ahead.h"
 
 #include <algorithm>
+#include <span>
 #include <utility>
 
 namespace firn {
 namespace {
 
+// Few and large, so that what others want of the device meanwhile does not wait behind much.
 constexpr uint64_t kPieceBytes = uint64_t{512} << 10;
+constexpr size_t kPiecesAtOnce = 2;
 
 }  // namespace
 
+void ReadAhead::Start() {
+  thread_ = base::Thread("firn-ahead", [this] { Run(); });
+}
+
 void ReadAhead::Begin(std::vector<std::shared_ptr<log::Segment>> segments) {
-  {
-    base::MutexLock lock(mutex_);
-    AwaitIdle();
-  }
+  AwaitRead();
   parts_.clear();
   uint64_t end = 0;
   for (std::shared_ptr<log::Segment>& segment : segments) {
+    const log::SegmentId id = segment->id;
     const uint64_t size_bytes = segment->units_end.load(std::memory_order_relaxed);
     if (end + size_bytes > kBytesMax) continue;
-    parts_.push_back({std::move(segment), end, size_bytes});
+    parts_.push_back({id, end, size_bytes, std::move(segment)});
     end += size_bytes;
   }
   if (parts_.empty()) return;
   if (buffer_.size() == 0) buffer_ = base::AlignedBuffer(kBytesMax);
   base::MutexLock lock(mutex_);
   reading_ = true;
-  if (!thread_.joinable()) thread_ = base::Thread("firn-ahead", [this] { Run(); });
   changed_.NotifyAll();
 }
 
-std::vector<log::SegmentId> ReadAhead::segments() const {
+std::vector<log::SegmentId> ReadAhead::segments() {
+  AwaitRead();
   std::vector<log::SegmentId> ids;
-  for (const Part& part : parts_) ids.push_back(part.segment->id);
+  for (const Part& part : parts_) ids.push_back(part.segment);
   return ids;
 }
 
 base::Bytes ReadAhead::Find(log::SegmentId segment, uint64_t offset, uint64_t size_bytes) {
-  {
-    base::MutexLock lock(mutex_);
-    AwaitIdle();
-  }
-  const auto part = std::find_if(parts_.begin(), parts_.end(), [&](const Part& p) { return p.segment->id == segment; });
+  AwaitRead();
+  const auto part = std::find_if(parts_.begin(), parts_.end(), [&](const Part& p) { return p.segment == segment; });
   if (part == parts_.end() || offset + size_bytes > part->size_bytes) return {};
   return base::Bytes(buffer_.bytes()).subspan(part->at + offset, size_bytes);
 }
 
 void ReadAhead::Drop() {
-  {
-    base::MutexLock lock(mutex_);
-    AwaitIdle();
-  }
+  AwaitRead();
   parts_.clear();
   buffer_ = base::AlignedBuffer();
 }
@@ -65,10 +64,11 @@ void ReadAhead::Stop() {
   if (thread_.joinable()) thread_.Join();
   parts_.clear();  // of which some may not have been read
   base::MutexLock lock(mutex_);
-  stop_ = reading_ = false;
+  reading_ = false;
 }
 
-void ReadAhead::AwaitIdle() {
+void ReadAhead::AwaitRead() {
+  base::MutexLock lock(mutex_);
   while (reading_) changed_.Wait(mutex_);
 }
 
@@ -91,19 +91,23 @@ void ReadAhead::Read() {
   for (const Part& part : parts_) {
     for (uint64_t at = 0; at < part.size_bytes; at += kPieceBytes) {
       const uint64_t size = std::min(kPieceBytes, part.size_bytes - at);
-      reads.push_back({.file = part.segment->file.get(),
+      reads.push_back({.file = part.unread->file.get(),
                        .offset = at,
                        .out = buffer_.bytes().subspan(part.at + at, size),
                        .status = absl::OkStatus()});
     }
   }
-  for (size_t i = 0; i < reads.size(); i += 2)
-    disk_.ReadMany(std::span(reads).subspan(i, std::min<size_t>(2, reads.size() - i)));
+  for (std::span<io::ReadRequest> rest = reads; !rest.empty();) {
+    const size_t count = std::min(kPiecesAtOnce, rest.size());
+    disk_.ReadMany(rest.first(count));
+    rest = rest.subspan(count);
+  }
   std::erase_if(parts_, [&](const Part& part) {
     return std::any_of(reads.begin(), reads.end(), [&](const io::ReadRequest& read) {
-      return read.file == part.segment->file.get() && !read.status.ok();
+      return read.file == part.unread->file.get() && !read.status.ok();
     });
   });
+  for (Part& part : parts_) part.unread = nullptr;
 }
 
 }  // namespace firn

@@ -2,12 +2,11 @@
 // busy meanwhile, and the next round begins with what it needs in memory.
 //
 // Used by one thread at a time. What is read is of sealed segments, which do not change; whether a segment is still
-// part of the store is the user's to know.
+// part of the store is the user's to know. Their files are kept open only while they are read.
 #pragma once
 
 #include <cstdint>
 #include <memory>
-#include <span>
 #include <vector>
 
 #include "base/aligned_buffer.h"
@@ -27,25 +26,31 @@ class ReadAhead {
   ~ReadAhead() { Stop(); }
   ReadAhead(const ReadAhead&) = delete;
 
+  // Before anything else, once.
+  void Start();
   // Forgets what was read and begins to read the units of these, as many as there is memory for.
   void Begin(std::vector<std::shared_ptr<log::Segment>> segments);
-  // Those of the last Begin().
-  std::vector<log::SegmentId> segments() const;
-  // What the file of this segment holds from `offset` on. Waits until reading has ended. Empty if it was not read; else
-  // valid until the next Begin() or Drop().
+
+  // Each waits until reading has ended.
+
+  // What was read.
+  std::vector<log::SegmentId> segments();
+  // What the file of this segment holds from `offset` on. Empty if it was not read; else valid until the next Begin()
+  // or Drop().
   base::Bytes Find(log::SegmentId segment, uint64_t offset, uint64_t size_bytes);
   void Drop();
-  // Ends the thread. Nothing but Begin() makes another one.
+  // Ends the thread.
   void Stop();
 
  private:
   struct Part {
-    std::shared_ptr<log::Segment> segment;
+    log::SegmentId segment = 0;
     uint64_t at = 0, size_bytes = 0;  // in buffer_
+    std::shared_ptr<log::Segment> unread;
   };
   void Run();
-  void AwaitIdle() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Read();
+  void AwaitRead();
 
   io::Disk& disk_;
   base::AlignedBuffer buffer_;  // these two are the thread's while reading_

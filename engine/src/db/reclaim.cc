@@ -13,7 +13,7 @@ namespace firn {
 namespace {
 
 // Copied in one round, so that a round ends soon and its victims come back.
-constexpr uint64_t kRoundCopyBytesMax = uint64_t{16} << 20;
+constexpr uint64_t kRoundCopyBytesMax = uint64_t{15} << 20;
 // A relocation segment is twice as large as one of the fresh log where there is room, which halves what making one
 // costs, but no larger than this: it bounds what is remembered of the moves.
 constexpr uint64_t kCopySegmentBytesMax = uint64_t{16} << 20;
@@ -80,7 +80,7 @@ reclaim::Space Store::MeasureSpace() {
   const uint64_t reserve_bytes = room_->reserve_bytes();
   space.disk_bytes = log.log_bytes + log.spare_bytes + values.allocated_bytes + kFixedFilesBytes + reserve_bytes;
   // Beside the records: what is being filled, what is ready to follow, and the copies of a round.
-  const uint64_t open_bytes = 3 * log.target_segment_bytes + kFixedFilesBytes + reserve_bytes;
+  const uint64_t open_bytes = 4 * log.target_segment_bytes + kFixedFilesBytes + reserve_bytes;
   // Claimed ahead of the next values, a little at a time; the rest of what is free is garbage.
   const uint64_t value_bytes = values.live_bytes + values.slack_bytes;
   const uint64_t claimed_bytes = values.allocated_bytes - std::min(values.allocated_bytes, value_bytes);
@@ -169,8 +169,9 @@ absl::StatusOr<bool> Store::ReclaimRound(log::SegmentId last, double live_fracti
   std::vector<log::SegmentId> next;
   if (pacer_.busy()) {
     std::erase_if(candidates, [&](const reclaim::Candidate& each) {
-      const bool sparse = each.live_bytes < each.bytes / 4;  // reading all of it would take longer
-      return sparse || std::find(victims.begin(), victims.end(), each.segment) != victims.end();
+      // Reading all of it would take longer, or too much memory.
+      const bool unfit = each.live_bytes < each.bytes / 4 || each.bytes > ReadAhead::kBytesMax;
+      return unfit || std::find(victims.begin(), victims.end(), each.segment) != victims.end();
     });
     next = reclaim::ChooseVictims(candidates, limits);
   }
@@ -182,8 +183,7 @@ absl::StatusOr<bool> Store::ReclaimRound(log::SegmentId last, double live_fracti
 absl::StatusOr<bool> Store::Relocate(const std::vector<log::SegmentId>& victims,
                                      const std::function<bool()>& keep_going, std::optional<uint32_t> value_file,
                                      std::vector<log::SegmentId> next) {
-  Relocator relocator(*this, victims, keep_going, value_file);
-  relocator.set_next(std::move(next));
+  Relocator relocator(*this, victims, keep_going, value_file, std::move(next));
   const auto result = relocator.Run();
   if (!result.ok()) {
     const uint64_t now = raw_clock_.MonotonicNanos();
@@ -352,6 +352,11 @@ void Store::NotePinned(const reclaim::Space& space) {
   }
 }
 
+void Store::DropReadAhead() {
+  base::MutexLock lock(reclaim_mutex_);
+  read_ahead_.Drop();
+}
+
 // Works until space is back below where reclaim starts. Run by the upkeep thread.
 void Store::ReclaimTurn() {
   const auto keep_going = [this] {
@@ -368,10 +373,7 @@ void Store::ReclaimTurn() {
     if (FreeValues(space, goal)) continue;
     // On a full disk all garbage that is worth the work is wanted.
     if (space.disk_bytes <= goal.start_bytes && !room_->full()) {
-      {
-        base::MutexLock lock(reclaim_mutex_);
-        read_ahead_.Drop();
-      }
+      DropReadAhead();
       // What is written until the next turn goes to what is claimed already, first.
       pacer_.Relax(space.ahead_bytes);
       return;
@@ -389,6 +391,7 @@ void Store::ReclaimTurn() {
     }
     pacer_.NoteWork(ForegroundSince());
     if (!progress.ok() || !*progress) {
+      DropReadAhead();
       // What there is of garbage cannot be had now: holding writers back would gain nothing.
       pacer_.Relax();
       return;

@@ -27,12 +27,13 @@ bool IsTombstone(format::RecordType type) {
 }  // namespace
 
 Relocator::Relocator(Store& store, std::vector<log::SegmentId> victims, std::function<bool()> keep_going,
-                     std::optional<uint32_t> value_file)
+                     std::optional<uint32_t> value_file, std::vector<log::SegmentId> next)
     : store_(store),
       log_(*store.log_),
       victims_(std::move(victims)),
       keep_going_(std::move(keep_going)),
-      value_file_(value_file) {}
+      value_file_(value_file),
+      next_(std::move(next)) {}
 
 Relocator::~Relocator() {
   // Not adopted, as far as this process will ever know.

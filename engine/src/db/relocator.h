@@ -17,7 +17,7 @@
 //
 // Victims are sealed and everything in them is published, so the index knows of each of their records. Memory: the
 // directory of one victim; a batch of at most 16 MiB, or one record, in at most 65,536 records, within which the order
-// of keys holds, and 9 MiB, or one record, to read it; and for each record of one relocation segment its key and
+// of keys holds, and 2 MiB, or one record, to read it; and for each record of one relocation segment its key and
 // places.
 #pragma once
 
@@ -47,10 +47,9 @@ class Relocator {
   // `keep_going` is asked between batches; once it says no the round ends: what has been copied is adopted all the
   // same, and the victims stay.
   // `value_file`: the slot of one to be evacuated.
+  // `next`: victims of the next round, to be read ahead when this one has read its own.
   Relocator(Store& store, std::vector<log::SegmentId> victims, std::function<bool()> keep_going,
-            std::optional<uint32_t> value_file = std::nullopt);
-  // Victims of the next round, to be read ahead when this one has read its own.
-  void set_next(std::vector<log::SegmentId> next) { next_ = std::move(next); }
+            std::optional<uint32_t> value_file, std::vector<log::SegmentId> next);
   ~Relocator();
 
   struct Result {
@@ -116,7 +115,7 @@ class Relocator {
   const std::vector<log::SegmentId> victims_;
   const std::function<bool()> keep_going_;
   const std::optional<uint32_t> value_file_;
-  std::vector<log::SegmentId> next_;
+  const std::vector<log::SegmentId> next_;
   uint32_t generation_ = 1;  // of the copies
   uint64_t segment_bytes_ = 0;
   bool stopped_ = false;

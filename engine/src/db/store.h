@@ -226,6 +226,7 @@ class Store {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(reclaim_mutex_);
   reclaim::Pacer::Foreground ForegroundSince();
   void ReclaimTurn();
+  void DropReadAhead();
   void NotePinned(const reclaim::Space& space);
   uint64_t CopySegmentBytes() const;
   bool FitsRoom(const log::Segment& segment, uint64_t one_bytes, uint64_t room_bytes) const;

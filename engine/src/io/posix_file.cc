@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 #include <utility>
 
@@ -49,7 +50,7 @@ absl::Status PosixFile::DoWrite(uint64_t offset, base::Bytes data, Flush flush) 
   if (flush == Flush::kBehind) return DoWriteBehind(offset, data);
   FIRN_RETURN_IF_ERROR(WriteWhole(fd(), name(), offset, data));
   GrewTo(offset + data.size());
-  return flush == Flush::kData ? SyncData(fd(), name()) : absl::OkStatus();
+  return flush == Flush::kData ? PosixFile::DoSync() : absl::OkStatus();
 }
 
 absl::Status PosixFile::DoWriteBehind(uint64_t offset, base::Bytes data) {
@@ -59,15 +60,22 @@ absl::Status PosixFile::DoWriteBehind(uint64_t offset, base::Bytes data) {
     return absl::OkStatus();
   }
   if (reinterpret_cast<uintptr_t>(data.data()) % kAlignmentBytes == 0) return DoWrite(offset, data, Flush::kNone);
-  const base::AlignedBuffer copy(data.size());
-  std::memcpy(copy.data(), data.data(), data.size());
-  return DoWrite(offset, copy.bytes(), Flush::kNone);
+  const base::AlignedBuffer copy(std::min<uint64_t>(data.size(), WriteBehind::kChunkBytes));
+  for (uint64_t at = 0; at < data.size(); at += copy.size()) {
+    const base::MutableBytes piece = copy.bytes().first(std::min<uint64_t>(copy.size(), data.size() - at));
+    std::memcpy(piece.data(), data.data() + at, piece.size());
+    FIRN_RETURN_IF_ERROR(DoWrite(offset + at, piece, Flush::kNone));
+  }
+  return absl::OkStatus();
 }
 
 // Null where the file cannot be opened once more.
 std::shared_ptr<WriteBehind> PosixFile::Behind() {
   base::MutexLock lock(behind_mutex_);
-  if (behind_ == nullptr) behind_ = WriteBehind::Open(fd());
+  if (behind_ != nullptr || behind_refused_) return behind_;
+  behind_ = WriteBehind::Open(fd());
+  const bool for_now = errno == EMFILE || errno == ENFILE || errno == ENOMEM;
+  behind_refused_ = behind_ == nullptr && !for_now;
   return behind_;
 }
 
@@ -78,9 +86,10 @@ absl::Status PosixFile::DoSync() {
     base::MutexLock lock(behind_mutex_);
     last.swap(behind_);
   }
-  const absl::Status status = SyncData(fd(), name());
-  if (last != nullptr) last->Forget();
-  return status;
+  FIRN_RETURN_IF_ERROR(SyncData(fd(), name()));
+  if (last == nullptr) return absl::OkStatus();
+  last->Forget();
+  return last->failure();
 }
 
 absl::Status PosixFile::DoAllocate(uint64_t size_bytes, uint64_t from_bytes) {

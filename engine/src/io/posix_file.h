@@ -47,6 +47,7 @@ class PosixFile : public File {
 
   base::Mutex behind_mutex_;
   std::shared_ptr<WriteBehind> behind_ ABSL_GUARDED_BY(behind_mutex_);  // from a write behind to the next sync
+  bool behind_refused_ ABSL_GUARDED_BY(behind_mutex_) = false;          // for good
 };
 
 }  // namespace firn::io

@@ -49,16 +49,16 @@ bool IsPinnedOver(const Space& space, const Goal& goal) {
 void Pacer::Update(const Space& space, const Goal& goal) {
   disk_bytes_.store(space.disk_bytes, std::memory_order_relaxed);
   grown_bytes_.store(0, std::memory_order_relaxed);
-  relaxed_bytes_.store(0, std::memory_order_relaxed);
   start_bytes_.store(goal.start_bytes, std::memory_order_relaxed);
   room_bytes_.store(std::max<uint64_t>(goal.ceiling_bytes - goal.start_bytes, 1), std::memory_order_relaxed);
+  relaxed_bytes_.store(0, std::memory_order_release);  // now the others count
 }
 
 double Pacer::debt() const {
+  const uint64_t relaxed_bytes = relaxed_bytes_.load(std::memory_order_acquire);
+  if (relaxed_bytes == UINT64_MAX) return 0;
   const uint64_t start_bytes = start_bytes_.load(std::memory_order_relaxed);
   const uint64_t grown_bytes = grown_bytes_.load(std::memory_order_relaxed);
-  const uint64_t relaxed_bytes = relaxed_bytes_.load(std::memory_order_relaxed);
-  if (relaxed_bytes == UINT64_MAX) return 0;
   const uint64_t bytes =
       disk_bytes_.load(std::memory_order_relaxed) + grown_bytes - std::min(grown_bytes, relaxed_bytes);
   if (bytes <= start_bytes) return 0;

@@ -107,7 +107,8 @@ class ValueStore {
   // One reference is the caller's. The bytes are written, or were there; Sync() makes them durable. InvalidArgument for
   // an empty value and beyond kValueBytesMax; ResourceExhausted when the disk is full. After a failure nothing refers
   // to what may have been written, and later calls work again.
-  // `flush` is for a value that has to be written: kBehind unless somebody waits for its Sync().
+  // `flush` is for a value that has to be written: kBehind unless somebody waits for its Sync(); then it may be Sync()
+  // that tells of the device's failure.
   absl::StatusOr<Stored> Put(base::Bytes value, io::Flush flush = io::Flush::kNone);
   // A value that comes in pieces. The store outlives the writer. Where there is no room for a piece, `await_room` is
   // asked, holding no lock, whether to try again.

@@ -49,6 +49,7 @@ bool IsAll(base::Bytes bytes, int byte) {
 TEST_CASE("of each segment that was read ahead any part of its units is found") {
   SegmentFiles files;
   ReadAhead ahead(files.disk());
+  ahead.Start();
   CHECK(ahead.segments().empty());
   CHECK(ahead.Find(1, 0, 4096).empty());
   constexpr uint64_t kBytes = 3 << 20;
@@ -72,14 +73,26 @@ TEST_CASE("of each segment that was read ahead any part of its units is found") 
 TEST_CASE("what cannot be read, and what there is no memory for, is not found") {
   SegmentFiles files;
   ReadAhead ahead(files.disk());
+  ahead.Start();
   constexpr uint64_t kBytes = 64 << 10;
   const auto large = files.Make(2, 4096, ReadAhead::kBytesMax);
   ahead.Begin(
       {files.Make(1, kBytes, kBytes), large, files.Make(3, kBytes, kBytes + 4096), files.Make(4, kBytes, kBytes)});
+  CHECK(ahead.segments() == std::vector<log::SegmentId>{1, 4});  // asked while it reads
   CHECK(IsAll(ahead.Find(1, 0, kBytes), 1));
   CHECK(ahead.Find(2, 0, 4096).empty());
   CHECK(ahead.Find(3, 0, 4096).empty());  // its file is shorter than it should be
   CHECK(IsAll(ahead.Find(4, 0, kBytes), 4));
+}
+
+TEST_CASE("a segment's file is not kept open once it was read") {
+  SegmentFiles files;
+  ReadAhead ahead(files.disk());
+  ahead.Start();
+  auto segment = files.Make(1, 1 << 20, 1 << 20);
+  ahead.Begin({segment});
+  CHECK(IsAll(ahead.Find(1, 0, 1 << 20), 1));
+  CHECK(segment.use_count() == 1);
 }
 
 TEST_CASE("it can be stopped at any time, and nothing is found afterwards") {
@@ -88,6 +101,7 @@ TEST_CASE("it can be stopped at any time, and nothing is found afterwards") {
   for (log::SegmentId id = 1; id <= 8; ++id) segments.push_back(files.Make(id, 1 << 20, 1 << 20));
   for (int turn = 0; turn < 20; ++turn) {
     ReadAhead ahead(files.disk());
+    ahead.Start();
     ahead.Begin(segments);
     if (turn % 2 == 0) static_cast<void>(ahead.Find(1, 0, 4096));
     ahead.Stop();

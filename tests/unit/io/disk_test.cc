@@ -147,6 +147,8 @@ TEST_CASE("what was written behind is not left in the page cache") {
   CHECK(most <= 2 * io::WriteBehind::kWindowBytes);
   REQUIRE(Text(file->Sync()) == "");
   CHECK(cached_bytes() == 0);
+  REQUIRE(Text(file->Write(0, Pattern(kBytes, 6).bytes(), Flush::kBehind)) == "");  // all of it at once
+  CHECK(cached_bytes() <= 2 * io::WriteBehind::kWindowBytes);
   ::munmap(map, kBytes);
 }
 

@@ -1,7 +1,11 @@
 #include "space/watchers.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <chrono>
+#include <cstddef>
 #include <ctime>
 
 #include "space/device.h"
@@ -60,24 +64,47 @@ void ClockWatcher::Run() {
   for (uint64_t before = NowNs(); !stop_;) {
     Sleep(kMillisecondNs);
     const uint64_t now = NowNs();
-    if (now - before > kShortestGapNs) gaps_.push_back({before, now});
+    if (now - before > kShortestGapNs) gaps_.Add(before, now);
     before = now;
   }
 }
 
-uint64_t ClockWatcher::longest_gap_ns() const {
+uint64_t Gaps::longest_ns() const {
   uint64_t longest = 0;
   for (const Gap& gap : gaps_) longest = std::max(longest, gap.end_ns - gap.start_ns);
   return longest;
 }
 
-uint64_t ClockWatcher::OverlapNs(uint64_t start_ns, uint64_t end_ns) const {
+uint64_t Gaps::OverlapNs(uint64_t start_ns, uint64_t end_ns) const {
   uint64_t longest = 0;
   for (const Gap& gap : gaps_) {
     const uint64_t from = std::max(gap.start_ns, start_ns), to = std::min(gap.end_ns, end_ns);
     if (from < to) longest = std::max(longest, to - from);
   }
   return longest;
+}
+
+DiskWatcher::DiskWatcher(const std::string& path) : path_(path), thread_([this] { Run(); }) {}
+
+void DiskWatcher::Stop() {
+  if (!thread_.joinable()) return;
+  stop_ = true;
+  thread_.join();
+}
+
+void DiskWatcher::Run() {
+  constexpr uint64_t kPauseNs = 10 * kMillisecondNs;
+  const int fd = ::open(path_.c_str(), O_RDWR | O_CREAT | O_DIRECT | O_CLOEXEC, 0600);
+  alignas(4096) const std::byte block[4096] = {};
+  while (fd >= 0 && !stop_) {
+    const uint64_t start = NowNs();
+    if (::pwrite(fd, block, sizeof(block), 0) != static_cast<ssize_t>(sizeof(block))) break;
+    const uint64_t end = NowNs();
+    if (end - start > kShortestGapNs) gaps_.Add(start, end);
+    Sleep(kPauseNs);
+  }
+  if (fd >= 0) ::close(fd);
+  ::unlink(path_.c_str());
 }
 
 }  // namespace firn::bench

@@ -35,28 +35,56 @@ class SpaceWatcher {
   std::thread thread_;
 };
 
+// Moments at which something stood still.
+class Gaps {
+ public:
+  void Add(uint64_t start_ns, uint64_t end_ns) { gaps_.push_back({start_ns, end_ns}); }
+  uint64_t longest_ns() const;
+  // The longest part of one that lies in [start, end).
+  uint64_t OverlapNs(uint64_t start_ns, uint64_t end_ns) const;
+
+ private:
+  struct Gap {
+    uint64_t start_ns, end_ns;
+  };
+  std::vector<Gap> gaps_;
+};
+
 // Sleeps a millisecond and reads the clock, over and over. Its gaps are the machine's own pauses: an engine that pauses
 // at the same moment need not be to blame.
 class ClockWatcher {
  public:
-  struct Gap {
-    uint64_t start_ns, end_ns;
-  };
-
   ClockWatcher();
   ~ClockWatcher() { Stop(); }
   ClockWatcher(const ClockWatcher&) = delete;
   void Stop();
 
-  // After Stop().
-  uint64_t longest_gap_ns() const;
-  // The longest part of a gap that lies in [start, end).
-  uint64_t OverlapNs(uint64_t start_ns, uint64_t end_ns) const;
+  const Gaps& gaps() const { return gaps_; }  // longer than 2 ms; after Stop()
 
  private:
   void Run();
 
-  std::vector<Gap> gaps_;  // longer than 2 ms
+  Gaps gaps_;
+  std::atomic<bool> stop_ = false;
+  std::thread thread_;
+};
+
+// Writes 4 KiB to a file of its own, past the page cache, every 10 ms. Where that takes long the disk stands still, or
+// has much to do.
+class DiskWatcher {
+ public:
+  explicit DiskWatcher(const std::string& path);
+  ~DiskWatcher() { Stop(); }
+  DiskWatcher(const DiskWatcher&) = delete;
+  void Stop();
+
+  const Gaps& gaps() const { return gaps_; }  // writes of more than 2 ms; after Stop()
+
+ private:
+  void Run();
+
+  const std::string path_;
+  Gaps gaps_;
   std::atomic<bool> stop_ = false;
   std::thread thread_;
 };

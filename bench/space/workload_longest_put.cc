@@ -33,11 +33,11 @@ class LongestPuts {
 
   uint64_t slow_count() const { return slow_count_; }  // 10 ms and longer
 
-  // The longest put less what the control thread stood still meanwhile.
-  uint64_t LongestWithoutGapsNs(const ClockWatcher& clock) const {
+  // The longest put less what stood still meanwhile.
+  uint64_t LongestWithoutNs(const Gaps& gaps) const {
     uint64_t longest = 0;
     for (const TimedPut& put : puts_) {
-      longest = std::max(longest, put.took_ns() - clock.OverlapNs(put.start_ns, put.end_ns));
+      longest = std::max(longest, put.took_ns() - gaps.OverlapNs(put.start_ns, put.end_ns));
     }
     return longest;
   }
@@ -55,14 +55,18 @@ absl::StatusOr<Figures> OverwriteForMinutes(const Config& config, const EngineSp
   std::mt19937_64 random(17);
   LongestPuts longest;
   ClockWatcher clock;
+  DiskWatcher disk(directory + ".probe");
   const uint64_t deadline = NowNs() + static_cast<uint64_t>(config.minutes * 60e9);
   absl::StatusOr<Figures> figures =
       session->Measure([&](uint64_t) { return NowNs() < deadline ? random() % session->keys() : kNoMore; },
                        [&](uint64_t start_ns, uint64_t end_ns) { longest.Add(start_ns, end_ns); });
   clock.Stop();
+  disk.Stop();
   if (!figures.ok()) return figures.status();
-  (*figures)["clock_gap_us_max"] = static_cast<double>(clock.longest_gap_ns()) * 1e-3;
-  (*figures)["put_without_gap_us_max"] = static_cast<double>(longest.LongestWithoutGapsNs(clock)) * 1e-3;
+  (*figures)["clock_gap_us_max"] = static_cast<double>(clock.gaps().longest_ns()) * 1e-3;
+  (*figures)["put_without_gap_us_max"] = static_cast<double>(longest.LongestWithoutNs(clock.gaps())) * 1e-3;
+  (*figures)["disk_gap_us_max"] = static_cast<double>(disk.gaps().longest_ns()) * 1e-3;
+  (*figures)["put_without_disk_gap_us_max"] = static_cast<double>(longest.LongestWithoutNs(disk.gaps())) * 1e-3;
   (*figures)["puts_over_10_ms"] = static_cast<double>(longest.slow_count());
   if (absl::Status status = session->VerifyAndClose(&*figures); !status.ok()) return status;
   return figures;
@@ -76,6 +80,8 @@ absl::Status RunLongestPut(const Config& config) {
   workload.columns.push_back({"puts_over_10_ms", ">= 10 ms", 1, 0});
   workload.columns.push_back({"clock_gap_us_max", "control gap us", 1, 0});
   workload.columns.push_back({"put_without_gap_us_max", "max less gap us", 1, 0});
+  workload.columns.push_back({"disk_gap_us_max", "disk gap us", 1, 0});
+  workload.columns.push_back({"put_without_disk_gap_us_max", "max less disk gap us", 1, 0});
   for (const Column& column : AmplificationColumns()) workload.columns.push_back(column);
   for (const uint64_t bytes : SizesOr(config, {4 * kKiB, 32 * kKiB})) {
     const auto run = [&config](const EngineSpec& spec, const std::string& path) {

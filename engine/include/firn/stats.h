@@ -66,7 +66,7 @@ struct Stats {
 
   // Reclaim, since open.
   uint64_t relocated_records = 0, relocated_bytes = 0, reclaimed_bytes = 0;
-  uint64_t read_ahead_bytes = 0;  // of what was relocated: in memory before its round began
+  uint64_t read_ahead_bytes = 0;  // of what was relocated: read while the round before copied
   uint64_t throttled_ns = 0;      // that writers were held back, in all
   double reclaim_debt = 0;        // 0: nothing to do; 1: space is at the ceiling
 

@@ -35,7 +35,7 @@ struct Counters {
 
 enum class Flush {
   kBehind,  // the page cache has the data, and the device gets it in the background
-  kNone,    // the device has the data, perhaps in a cache of its own
+  kNone,    // the device has the data, perhaps in a cache of its own; without direct I/O the page cache
   kData,    // fdatasync after the write, in one submission where the disk can
 };
 

@@ -230,7 +230,8 @@ absl::Status Store::OpenFiles() {
                                                            .hash = value_hash_,
                                                            .read_only = options_.read_only,
                                                            .use_callers_memory = !replayable_,
-                                                           .room = room_.get()}));
+                                                           .room = room_.get(),
+                                                           .on_next_due = [this] { log_->KickPreparing(); }}));
   FIRN_ASSIGN_OR_RETURN(
       log::RecoveredLog recovered,
       log::RecoverLog(*disk_, superblock_, !exists,
@@ -249,7 +250,8 @@ absl::Status Store::OpenFiles() {
                               .on_event = on_event,
                               // Rule 4: what a record points to is durable before the record can be.
                               .before_write = [this] { return values_->Sync(); },
-                              .room = room_.get()};
+                              .room = room_.get(),
+                              .prepare = [this] { values_->PrepareNext(); }};
   if (options_.read_only) {
     log_ = log::Log::StartReadOnly(*disk_, superblock_, epochs_, std::move(log_options), std::move(recovered));
   } else {

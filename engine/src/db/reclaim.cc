@@ -24,8 +24,6 @@ constexpr int kRoundsMax = 16;
 constexpr uint32_t kAny = std::numeric_limits<uint32_t>::max();  // segment, or value file
 constexpr uint64_t kNoRoomRestNanos = 1'000'000'000;
 constexpr uint64_t kRestNanos = 10'000'000'000, kTombstonesRestNanos = 60'000'000'000;
-// What the value store claims ahead at least; twice that is let stand.
-constexpr uint64_t kValueAheadBytesMin = uint64_t{2} << 20;
 // SUPERBLOCK and TAIL.
 constexpr uint64_t kFixedFilesBytes = format::kSuperblockFileBytes + log::kTailFileBytes;
 // Compacting goes on while a segment has more garbage than this.
@@ -81,13 +79,10 @@ reclaim::Space Store::MeasureSpace() {
   space.disk_bytes = log.log_bytes + log.spare_bytes + values.allocated_bytes + kFixedFilesBytes + reserve_bytes;
   // Beside the records: what is being filled, what is ready to follow, and the copies of a round.
   const uint64_t open_bytes = 4 * log.target_segment_bytes + kFixedFilesBytes + reserve_bytes;
-  // Claimed ahead of the next values, a little at a time; the rest of what is free is garbage.
-  const uint64_t value_bytes = values.live_bytes + values.slack_bytes;
-  const uint64_t claimed_bytes = values.allocated_bytes - std::min(values.allocated_bytes, value_bytes);
-  const uint64_t ahead_bytes = std::min(claimed_bytes, std::max(kValueAheadBytesMin, values.live_bytes / 64));
-  space.needed_bytes = record_bytes + footer_bytes + open_bytes + (value_bytes - pinned_value_bytes) + ahead_bytes;
-  space.ahead_bytes =
-      log.unwritten_bytes + log.spare_bytes + claimed_bytes - std::min(claimed_bytes, values.waiting_bytes);
+  space.step_bytes = values.ahead_bytes_max - values.ahead_bytes;
+  const uint64_t value_bytes = values.live_bytes + values.slack_bytes + values.ahead_bytes_max;
+  space.needed_bytes = record_bytes + footer_bytes + open_bytes + (value_bytes - pinned_value_bytes);
+  space.ahead_bytes = log.unwritten_bytes + log.spare_bytes;
   side_memory_bytes_.store(log.filter_bytes + values.memory_bytes, std::memory_order_relaxed);
   return space;
 }
@@ -308,7 +303,7 @@ bool Store::FreeValues(const reclaim::Space& space, const reclaim::Goal& goal) {
   constexpr uint64_t kWaitingPart = 32;  // of what lives
   constexpr uint64_t kBytesAtOnce = uint64_t{8} << 20;
   // Punching holds up whoever writes beside it, and the longer it can wait the fewer and the larger the holes are.
-  if (space.disk_bytes <= goal.start_bytes && HolesMayWait()) return false;
+  if (space.counted_bytes() <= goal.start_bytes && HolesMayWait()) return false;
   const values::ValueStats stats = values_->GetStats();
   const uint64_t waiting_bytes_min = std::clamp(stats.live_bytes / kWaitingPart, kWaitingBytesMin, kWaitingBytesMax);
   if (stats.waiting_bytes < (room_->full() ? 1 : waiting_bytes_min)) return false;
@@ -372,7 +367,7 @@ void Store::ReclaimTurn() {
     pacer_.Update(space, goal);
     if (FreeValues(space, goal)) continue;
     // On a full disk all garbage that is worth the work is wanted.
-    if (space.disk_bytes <= goal.start_bytes && !room_->full()) {
+    if (space.counted_bytes() <= goal.start_bytes && !room_->full()) {
       DropReadAhead();
       // What is written until the next turn goes to what is claimed already, first.
       pacer_.Relax(space.ahead_bytes);

@@ -183,6 +183,7 @@ void Store::ReleaseUnpublished(values::Slot extent) {
 
 void Store::Throttle(uint64_t bytes) {
   if (pacer_.Throttle(bytes) != 0) WakeUpkeep();  // which may not know yet how far writers have come
+  log_->AwaitRunway();
 }
 
 // Large values go to their extents before any lock is taken.
@@ -198,6 +199,7 @@ absl::Status Store::Separate(std::span<Planned> planned, Durability durability) 
     FIRN_RETURN_IF_ERROR(log_->health());
     FIRN_RETURN_IF_ERROR(Plan(each));
     FIRN_RETURN_IF_ERROR(CheckRoom({&each, 1}));
+    values_->AwaitRunway(raw_clock_, log::Log::kRunwayWaitNanosMax);
     FIRN_ASSIGN_OR_RETURN(values::ValueStore::Stored stored, values_->Put(base::AsBytes(each.operation.value), flush));
     each.slot = stored.slot;
     each.pointer = format::EncodeValuePointer(stored.pointer);

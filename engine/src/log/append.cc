@@ -99,7 +99,7 @@ Log::Need Log::OpenUnit(uint64_t bytes) {
       if (unwritten_units_[next_buffer_] != 0) return Need::kBuffer;
       if (buffer_ != kTailBuffers) {
         tail_->Leave(buffer_, start);
-        Kick();  // the buffer just left can be written
+        flushing_full_.Kick();  // the buffer just left can be written
       }
       buffer_ = next_buffer_;
       buffer_base_ = start;
@@ -139,9 +139,38 @@ void Log::Take(uint64_t bytes, uint64_t directory_bytes, Slot& slot) {
   open_->operations += 1;
   open_->writers.fetch_add(1, std::memory_order_relaxed);
   directory_bytes_ += directory_bytes;
+  NoteRunway();
 }
 
 void Log::Complete(const Slot& slot) { slot.unit->writers.fetch_sub(1, std::memory_order_release); }
+
+// In the last free buffer; or near the end of a segment without a next one, though there is nothing that the disk
+// refused.
+bool Log::RunwayIsShort() const {
+  if (unwritten_units_[next_buffer_] != 0) return true;
+  if (prepared_ != nullptr || !attempts_[static_cast<size_t>(io::Claimant::kWrite)].status.ok()) return false;
+  const uint64_t file_bytes = active_->file->size_bytes();
+  const uint64_t end = open_ != nullptr ? open_->end() : active_->units_end.load(std::memory_order_relaxed);
+  return end + directory_bytes_ + std::min<uint64_t>(kTailBufferBytes, file_bytes / 4) > file_bytes;
+}
+
+void Log::NoteRunway() {
+  const bool is_short = RunwayIsShort();
+  if (runway_short_.load(std::memory_order_relaxed) == is_short) return;
+  runway_short_.store(is_short, std::memory_order_relaxed);
+  if (!is_short) runway_longer_.NotifyAll();
+}
+
+void Log::AwaitRunway() {
+  if (!runway_short_.load(std::memory_order_relaxed)) return;
+  const uint64_t deadline_nanos = options_.monotonic_clock->MonotonicNanos() + kRunwayWaitNanosMax;
+  base::MutexLock lock(append_mutex_);
+  while (runway_short_.load(std::memory_order_relaxed)) {
+    const uint64_t now_nanos = options_.monotonic_clock->MonotonicNanos();
+    if (now_nanos >= deadline_nanos || poisoned_.load(std::memory_order_relaxed) || appending_stopped_) return;
+    runway_longer_.WaitFor(append_mutex_, deadline_nanos - now_nanos);
+  }
+}
 
 // Of a segment that begins with an operation of this size.
 uint64_t Log::CapacityFor(uint64_t bytes, uint64_t directory_bytes) const {
@@ -169,7 +198,8 @@ Log::Need Log::Rotate(uint64_t bytes, uint64_t directory_bytes, io::Claimant cla
   left_.push_back(active_);
   active_for_ = prepared_for_;
   Activate(std::move(prepared_));
-  Kick();
+  flushing_full_.Kick();
+  preparing_.Kick();
   return Need::kNothing;
 }
 
@@ -220,7 +250,7 @@ absl::Status Log::WaitForSegment(uint64_t capacity_bytes, io::Claimant claimant)
     // Again each time: another writer that rotated meanwhile has taken the segment, and cleared the wish for its size.
     if (!kept_out) attempt.capacity_bytes = std::max(attempt.capacity_bytes, capacity_bytes);
     attempt.wanted = true;
-    Kick();
+    preparing_.Kick();
     segment_prepared_.Wait(append_mutex_);
   }
   return absl::OkStatus();

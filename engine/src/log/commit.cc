@@ -48,6 +48,28 @@ absl::Status Log::WaitForBuffer() {
   return poison_;
 }
 
+// Writes what nobody who waits for it has written by now: full buffers, and all of it once the interval has passed.
+uint64_t Log::FlushTurn() {
+  const auto full_buffers = [this] {
+    base::MutexLock lock(append_mutex_);
+    return !closed_.empty();
+  };
+  while (full_buffers()) {
+    base::MutexLock lock(flush_mutex_);
+    if (!poison_.ok()) break;
+    if (flushing_) {
+      flush_done_.Wait(flush_mutex_);
+    } else {
+      LeadFlush(Extent::kFullBuffers);
+    }
+  }
+  const uint64_t now_nanos = options_.monotonic_clock->MonotonicNanos();
+  if (now_nanos < next_sync_nanos_) return next_sync_nanos_ - now_nanos;
+  static_cast<void>(WaitDurable(LastReserved()));  // a failure is kept in health()
+  next_sync_nanos_ = now_nanos + FlushIntervalNanos();
+  return FlushIntervalNanos();
+}
+
 void Log::LeadFlush(Extent extent) {
   flushing_ = true;
   const uint64_t group = ++flush_group_;
@@ -149,10 +171,14 @@ void Log::FinishUnit(Unit& unit, bool durable) {
     NoteDurable(segment, end);
   }
   segment.written_end.store(static_cast<uint32_t>(end), std::memory_order_release);
-  if (unit.buffer != kTailBuffers) {
+  bool to_be_sealed;
+  {
     base::MutexLock lock(append_mutex_);
-    --unwritten_units_[unit.buffer];
+    if (unit.buffer != kTailBuffers) --unwritten_units_[unit.buffer];
+    NoteRunway();
+    to_be_sealed = unit.segment != active_ && end == segment.units_end.load(std::memory_order_relaxed);
   }
+  if (to_be_sealed) preparing_.Kick();
 }
 
 // Everything written to `segment` becomes durable, and with it all that was written before.
@@ -199,6 +225,7 @@ void Log::Poison(const absl::Status& why) {
     base::MutexLock lock(append_mutex_);
     segment_prepared_.NotifyAll();
     segment_sealed_.NotifyAll();
+    runway_longer_.NotifyAll();
   }
   options_.on_event(EventKind::kPoisoned, message);
 }

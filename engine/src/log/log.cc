@@ -30,14 +30,10 @@ void Log::Stop() {
     base::MutexLock lock(append_mutex_);
     appending_stopped_ = true;
     segment_prepared_.NotifyAll();
+    runway_longer_.NotifyAll();
   }
-  if (!background_.joinable()) return;
-  {
-    base::MutexLock lock(background_mutex_);
-    stop_ = true;
-    background_wake_.NotifyAll();
-  }
-  background_.Join();
+  preparing_.Stop();
+  flushing_full_.Stop();
 }
 
 absl::StatusOr<std::unique_ptr<Log>> Log::Start(io::Disk& disk, const format::Superblock& superblock,
@@ -98,8 +94,18 @@ absl::Status Log::Begin(RecoveredLog recovered) {
       if (!each.segment->sealed.load()) left_.push_back(each.segment);
     }
   }
-  background_ = base::Thread("firn-log", [this] { RunBackground(); });
-  Kick();
+  next_sync_nanos_ = options_.monotonic_clock->MonotonicNanos() + FlushIntervalNanos();
+  flushing_full_.Start("firn-flush", [this] { return FlushTurn(); });
+  flushing_full_.Kick();
+  preparing_.Start("firn-log", [this] {
+    if (!poisoned_.load(std::memory_order_relaxed)) {
+      PrepareNext();
+      if (options_.prepare) options_.prepare();
+    }
+    SealLeft();
+    return base::Worker::kUntilKicked;
+  });
+  preparing_.Kick();
   return absl::OkStatus();
 }
 
@@ -109,6 +115,7 @@ absl::Status Log::Close() {
     base::MutexLock lock(append_mutex_);
     appending_stopped_ = true;
     segment_prepared_.NotifyAll();
+    runway_longer_.NotifyAll();
   }
   absl::Status status = health();
   if (status.ok()) status = WaitDurable(LastReserved());

@@ -2,11 +2,11 @@
 //
 // A write reserves its revision and its bytes in one short critical section, encodes itself into the tail buffer
 // outside of it, and is durable once its commit unit is. Whoever first waits for durability becomes the flusher: it
-// closes the open unit and writes it while the next unit already fills. A background thread keeps a prepared segment
-// ahead, writes full buffers, seals segments that were left, and bounds how long buffered writes stay unsynced.
+// closes the open unit and writes it while the next unit already fills. Of two background threads one writes full
+// buffers and bounds how long buffered writes stay unsynced; the other keeps a prepared segment ahead, and seals
+// segments that were left. Two, because the device may take long over either: meanwhile the other goes on.
 //
-// Lock order: append_mutex_, then SegmentTable's, then background_mutex_; flush_mutex_ is never held with
-// append_mutex_.
+// Lock order: append_mutex_, then SegmentTable's, then a worker's; flush_mutex_ is never held with append_mutex_.
 #pragma once
 
 #include <array>
@@ -25,6 +25,7 @@
 #include "base/epoch.h"
 #include "base/histogram.h"
 #include "base/sync.h"
+#include "base/worker.h"
 #include "format/record.h"
 #include "format/superblock.h"
 #include "io/disk.h"
@@ -56,6 +57,8 @@ struct LogOptions {
   std::function<absl::Status()> before_write;
   // Where space comes from. Null: from the disk, and nothing is kept back.
   io::Room* room = nullptr;
+  // Called in each turn of the thread that prepares segments: what else is to be made ahead of writers.
+  std::function<void()> prepare;
 };
 
 struct LogStats {
@@ -111,6 +114,13 @@ class Log {
                                io::Claimant claimant = io::Claimant::kWrite,
                                const std::shared_ptr<Segment>& joins = nullptr);
   void Complete(const Slot& slot);
+  // Called before a write, holding nothing. While little is left of what can be appended before the device has to
+  // answer, waits until there is more, for kRunwayWaitNanosMax at most: where the device stands still, many writes wait
+  // a little each instead of one for all of it.
+  void AwaitRunway();
+  static constexpr uint64_t kRunwayWaitNanosMax = 10'000'000;
+  // Has the thread that prepares segments do a turn.
+  void KickPreparing() { preparing_.Kick(); }
 
   // For records of the log's and the store's own: reserves, encodes and publishes.
   enum class Role { kControl, kLive, kTombstone };  // what it counts as in its segment
@@ -215,6 +225,8 @@ class Log {
   absl::Status CheckAppending();
   absl::Status WaitForSegment(uint64_t capacity_bytes, io::Claimant claimant);
   absl::Status WaitForBuffer();
+  bool RunwayIsShort() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_);
+  void NoteRunway() ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_);
 
   void Activate(std::shared_ptr<Segment> segment) ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_);
 
@@ -236,9 +248,8 @@ class Log {
   void Poison(const absl::Status& why);
 
   // Segments (segments.cc, prepare.cc).
-  void RunBackground();
-  void Kick();
-  void BackgroundTurn();
+  uint64_t FlushTurn();
+  uint64_t FlushIntervalNanos() const { return uint64_t{options_.flush_interval_ms} * 1'000'000; }
   void PrepareNext();
   uint64_t WantedBytes(io::Claimant claimant) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_);
   void NoteAttempt(io::Claimant claimant, const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_);
@@ -297,6 +308,8 @@ class Log {
   bool appending_stopped_ ABSL_GUARDED_BY(append_mutex_) = false;
   base::CondVar segment_prepared_;
   base::CondVar segment_sealed_;
+  base::CondVar runway_longer_;
+  std::atomic<bool> runway_short_{false};  // as RunwayIsShort() was last; written under append_mutex_
 
   // The flusher's role. Waiters of the group being flushed wait on one condition, those of the next on the other.
   mutable base::Mutex flush_mutex_;
@@ -315,11 +328,9 @@ class Log {
   int64_t written_time_ms_ = 0;
 
   // Background work.
-  base::Mutex background_mutex_;
-  base::CondVar background_wake_;
-  bool kicked_ ABSL_GUARDED_BY(background_mutex_) = false;
-  bool stop_ ABSL_GUARDED_BY(background_mutex_) = false;
-  base::Thread background_;
+  base::Worker flushing_full_;
+  uint64_t next_sync_nanos_ = 0;  // of that thread
+  base::Worker preparing_;
   base::Mutex spares_mutex_;
   std::vector<SpareFile> spares_ ABSL_GUARDED_BY(spares_mutex_);
   std::atomic<SegmentId> next_segment_id_{1};

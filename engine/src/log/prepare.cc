@@ -80,6 +80,7 @@ void Log::NoteAttempt(io::Claimant claimant, const absl::Status& status) {
   attempt.status = status;
   if (!status.ok()) attempt.capacity_bytes = 0;  // whoever still waits says so again
   segment_prepared_.NotifyAll();
+  NoteRunway();
 }
 
 // Of a segment that is taken from the reserve.

@@ -26,50 +26,6 @@ absl::Status FillWithZeros(io::File& file, uint64_t from, uint64_t to) {
 
 }  // namespace
 
-void Log::Kick() {
-  base::MutexLock lock(background_mutex_);
-  kicked_ = true;
-  background_wake_.NotifyOne();
-}
-
-void Log::RunBackground() {
-  const uint64_t interval_nanos = uint64_t{options_.flush_interval_ms} * 1'000'000;
-  uint64_t next_sync_nanos = options_.monotonic_clock->MonotonicNanos() + interval_nanos;
-  for (;;) {
-    bool interval_passed = false;
-    {
-      base::MutexLock lock(background_mutex_);
-      while (!kicked_ && !stop_ && !interval_passed) {
-        const uint64_t now_nanos = options_.monotonic_clock->MonotonicNanos();
-        interval_passed = now_nanos >= next_sync_nanos;
-        if (!interval_passed) background_wake_.WaitFor(background_mutex_, next_sync_nanos - now_nanos);
-      }
-      if (stop_) return;
-      kicked_ = false;
-    }
-    BackgroundTurn();
-    // Being kicked all the time must not keep buffered writes from becoming durable.
-    const uint64_t now_nanos = options_.monotonic_clock->MonotonicNanos();
-    if (now_nanos < next_sync_nanos) continue;
-    static_cast<void>(WaitDurable(LastReserved()));  // a failure is kept in health()
-    next_sync_nanos = now_nanos + interval_nanos;
-  }
-}
-
-void Log::BackgroundTurn() {
-  bool full_buffers = false;
-  {
-    base::MutexLock lock(append_mutex_);
-    full_buffers = !closed_.empty();
-  }
-  if (!poisoned_.load(std::memory_order_relaxed)) PrepareNext();
-  if (full_buffers) {
-    base::MutexLock lock(flush_mutex_);
-    if (!flushing_ && poison_.ok()) LeadFlush(Extent::kFullBuffers);
-  }
-  SealLeft();
-}
-
 uint64_t Log::TargetSegmentBytes() const {
   uint64_t live_bytes = 0;
   for (const auto& segment : segments_.All()) {
@@ -261,7 +217,7 @@ absl::Status Log::SealActive() {
     FIRN_RETURN_IF_ERROR(health());
   }
   FIRN_RETURN_IF_ERROR(WaitDurable(LastReserved()));
-  Kick();
+  preparing_.Kick();
   base::MutexLock lock(append_mutex_);
   while (std::find(left_.begin(), left_.end(), leaving) != left_.end()) {
     if (poisoned_.load(std::memory_order_relaxed)) break;
@@ -382,7 +338,7 @@ absl::Status Log::Shrink() {
   }
   if (prepared != nullptr) {
     Recycle(std::move(prepared), /*keep=*/false);
-    Kick();
+    preparing_.Kick();
   }
   return active_too_large ? SealActive() : absl::OkStatus();
 }

@@ -47,7 +47,7 @@ bool IsPinnedOver(const Space& space, const Goal& goal) {
 }
 
 void Pacer::Update(const Space& space, const Goal& goal) {
-  disk_bytes_.store(space.disk_bytes, std::memory_order_relaxed);
+  counted_bytes_.store(space.counted_bytes(), std::memory_order_relaxed);
   grown_bytes_.store(0, std::memory_order_relaxed);
   start_bytes_.store(goal.start_bytes, std::memory_order_relaxed);
   room_bytes_.store(std::max<uint64_t>(goal.ceiling_bytes - goal.start_bytes, 1), std::memory_order_relaxed);
@@ -60,7 +60,7 @@ double Pacer::debt() const {
   const uint64_t start_bytes = start_bytes_.load(std::memory_order_relaxed);
   const uint64_t grown_bytes = grown_bytes_.load(std::memory_order_relaxed);
   const uint64_t bytes =
-      disk_bytes_.load(std::memory_order_relaxed) + grown_bytes - std::min(grown_bytes, relaxed_bytes);
+      counted_bytes_.load(std::memory_order_relaxed) + grown_bytes - std::min(grown_bytes, relaxed_bytes);
   if (bytes <= start_bytes) return 0;
   const uint64_t room_bytes = room_bytes_.load(std::memory_order_relaxed);
   return std::min(kDebtMax, static_cast<double>(bytes - start_bytes) / static_cast<double>(room_bytes));

@@ -21,7 +21,10 @@ struct Space {
   uint64_t needed_bytes = 0;  // what the store would take without garbage: records, footers, extents, what is open
   uint64_t pinned_bytes = 0;  // garbage that snapshots hold
   uint64_t disk_bytes = 0;    // all files
-  uint64_t ahead_bytes = 0;   // of these: claimed, and not written yet
+  uint64_t ahead_bytes = 0;   // of these: claimed by the log, and not written yet
+  uint64_t step_bytes = 0;    // what values may yet claim ahead, in one step
+  // What counts against a goal: so that it grows with what is written, and not in steps.
+  uint64_t counted_bytes() const { return disk_bytes + step_bytes; }
 };
 
 struct Goal {
@@ -98,7 +101,7 @@ class Pacer {
   base::Clock& clock_;
   Mean worked_, rested_;
   // Of the last update, but for what has grown. One that is read half old and half new is a moment's error in a delay.
-  std::atomic<uint64_t> disk_bytes_{0}, grown_bytes_{0}, relaxed_bytes_{UINT64_MAX}, start_bytes_{0}, room_bytes_{1};
+  std::atomic<uint64_t> counted_bytes_{0}, grown_bytes_{0}, relaxed_bytes_{UINT64_MAX}, start_bytes_{0}, room_bytes_{1};
   std::atomic<uint64_t> next_nanos_{0};  // when the writers' next byte is due
   std::atomic<uint64_t> throttled_nanos_{0};
   base::Mutex mutex_;

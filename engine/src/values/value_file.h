@@ -40,6 +40,7 @@ struct ValueFile {
   std::atomic<bool> pinned{false};   // appended to: stays even without an extent
   std::atomic<bool> damaged{false};  // a value in it does not verify: no evacuation would get to its end
   std::atomic<bool> shrunk{false};   // punched or cut, which a power cut may still undo
+  std::atomic<uint64_t> cut_to{0};   // what was claimed beyond is to be given back; 0: nothing is
 
   // Ranges nothing needs that still take space; begin to end, apart from each other. Of the thread that frees.
   std::map<uint64_t, uint64_t> free_ranges;

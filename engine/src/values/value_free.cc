@@ -61,22 +61,25 @@ uint64_t ValueStore::FreeDropped(uint64_t durable_revision, uint64_t bytes_max) 
     FreeTaken(slots);
   }
   if (options_.read_only) return 0;
-  // The most for each hole first; the longer a file waits, the more of its holes have grown together.
+  // The most for each hole first; the longer a file waits, the more of its holes have grown together. Those that are
+  // written to come last.
   std::vector<std::pair<uint64_t, std::shared_ptr<ValueFile>>> by_free_bytes;
   for (std::shared_ptr<ValueFile>& file : files_.TakeUntidy()) {
+    if (const uint64_t end = file->cut_to.exchange(0); end != 0 && !IsDead(*file)) CutToEnd(*file, end);
     if (IsDead(*file)) {
       given_back += GiveBack(*file);
     } else if (bytes_max == 0) {
       files_.MarkUntidy(*file);
     } else {
-      const uint64_t free_bytes = file->free_bytes;
+      const uint64_t free_bytes = file->pinned ? 0 : file->free_bytes;
       by_free_bytes.emplace_back(free_bytes, std::move(file));
     }
   }
   std::stable_sort(by_free_bytes.begin(), by_free_bytes.end(),
                    [](const auto& a, const auto& b) { return a.first > b.first; });
   for (const auto& [bytes, file] : by_free_bytes) {
-    if (given_back < bytes_max) {
+    const bool in_peace = file->pinned && given_back != 0 && bytes_max != UINT64_MAX;
+    if (given_back < bytes_max && !in_peace) {
       given_back += GiveBack(*file, bytes_max - given_back);
     } else {
       files_.MarkUntidy(*file);
@@ -181,9 +184,21 @@ absl::Status ValueStore::Leave(uint32_t file) {
 void ValueStore::GiveBackAhead() {
   base::MutexLock lock(free_mutex_);
   TrimClaim(0);
+  for (const std::shared_ptr<ValueFile>& file : files_.TakeUntidy()) {
+    if (IsDead(*file)) {
+      GiveBack(*file);
+    } else {
+      files_.MarkUntidy(*file);
+    }
+  }
 }
 
 void ValueStore::TrimClaim(uint64_t ahead_bytes) {
+  const auto next_is_too_large = [&] {
+    base::MutexLock lock(append_mutex_);
+    return next_ != nullptr && next_claimed_ > 2 * ahead_bytes + format::kBlockBytes;
+  };
+  if (next_is_too_large()) DropNext();
   base::MutexLock lock(append_mutex_);
   if (active_ == nullptr || active_claimed_ <= active_end_ + 2 * ahead_bytes) return;
   const uint64_t end = active_end_ + base::RoundDown(ahead_bytes, format::kBlockBytes);

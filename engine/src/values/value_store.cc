@@ -121,6 +121,7 @@ absl::Status ValueStore::FinishRecovery(bool clean) {
       newest->pinned = true;
       active_ = newest;
       active_claimed_ = active_end_ = base::RoundUp(handle->size_bytes(), format::kBlockBytes);
+      active_limit_ = FileBytesMax();
     }
   }
   needs_fresh_file_ = !clean && newest != nullptr;
@@ -167,6 +168,10 @@ absl::Status ValueStore::Close() {
     base::MutexLock lock(free_mutex_);
     durable_revision = durable_revision_;
   }
+  {
+    base::MutexLock lock(prepare_mutex_);  // the last one has ended
+    DropNext();
+  }
   FreeDropped(durable_revision);
   if (needs_fresh_file_ && files_.Newest() != nullptr)
     FIRN_RETURN_IF_ERROR(CreateFile(io::Claimant::kControl).status());
@@ -199,6 +204,13 @@ ValueStats ValueStore::GetStats() {
     stats.allocated_bytes += files_.AllocatedBytes(*file);
   }
   const auto value = [](const std::atomic<uint64_t>& counter) { return counter.load(std::memory_order_relaxed); };
+  {
+    base::MutexLock lock(append_mutex_);
+    stats.ahead_bytes = active_claimed_ - std::min(active_claimed_, active_end_);
+    if (next_ != nullptr) stats.ahead_bytes += next_claimed_;
+    // Half of one file is left when the next one is made.
+    if (active_ != nullptr) stats.ahead_bytes_max = std::max(stats.ahead_bytes, LookAheadBytes() / 2 * 3);
+  }
   stats.extents = table_.extents();
   stats.live_bytes = table_.live_bytes();
   stats.slack_bytes = value(slack_bytes_);

@@ -11,10 +11,10 @@
 // An extent is the raw bytes of a value at a multiple of the alignment in values/ID.val, padded with zeros to 4 KiB.
 // Values of equal bytes share one, after a comparison byte for byte with what is on disk.
 //
-// Thread-safety: as said with each function. Lock order: free_mutex_, then append_mutex_; after them, each alone or in
-// this order: FileTable's, a shard of ExtentTable, its slots and dropped lists; DirtyFiles' and BufferPool's. I/O is
-// done under free_mutex_ (freeing is one job), under append_mutex_ only to claim space or to change files, under
-// handle_mutex only to open a file, and under none else.
+// Thread-safety: as said with each function. Lock order: prepare_mutex_, free_mutex_, append_mutex_; after them, each
+// alone or in this order: FileTable's, a shard of ExtentTable, its slots and dropped lists; DirtyFiles' and
+// BufferPool's. I/O is done under free_mutex_ (freeing is one job), under append_mutex_ only to claim space or to
+// change files, under handle_mutex only to open a file, and under none else.
 #pragma once
 
 #include <atomic>
@@ -45,7 +45,7 @@ namespace firn::values {
 struct ValueOptions {
   uint64_t alignment_bytes = 4096;              // extents begin at multiples; a power of two, 4 KiB..128 KiB
   uint64_t file_bytes_max = uint64_t{1} << 30;  // a file is left when the next extent does not fit
-  size_t open_files_max = 128;                  // descriptors kept; those in use come on top
+  size_t open_files_max = 256;                  // descriptors kept; those in use come on top
   base::ForwardClock* clock = nullptr;
   base::Random* random = nullptr;
   base::Hash128Value (*hash)(base::Bytes, uint64_t secret) = &base::Hash128;  // tests force collisions
@@ -54,6 +54,8 @@ struct ValueOptions {
   // where the heap happens to put a string.
   bool use_callers_memory = true;
   io::Room* room = nullptr;  // where space comes from; null: from the disk
+  // Called by writers, holding nothing of the value store's, when PrepareNext() should be. Null: nobody calls it.
+  std::function<void()> on_next_due;
 };
 
 struct ValueStats {
@@ -61,6 +63,8 @@ struct ValueStats {
   uint64_t live_bytes = 0;       // lengths of the values that are referred to
   uint64_t slack_bytes = 0;      // what their extents take beyond that
   uint64_t waiting_bytes = 0;    // of extents nobody refers to, and not yet given back
+  uint64_t ahead_bytes = 0;      // claimed for the next values
+  uint64_t ahead_bytes_max = 0;  // the most that will be, as long as no more lives
   uint64_t allocated_bytes = 0;  // of all files, as the file system counts
   uint64_t written_bytes = 0;    // values and padding
   uint64_t dedup_hits = 0, dedup_bytes = 0;
@@ -113,6 +117,12 @@ class ValueStore {
   // A value that comes in pieces. The store outlives the writer. Where there is no room for a piece, `await_room` is
   // asked, holding no lock, whether to try again.
   std::unique_ptr<StreamWriter> BeginStream(std::function<bool()> await_room = nullptr);
+  // Called before a Put, holding nothing. While the file is nearly full and the next one is just being made, waits for
+  // it, `nanos_max` at most: where the device stands still, many writes wait a little each instead of one for all of
+  // it.
+  void AwaitRunway(base::Clock& clock, uint64_t nanos_max);
+  // Makes the file that follows, if it is due: so that writers never wait for one. By one thread, holding no lock.
+  void PrepareNext();
   // One reference fewer, because of the change at `revision`; 0 if no record ever named it. No I/O.
   void Release(Slot slot, uint64_t revision);
   // The caller holds a reference.
@@ -203,6 +213,10 @@ class ValueStore {
   absl::StatusOr<Reserved> Reserve(uint64_t length);
   absl::StatusOr<Reserved> ReserveOwnFile(uint64_t length);
   absl::Status ChangeFile() ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_);
+  absl::StatusOr<Reserved> ReserveLocked(uint64_t padded_bytes, uint64_t file_bytes_max)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_);
+  uint64_t LeftBytes() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_);
+  void DropNext();
   absl::StatusOr<std::shared_ptr<ValueFile>> CreateFile(io::Claimant claimant = io::Claimant::kWrite);
   void Unpin(ValueFile& file);
   // Of a pinned file without an extent: it goes now, or with the next FreeDropped().
@@ -247,10 +261,18 @@ class ValueStore {
   std::atomic<bool> writable_{false};   // after recovery, until closed
   std::atomic<bool> can_punch_{true};
 
+  base::Mutex prepare_mutex_;  // held while the next file is made
   base::Mutex append_mutex_;
   std::shared_ptr<ValueFile> active_ ABSL_GUARDED_BY(append_mutex_);
   uint64_t active_end_ ABSL_GUARDED_BY(append_mutex_) = 0;      // of the last extent; the next begins aligned
   uint64_t active_claimed_ ABSL_GUARDED_BY(append_mutex_) = 0;  // space is claimed up to here
+  uint64_t active_limit_ ABSL_GUARDED_BY(append_mutex_) = 0;    // where the file is left
+  // The file that follows, with space claimed. Where making it failed, that is tried again for the next one only.
+  enum class Next { kNotDue, kDue, kReady, kFailed };
+  Next next_state_ ABSL_GUARDED_BY(append_mutex_) = Next::kNotDue;
+  std::shared_ptr<ValueFile> next_ ABSL_GUARDED_BY(append_mutex_);
+  uint64_t next_claimed_ ABSL_GUARDED_BY(append_mutex_) = 0;
+  base::CondVar next_made_;
 
   base::Mutex free_mutex_;
   uint64_t durable_revision_ ABSL_GUARDED_BY(free_mutex_) = 0;

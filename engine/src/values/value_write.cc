@@ -10,8 +10,7 @@ namespace firn::values {
 namespace {
 
 constexpr uint64_t kLookAheadBytesMin = uint64_t{1} << 20;
-constexpr uint64_t kLookAheadBytesMax = uint64_t{64} << 20;
-constexpr uint64_t kLookAheadPart = 64;  // of what lives
+constexpr uint64_t kFilePart = 64;  // of what lives
 
 std::vector<uint64_t> PieceChecksums(base::Bytes value, uint64_t secret) {
   std::vector<uint64_t> checksums;
@@ -177,15 +176,17 @@ uint64_t ValueStore::TakenBytes(const Place& place) const {
   return files_.At(place.file).ExtentEnd(place.offset, place.length) - place.offset;
 }
 
-uint64_t ValueStore::LookAheadBytes() const {
-  return std::clamp(table_.live_bytes() / kLookAheadPart, kLookAheadBytesMin, kLookAheadBytesMax);
-}
+uint64_t ValueStore::LookAheadBytes() const { return std::max(table_.live_bytes() / kFilePart, kLookAheadBytesMin); }
 
-// Where a file's space comes back only with its last extent, files are smaller.
+// The file that is being written is left in peace: claiming and punching lock a file, and may take as long as the
+// device stands still. So files are small enough to be claimed whole while nobody writes to them yet, and nothing is
+// given back of one before it is left, if other files have something.
 uint64_t ValueStore::FileBytesMax() const {
-  constexpr uint64_t kBytesMin = uint64_t{4} << 20, kPart = 16;  // of what lives
-  if (can_punch_) return options_.file_bytes_max;
-  return std::min(options_.file_bytes_max, std::max(kBytesMin, table_.live_bytes() / kPart));
+  constexpr uint64_t kBytesMin = uint64_t{4} << 20;
+  // Where a file's space comes back only with its last extent, and what lives is copied.
+  constexpr uint64_t kPartWithoutHoles = 16;
+  const uint64_t bytes = table_.live_bytes() / (can_punch_ ? kFilePart : kPartWithoutHoles);
+  return std::min(options_.file_bytes_max, std::max(kBytesMin, bytes));
 }
 
 // A place for a value, with its space claimed. It counts as an extent of its file.
@@ -195,19 +196,85 @@ absl::StatusOr<ValueStore::Reserved> ValueStore::Reserve(uint64_t length) {
   if (base::RoundUp(format::kBlockBytes, options_.alignment_bytes) + padded_bytes > file_bytes_max) {
     return ReserveOwnFile(length);
   }
-  base::MutexLock lock(append_mutex_);
-  if (active_ == nullptr || base::RoundUp(active_end_, options_.alignment_bytes) + padded_bytes > file_bytes_max) {
+  bool due = false;
+  absl::StatusOr<Reserved> reserved = [&] {
+    base::MutexLock lock(append_mutex_);
+    auto place = ReserveLocked(padded_bytes, file_bytes_max);
+    due = options_.on_next_due && next_state_ == Next::kNotDue && LeftBytes() < active_limit_ / 2;
+    if (due) next_state_ = Next::kDue;
+    return place;
+  }();
+  if (due) options_.on_next_due();
+  return reserved;
+}
+
+absl::StatusOr<ValueStore::Reserved> ValueStore::ReserveLocked(uint64_t padded_bytes, uint64_t file_bytes_max) {
+  const auto place = [&] { return base::RoundUp(active_end_, options_.alignment_bytes); };
+  if (active_ == nullptr || place() + padded_bytes > std::min(active_limit_, file_bytes_max)) {
     FIRN_RETURN_IF_ERROR(ChangeFile());
   }
-  const uint64_t offset = base::RoundUp(active_end_, options_.alignment_bytes);
-  const uint64_t end = offset + padded_bytes;
+  const uint64_t offset = place(), end = offset + padded_bytes;
   if (end > active_claimed_) {
-    const uint64_t ahead_bytes = std::min(LookAheadBytes(), file_bytes_max - std::min(file_bytes_max, end));
+    const uint64_t ahead_bytes = std::min(LookAheadBytes(), active_limit_ - std::min(active_limit_, end));
     FIRN_RETURN_IF_ERROR(Claim(*active_, end, ahead_bytes, &active_claimed_));
   }
   active_end_ = end;
   active_->extents.fetch_add(1, std::memory_order_relaxed);
   return Reserved{active_, offset};
+}
+
+uint64_t ValueStore::LeftBytes() const { return active_limit_ - std::min(active_limit_, active_end_); }
+
+void ValueStore::PrepareNext() {
+  base::MutexLock preparing(prepare_mutex_);
+  {
+    base::MutexLock lock(append_mutex_);
+    if (next_state_ != Next::kDue || !writable_) return;
+  }
+  // Where room is short a writer is to be refused for what it writes itself.
+  const uint64_t limit = FileBytesMax();
+  std::shared_ptr<ValueFile> file;
+  uint64_t claimed = format::kBlockBytes;
+  if (room_.whole() && !room_.full() && room_.FreeBytes() >= 2 * limit) {
+    if (auto fresh = CreateFile(); fresh.ok()) file = *std::move(fresh);
+  }
+  if (file != nullptr) {
+    const uint64_t least = file->first_extent() + format::kBlockBytes;
+    const uint64_t ahead_bytes = std::min(LookAheadBytes(), limit - std::min(limit, least));
+    if (!Claim(*file, least, ahead_bytes, &claimed).ok()) Discard(std::exchange(file, nullptr));
+  }
+  base::MutexLock lock(append_mutex_);
+  next_state_ = file != nullptr ? Next::kReady : Next::kFailed;
+  next_ = std::move(file);
+  next_claimed_ = claimed;
+  next_made_.NotifyAll();
+}
+
+void ValueStore::AwaitRunway(base::Clock& clock, uint64_t nanos_max) {
+  constexpr uint64_t kShortPart = 8;
+  const auto is_short = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_) {
+    return next_state_ == Next::kDue && LeftBytes() < active_limit_ / kShortPart && writable_;
+  };
+  base::MutexLock lock(append_mutex_);
+  if (!is_short()) return;
+  const uint64_t deadline_nanos = clock.MonotonicNanos() + nanos_max;
+  while (is_short()) {
+    const uint64_t now_nanos = clock.MonotonicNanos();
+    if (now_nanos >= deadline_nanos) return;
+    next_made_.WaitFor(append_mutex_, deadline_nanos - now_nanos);
+  }
+}
+
+// The file that was made ahead goes, with the next GiveBack() of it at the latest.
+void ValueStore::DropNext() {
+  std::shared_ptr<ValueFile> next;
+  {
+    base::MutexLock lock(append_mutex_);
+    if (next_ == nullptr) return;
+    next = std::exchange(next_, nullptr);
+    next_state_ = Next::kFailed;  // there is none, and no other before this one is needed
+  }
+  Unpin(*next);
 }
 
 absl::StatusOr<ValueStore::Reserved> ValueStore::ReserveOwnFile(uint64_t length) {
@@ -230,12 +297,19 @@ absl::StatusOr<std::shared_ptr<ValueFile>> ValueStore::CreateFile(io::Claimant c
 
 // The new file first: if there is no room for one, the old one goes on.
 absl::Status ValueStore::ChangeFile() {
-  FIRN_ASSIGN_OR_RETURN(std::shared_ptr<ValueFile> fresh, CreateFile());
+  std::shared_ptr<ValueFile> fresh = std::exchange(next_, nullptr);
+  uint64_t claimed = next_claimed_;
+  if (fresh == nullptr) {
+    FIRN_ASSIGN_OR_RETURN(fresh, CreateFile());
+    claimed = format::kBlockBytes;
+  }
+  if (next_state_ != Next::kDue) next_state_ = Next::kNotDue;
   const std::shared_ptr<ValueFile> left = std::exchange(active_, std::move(fresh));
   const uint64_t left_end = std::exchange(active_end_, format::kBlockBytes);
-  active_claimed_ = format::kBlockBytes;
+  active_claimed_ = claimed;
+  active_limit_ = FileBytesMax();
   if (left == nullptr) return absl::OkStatus();
-  CutToEnd(*left, left_end);
+  left->cut_to = left_end;
   Unpin(*left);
   return absl::OkStatus();
 }

@@ -116,9 +116,7 @@ std::vector<reclaim::Candidate> Store::Candidates(log::SegmentId last) const {
     // The index must know of every record: else one whose writer is still on its way would pass for garbage.
     if (!segment->sealed.load(std::memory_order_acquire) || segment->last_revision > published) continue;
     if (segment->id > last) continue;
-    if (const auto rest = resting_segments_.find(segment->id);
-        rest != resting_segments_.end() && now < rest->second.until_nanos)
-      continue;
+    if (Rests(*segment, now)) continue;
     if (!FitsRoom(*segment, copy_segment_bytes, room_bytes)) continue;
     const uint64_t bytes = segment->file->size_bytes();
     const uint64_t live_bytes = AtLeastZero(segment->live_bytes);
@@ -144,8 +142,8 @@ absl::StatusOr<bool> Store::ReclaimRound(log::SegmentId last, double live_fracti
   // deletes may take a segment meanwhile.
   const uint64_t room_bytes = room_->FreeBytesFor(io::Claimant::kReclaim);
   const uint64_t copy_room_bytes = (room_bytes - std::min(room_bytes, 2 * CopySegmentBytes())) / 5 * 4;
-  // What fits into one that is twice as large as one of the fresh log, or into two. Near the ceiling half of that: until
-  // a round ends its copies come on top.
+  // What fits into one that is twice as large as one of the fresh log, or into two. Near the ceiling half of that:
+  // until a round ends its copies come on top.
   constexpr double kNearCeilingDebt = 0.6;
   const uint64_t eighths = pacer_.debt() < kNearCeilingDebt ? 15 : 7;
   const uint64_t copy_bytes_max =
@@ -212,14 +210,25 @@ absl::StatusOr<bool> Store::Relocate(const std::vector<log::SegmentId>& victims,
     if (result->freed_bytes < result->copies_bytes + reclaim::kGainBytesMin) {
       // The copies are tombstones, mostly, which look like garbage and have to stay for as long as older segments do:
       // without a rest they would be moved again and again.
+      base::EpochGuard guard(epochs_);
       for (const log::SegmentId id : result->copies) {
-        RestSegment(id, {.until_nanos = raw_clock_.MonotonicNanos() + kTombstonesRestNanos, .for_tombstones = true});
+        const log::Segment* const copies = log_->segments().Find(id);
+        const uint64_t live_bytes = copies == nullptr ? 0 : AtLeastZero(copies->live_bytes);
+        RestSegment(id, {.until_nanos = raw_clock_.MonotonicNanos() + kTombstonesRestNanos,
+                         .for_tombstones = true,
+                         .live_bytes_min = live_bytes - std::min(live_bytes, reclaim::kGainBytesMin)});
       }
     } else {
       std::erase_if(resting_segments_, [](const auto& rest) { return rest.second.for_tombstones; });
     }
   }
   return result->retired != 0;
+}
+
+bool Store::Rests(const log::Segment& segment, uint64_t now_nanos) const {
+  const auto rest = resting_segments_.find(segment.id);
+  if (rest == resting_segments_.end() || now_nanos >= rest->second.until_nanos) return false;
+  return !rest->second.for_tombstones || AtLeastZero(segment.live_bytes) >= rest->second.live_bytes_min;
 }
 
 void Store::RestSegment(log::SegmentId segment, const Rest& rest) {

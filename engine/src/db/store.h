@@ -271,10 +271,12 @@ class Store {
   // Not evacuated before this moment: a live record of theirs does not verify, or something held them to the end.
   struct Rest {
     uint64_t until_nanos = 0;
-    bool for_tombstones = false;  // ends early when older segments go
+    bool for_tombstones = false;  // ends early when older segments go, or less than this lives:
+    uint64_t live_bytes_min = 0;
   };
   std::map<log::SegmentId, Rest> resting_segments_ ABSL_GUARDED_BY(reclaim_mutex_);
   void RestSegment(log::SegmentId segment, const Rest& rest) ABSL_EXCLUSIVE_LOCKS_REQUIRED(reclaim_mutex_);
+  bool Rests(const log::Segment& segment, uint64_t now_nanos) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(reclaim_mutex_);
   uint64_t next_evacuation_nanos_ ABSL_GUARDED_BY(reclaim_mutex_) = 0;
   ReadAhead read_ahead_;  // with reclaim_mutex_ held, until closed
   reclaim::Pacer pacer_;

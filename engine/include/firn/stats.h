@@ -67,7 +67,7 @@ struct Stats {
   // Reclaim, since open.
   uint64_t relocated_records = 0, relocated_bytes = 0, reclaimed_bytes = 0;
   uint64_t read_ahead_bytes = 0;  // of what was relocated: read while the round before copied
-  uint64_t throttled_ns = 0;      // that writers were held back, in all
+  uint64_t throttled_ns = 0;      // that writers were held back, in all: for space, or for a device that stood still
   double reclaim_debt = 0;        // 0: nothing to do; 1: space is at the ceiling
 
   // Group commit since open: units flushed, and how many writes they carried.

@@ -4,8 +4,8 @@
 
 namespace firn::base {
 
-void Worker::Start(std::string name, std::function<uint64_t()> turn) {
-  thread_ = Thread(std::move(name), [this, turn = std::move(turn)] { Run(turn); });
+void Worker::Start(std::string name, Clock& clock, std::function<uint64_t()> turn) {
+  thread_ = Thread(std::move(name), [this, &clock, turn = std::move(turn)] { Run(clock, turn); });
 }
 
 void Worker::Kick() {
@@ -24,22 +24,23 @@ void Worker::Stop() {
   thread_.Join();
 }
 
-void Worker::Run(const std::function<uint64_t()>& turn) {
-  for (uint64_t wait_nanos = kUntilKicked;;) {
+void Worker::Run(Clock& clock, const std::function<uint64_t()>& turn) {
+  for (uint64_t due_nanos = kUntilKicked;;) {
     {
       MutexLock lock(mutex_);
-      bool in_time = true;
-      while (!kicked_ && !stop_ && in_time) {
-        if (wait_nanos == kUntilKicked) {
+      while (!kicked_ && !stop_) {
+        if (due_nanos == kUntilKicked) {
           wake_.Wait(mutex_);
-        } else {
-          in_time = wake_.WaitFor(mutex_, wait_nanos);
+          continue;
         }
+        const uint64_t now_nanos = clock.MonotonicNanos();
+        if (now_nanos >= due_nanos) break;
+        wake_.WaitFor(mutex_, due_nanos - now_nanos);
       }
       if (stop_) return;
       kicked_ = false;
     }
-    wait_nanos = turn();
+    due_nanos = turn();
   }
 }
 

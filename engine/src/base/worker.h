@@ -5,6 +5,7 @@
 #include <functional>
 #include <string>
 
+#include "base/clock.h"
 #include "base/sync.h"
 
 namespace firn::base {
@@ -16,16 +17,16 @@ class Worker {
   Worker() = default;
   Worker(const Worker&) = delete;
 
-  // `turn` returns how many nanoseconds to wait for a kick before the next turn.
-  void Start(std::string name, std::function<uint64_t()> turn);
-  // There will be a turn that begins after this. Any thread, at any time; kicks during a turn come to one more.
+  // `turn` returns when the next one is due if nobody kicks before, as the clock counts MonotonicNanos().
+  void Start(std::string name, Clock& clock, std::function<uint64_t()> turn);
+  // A turn will begin after this, unless Stop() comes first. Any thread, at any time; kicks during a turn come to one
+  // more.
   void Kick();
   // Returns when the turn under way has ended. Not thread-safe; does nothing where nothing runs.
   void Stop();
-  bool running() const { return thread_.joinable(); }
 
  private:
-  void Run(const std::function<uint64_t()>& turn);
+  void Run(Clock& clock, const std::function<uint64_t()>& turn);
 
   Mutex mutex_;
   CondVar wake_;

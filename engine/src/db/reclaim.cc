@@ -143,11 +143,12 @@ absl::StatusOr<bool> Store::ReclaimRound(log::SegmentId last, double live_fracti
   const uint64_t room_bytes = room_->FreeBytesFor(io::Claimant::kReclaim);
   const uint64_t copy_room_bytes = (room_bytes - std::min(room_bytes, 2 * CopySegmentBytes())) / 5 * 4;
   // What fits into one that is twice as large as one of the fresh log, or into two. Near the ceiling half of that:
-  // until a round ends its copies come on top.
+  // until a round ends its copies come on top. Of tiny segments half would not be worth a round.
   constexpr double kNearCeilingDebt = 0.6;
-  const uint64_t eighths = pacer_.debt() < kNearCeilingDebt ? 15 : 7;
+  const uint64_t target_bytes = log_->GetStats().target_segment_bytes;
+  const bool by_halves = pacer_.debt() >= kNearCeilingDebt && target_bytes >= 32 * reclaim::kGainBytesMin;
   const uint64_t copy_bytes_max =
-      std::min({log_->GetStats().target_segment_bytes / 8 * eighths, kRoundCopyBytesMax, copy_room_bytes});
+      std::min({target_bytes / 8 * (by_halves ? 7 : 15), kRoundCopyBytesMax, copy_room_bytes});
   const reclaim::VictimLimits limits{.copy_bytes_max = copy_bytes_max,
                                      .copy_segment_bytes = CopySegmentBytes(),
                                      .live_fraction_max = live_fraction_max};
@@ -321,7 +322,7 @@ bool Store::FreeValues(const reclaim::Space& space, const reclaim::Goal& goal) {
   if (stats.waiting_bytes < (room_->full() ? 1 : waiting_bytes_min)) return false;
   const auto free = [this] {
     base::MutexLock lock(reclaim_mutex_);
-    return values_->FreeDropped(log_->durable_revision(), kBytesAtOnce) > 0;
+    return values_->FreeDropped(log_->durable_revision(), kBytesAtOnce, values::ValueStore::ActiveFile::kLast) > 0;
   };
   const bool freed = free() || (log_->WaitDurable(log_->LastReserved()).ok() && free());
   if (freed) rounds_.fetch_add(1, std::memory_order_relaxed);

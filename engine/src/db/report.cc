@@ -215,7 +215,7 @@ Stats Store::GetStats() {
   stats.relocated_bytes = relocated_bytes_.load(std::memory_order_relaxed);
   stats.read_ahead_bytes = read_ahead_bytes_.load(std::memory_order_relaxed);
   stats.reclaimed_bytes = reclaimed_bytes_.load(std::memory_order_relaxed);
-  stats.throttled_ns = pacer_.throttled_nanos();
+  stats.throttled_ns = pacer_.throttled_nanos() + runway_nanos_.load(std::memory_order_relaxed);
   stats.reclaim_debt = pacer_.debt();
 
   const uint64_t namespaces = namespaces_.All().size();

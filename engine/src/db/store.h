@@ -173,6 +173,7 @@ class Store {
   // `revision`: of the change that needs it no longer, or of a later one.
   void DropVersion(const Version& version, uint64_t revision);
   void Throttle(uint64_t bytes);
+  void AwaitRunway(std::span<const Planned> planned);
   absl::Status Separate(std::span<Planned> planned, Durability durability);
   void ReleaseUnpublished(values::Slot extent);
   bool IsSeparate(uint64_t value_bytes) const;
@@ -282,6 +283,7 @@ class Store {
   reclaim::Pacer pacer_;
   reclaim::Pacer::Foreground foreground_;       // reads so far; upkeep thread only
   std::atomic<uint64_t> side_memory_bytes_{0};  // key filters and the extent table, as last measured
+  std::atomic<uint64_t> runway_nanos_{0};       // that writers waited for what is made ahead of them
   std::atomic<uint64_t> unfreed_bytes_{0};      // of separated values, since upkeep was woken last
   std::atomic<uint64_t> relocated_records_{0}, relocated_bytes_{0}, reclaimed_bytes_{0}, read_ahead_bytes_{0};
 

@@ -52,7 +52,7 @@ void Store::UpkeepTurn() {
     // Rule 5. Holes can wait while there come more to grow together with: ReclaimTurn() sees to it that there is room.
     const uint64_t waiting_bytes = values_->GetStats().waiting_bytes;
     const bool wait = waiting_bytes > waiting_bytes_seen_ && HolesMayWait();
-    values_->FreeDropped(log_->durable_revision(), wait ? 0 : kFreeBytesMax);
+    values_->FreeDropped(log_->durable_revision(), wait ? 0 : kFreeBytesMax, values::ValueStore::ActiveFile::kLast);
   }
   ReclaimTurn();
   {

@@ -161,6 +161,7 @@ absl::StatusOr<Revision> Store::Commit(std::span<Planned> planned, Durability du
   uint64_t bytes = 0;
   for (const Planned& each : planned) bytes += each.operation.key.size() + each.operation.value.size();
   Throttle(bytes);
+  AwaitRunway(planned);
   const auto attempt = [&]() -> absl::StatusOr<Revision> {
     FIRN_RETURN_IF_ERROR(Separate(planned, durability));
     return CommitSeparated(planned, durability);
@@ -183,7 +184,19 @@ void Store::ReleaseUnpublished(values::Slot extent) {
 
 void Store::Throttle(uint64_t bytes) {
   if (pacer_.Throttle(bytes) != 0) WakeUpkeep();  // which may not know yet how far writers have come
-  log_->AwaitRunway();
+}
+
+// Once for the whole, however much it writes.
+void Store::AwaitRunway(std::span<const Planned> planned) {
+  uint64_t waited_nanos = log_->AwaitRunway(), separated_bytes = 0;
+  for (const Planned& each : planned) {
+    const uint64_t size = each.operation.value.size();
+    if (each.operation.kind == Kind::kPut && IsSeparate(size)) separated_bytes += size;
+  }
+  if (separated_bytes != 0) {
+    waited_nanos += values_->AwaitRunway(separated_bytes, raw_clock_, log::Log::kRunwayWaitNanosMax);
+  }
+  if (waited_nanos != 0) runway_nanos_.fetch_add(waited_nanos, std::memory_order_relaxed);
 }
 
 // Large values go to their extents before any lock is taken.
@@ -199,7 +212,6 @@ absl::Status Store::Separate(std::span<Planned> planned, Durability durability) 
     FIRN_RETURN_IF_ERROR(log_->health());
     FIRN_RETURN_IF_ERROR(Plan(each));
     FIRN_RETURN_IF_ERROR(CheckRoom({&each, 1}));
-    values_->AwaitRunway(raw_clock_, log::Log::kRunwayWaitNanosMax);
     FIRN_ASSIGN_OR_RETURN(values::ValueStore::Stored stored, values_->Put(base::AsBytes(each.operation.value), flush));
     each.slot = stored.slot;
     each.pointer = format::EncodeValuePointer(stored.pointer);

@@ -144,11 +144,10 @@ void Log::Take(uint64_t bytes, uint64_t directory_bytes, Slot& slot) {
 
 void Log::Complete(const Slot& slot) { slot.unit->writers.fetch_sub(1, std::memory_order_release); }
 
-// In the last free buffer; or near the end of a segment without a next one, though there is nothing that the disk
-// refused.
+// In the last free buffer; or near the end of a segment while the next one is being made.
 bool Log::RunwayIsShort() const {
   if (unwritten_units_[next_buffer_] != 0) return true;
-  if (prepared_ != nullptr || !attempts_[static_cast<size_t>(io::Claimant::kWrite)].status.ok()) return false;
+  if (prepared_ != nullptr || prepare_failed_) return false;
   const uint64_t file_bytes = active_->file->size_bytes();
   const uint64_t end = open_ != nullptr ? open_->end() : active_->units_end.load(std::memory_order_relaxed);
   return end + directory_bytes_ + std::min<uint64_t>(kTailBufferBytes, file_bytes / 4) > file_bytes;
@@ -161,15 +160,17 @@ void Log::NoteRunway() {
   if (!is_short) runway_longer_.NotifyAll();
 }
 
-void Log::AwaitRunway() {
-  if (!runway_short_.load(std::memory_order_relaxed)) return;
-  const uint64_t deadline_nanos = options_.monotonic_clock->MonotonicNanos() + kRunwayWaitNanosMax;
+uint64_t Log::AwaitRunway() {
+  if (!runway_short_.load(std::memory_order_relaxed)) return 0;
+  const uint64_t began_nanos = options_.monotonic_clock->MonotonicNanos();
+  uint64_t waited_nanos = 0;
   base::MutexLock lock(append_mutex_);
-  while (runway_short_.load(std::memory_order_relaxed)) {
-    const uint64_t now_nanos = options_.monotonic_clock->MonotonicNanos();
-    if (now_nanos >= deadline_nanos || poisoned_.load(std::memory_order_relaxed) || appending_stopped_) return;
-    runway_longer_.WaitFor(append_mutex_, deadline_nanos - now_nanos);
+  while (runway_short_.load(std::memory_order_relaxed) && waited_nanos < kRunwayWaitNanosMax) {
+    if (poisoned_.load(std::memory_order_relaxed) || appending_stopped_) break;
+    runway_longer_.WaitFor(append_mutex_, kRunwayWaitNanosMax - waited_nanos);
+    waited_nanos = options_.monotonic_clock->MonotonicNanos() - began_nanos;
   }
+  return waited_nanos;
 }
 
 // Of a segment that begins with an operation of this size.
@@ -197,6 +198,7 @@ Log::Need Log::Rotate(uint64_t bytes, uint64_t directory_bytes, io::Claimant cla
   }
   left_.push_back(active_);
   active_for_ = prepared_for_;
+  prepare_failed_ = false;
   Activate(std::move(prepared_));
   flushing_full_.Kick();
   preparing_.Kick();

@@ -49,12 +49,15 @@ absl::Status Log::WaitForBuffer() {
 }
 
 // Writes what nobody who waits for it has written by now: full buffers, and all of it once the interval has passed.
+// Returns when that will be.
 uint64_t Log::FlushTurn() {
   const auto full_buffers = [this] {
     base::MutexLock lock(append_mutex_);
     return !closed_.empty();
   };
-  while (full_buffers()) {
+  const auto now_nanos = [this] { return options_.monotonic_clock->MonotonicNanos(); };
+  // However fast buffers fill meanwhile, writes become durable in time.
+  while (now_nanos() < next_sync_nanos_ && full_buffers()) {
     base::MutexLock lock(flush_mutex_);
     if (!poison_.ok()) break;
     if (flushing_) {
@@ -63,11 +66,11 @@ uint64_t Log::FlushTurn() {
       LeadFlush(Extent::kFullBuffers);
     }
   }
-  const uint64_t now_nanos = options_.monotonic_clock->MonotonicNanos();
-  if (now_nanos < next_sync_nanos_) return next_sync_nanos_ - now_nanos;
-  static_cast<void>(WaitDurable(LastReserved()));  // a failure is kept in health()
-  next_sync_nanos_ = now_nanos + FlushIntervalNanos();
-  return FlushIntervalNanos();
+  if (const uint64_t now = now_nanos(); now >= next_sync_nanos_) {
+    next_sync_nanos_ = now + FlushIntervalNanos();
+    static_cast<void>(WaitDurable(LastReserved()));  // a failure is kept in health()
+  }
+  return next_sync_nanos_;
 }
 
 void Log::LeadFlush(Extent extent) {

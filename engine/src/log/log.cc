@@ -95,11 +95,12 @@ absl::Status Log::Begin(RecoveredLog recovered) {
     }
   }
   next_sync_nanos_ = options_.monotonic_clock->MonotonicNanos() + FlushIntervalNanos();
-  flushing_full_.Start("firn-flush", [this] { return FlushTurn(); });
+  flushing_full_.Start("firn-flush", *options_.monotonic_clock, [this] { return FlushTurn(); });
   flushing_full_.Kick();
-  preparing_.Start("firn-log", [this] {
+  preparing_.Start("firn-log", *options_.monotonic_clock, [this] {
     if (!poisoned_.load(std::memory_order_relaxed)) {
       PrepareNext();
+      NotePrepared();
       if (options_.prepare) options_.prepare();
     }
     SealLeft();

@@ -57,7 +57,8 @@ struct LogOptions {
   std::function<absl::Status()> before_write;
   // Where space comes from. Null: from the disk, and nothing is kept back.
   io::Room* room = nullptr;
-  // Called in each turn of the thread that prepares segments: what else is to be made ahead of writers.
+  // Called in each turn of the thread that prepares segments, until the log is poisoned: what else is to be made ahead
+  // of writers.
   std::function<void()> prepare;
 };
 
@@ -116,8 +117,8 @@ class Log {
   void Complete(const Slot& slot);
   // Called before a write, holding nothing. While little is left of what can be appended before the device has to
   // answer, waits until there is more, for kRunwayWaitNanosMax at most: where the device stands still, many writes wait
-  // a little each instead of one for all of it.
-  void AwaitRunway();
+  // a little each instead of one for all of it. Returns how long.
+  uint64_t AwaitRunway();
   static constexpr uint64_t kRunwayWaitNanosMax = 10'000'000;
   // Has the thread that prepares segments do a turn.
   void KickPreparing() { preparing_.Kick(); }
@@ -246,11 +247,12 @@ class Log {
   void FinishUnit(Unit& unit, bool durable);
   void NoteDurable(const Segment& segment, uint64_t end);
   void Poison(const absl::Status& why);
-
-  // Segments (segments.cc, prepare.cc).
   uint64_t FlushTurn();
   uint64_t FlushIntervalNanos() const { return uint64_t{options_.flush_interval_ms} * 1'000'000; }
+
+  // Segments (segments.cc, prepare.cc).
   void PrepareNext();
+  void NotePrepared();
   uint64_t WantedBytes(io::Claimant claimant) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_);
   void NoteAttempt(io::Claimant claimant, const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_);
   uint64_t TargetSegmentBytes() const;
@@ -309,6 +311,7 @@ class Log {
   base::CondVar segment_prepared_;
   base::CondVar segment_sealed_;
   base::CondVar runway_longer_;
+  bool prepare_failed_ ABSL_GUARDED_BY(append_mutex_) = false;  // for the next segment, as tried last
   std::atomic<bool> runway_short_{false};  // as RunwayIsShort() was last; written under append_mutex_
 
   // The flusher's role. Waiters of the group being flushed wait on one condition, those of the next on the other.

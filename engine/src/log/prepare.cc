@@ -65,6 +65,12 @@ void Log::PrepareNext() {
   if (too_small != nullptr) Recycle(std::move(too_small));
 }
 
+void Log::NotePrepared() {
+  base::MutexLock lock(append_mutex_);
+  prepare_failed_ = prepared_ == nullptr;
+  NoteRunway();
+}
+
 // For this claimant and those that come after it.
 uint64_t Log::WantedBytes(io::Claimant claimant) const {
   uint64_t bytes = 0;
@@ -80,7 +86,6 @@ void Log::NoteAttempt(io::Claimant claimant, const absl::Status& status) {
   attempt.status = status;
   if (!status.ok()) attempt.capacity_bytes = 0;  // whoever still waits says so again
   segment_prepared_.NotifyAll();
-  NoteRunway();
 }
 
 // Of a segment that is taken from the reserve.

@@ -155,7 +155,7 @@ absl::StatusOr<std::shared_ptr<Segment>> Log::PrepareSegment(uint64_t capacity_b
   return segment;
 }
 
-// Seals what was left and is written. Run by the background thread, and by Close() when that has ended.
+// Seals what was left and is written. Run by firn-log, and by Close() when that has ended.
 void Log::SealLeft() {
   for (;;) {
     std::shared_ptr<Segment> segment;

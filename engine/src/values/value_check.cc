@@ -68,7 +68,7 @@ uint64_t ValueStore::UnexplainedBytes() {
   for (const std::shared_ptr<ValueFile>& file : files_.All()) {
     uint64_t known = format::kBlockBytes + explained[file->slot] + file->free_bytes;
     if (file == active_) known += active_claimed_ - std::min(active_claimed_, active_end_);
-    if (file == next_) known += next_claimed_;
+    if (file == next_) known += next_claimed_ - format::kBlockBytes;
     const uint64_t allocated = files_.AllocatedBytes(*file);
     bytes += allocated - std::min(allocated, known);
   }

@@ -51,7 +51,7 @@ void ValueStore::CountDropped(uint64_t taken_bytes, uint64_t length_bytes) {
   waiting_bytes_.fetch_add(taken_bytes, std::memory_order_relaxed);
 }
 
-uint64_t ValueStore::FreeDropped(uint64_t durable_revision, uint64_t bytes_max) {
+uint64_t ValueStore::FreeDropped(uint64_t durable_revision, uint64_t bytes_max, ActiveFile active) {
   base::MutexLock lock(free_mutex_);
   durable_revision_ = durable_revision;
   uint64_t given_back = 0;
@@ -65,7 +65,7 @@ uint64_t ValueStore::FreeDropped(uint64_t durable_revision, uint64_t bytes_max) 
   // written to come last.
   std::vector<std::pair<uint64_t, std::shared_ptr<ValueFile>>> by_free_bytes;
   for (std::shared_ptr<ValueFile>& file : files_.TakeUntidy()) {
-    if (const uint64_t end = file->cut_to.exchange(0); end != 0 && !IsDead(*file)) CutToEnd(*file, end);
+    CutLeft(*file);
     if (IsDead(*file)) {
       given_back += GiveBack(*file);
     } else if (bytes_max == 0) {
@@ -78,7 +78,7 @@ uint64_t ValueStore::FreeDropped(uint64_t durable_revision, uint64_t bytes_max) 
   std::stable_sort(by_free_bytes.begin(), by_free_bytes.end(),
                    [](const auto& a, const auto& b) { return a.first > b.first; });
   for (const auto& [bytes, file] : by_free_bytes) {
-    const bool in_peace = file->pinned && given_back != 0 && bytes_max != UINT64_MAX;
+    const bool in_peace = file->pinned && given_back != 0 && active == ActiveFile::kLast;
     if (given_back < bytes_max && !in_peace) {
       given_back += GiveBack(*file, bytes_max - given_back);
     } else {
@@ -177,7 +177,7 @@ uint32_t ValueStore::NewestFileId() {
 
 absl::Status ValueStore::Leave(uint32_t file) {
   base::MutexLock lock(append_mutex_);
-  return active_ != nullptr && active_->slot == file ? ChangeFile() : absl::OkStatus();
+  return active_ != nullptr && active_->slot == file ? ChangeFile(0) : absl::OkStatus();
 }
 
 // After much was freed, the space claimed ahead shrinks too.
@@ -185,12 +185,18 @@ void ValueStore::GiveBackAhead() {
   base::MutexLock lock(free_mutex_);
   TrimClaim(0);
   for (const std::shared_ptr<ValueFile>& file : files_.TakeUntidy()) {
+    CutLeft(*file);
     if (IsDead(*file)) {
       GiveBack(*file);
     } else {
       files_.MarkUntidy(*file);
     }
   }
+}
+
+// What was claimed of a file that was left, and came to no use.
+void ValueStore::CutLeft(ValueFile& file) {
+  if (const uint64_t end = file.cut_to.exchange(0); end != 0 && !IsDead(file)) CutToEnd(file, end);
 }
 
 void ValueStore::TrimClaim(uint64_t ahead_bytes) {

@@ -13,8 +13,8 @@
 //
 // Thread-safety: as said with each function. Lock order: prepare_mutex_, free_mutex_, append_mutex_; after them, each
 // alone or in this order: FileTable's, a shard of ExtentTable, its slots and dropped lists; DirtyFiles' and
-// BufferPool's. I/O is done under free_mutex_ (freeing is one job), under append_mutex_ only to claim space or to
-// change files, under handle_mutex only to open a file, and under none else.
+// BufferPool's. I/O is done under prepare_mutex_ (the next file is made) and free_mutex_ (freeing is one job), under
+// append_mutex_ only to claim space or to change files, under handle_mutex only to open a file, and under none else.
 #pragma once
 
 #include <atomic>
@@ -43,9 +43,11 @@
 namespace firn::values {
 
 struct ValueOptions {
-  uint64_t alignment_bytes = 4096;              // extents begin at multiples; a power of two, 4 KiB..128 KiB
-  uint64_t file_bytes_max = uint64_t{1} << 30;  // a file is left when the next extent does not fit
-  size_t open_files_max = 256;                  // descriptors kept; those in use come on top
+  uint64_t alignment_bytes = 4096;  // extents begin at multiples; a power of two, 4 KiB..128 KiB
+  // A file is left when the next extent does not fit into 1/64 of what lives (1/16 where holes cannot be punched), 4
+  // MiB or four times the extent, whatever is most, and this at most.
+  uint64_t file_bytes_max = uint64_t{1} << 30;
+  size_t open_files_max = 256;  // descriptors kept; those in use come on top
   base::ForwardClock* clock = nullptr;
   base::Random* random = nullptr;
   base::Hash128Value (*hash)(base::Bytes, uint64_t secret) = &base::Hash128;  // tests force collisions
@@ -64,7 +66,7 @@ struct ValueStats {
   uint64_t slack_bytes = 0;      // what their extents take beyond that
   uint64_t waiting_bytes = 0;    // of extents nobody refers to, and not yet given back
   uint64_t ahead_bytes = 0;      // claimed for the next values
-  uint64_t ahead_bytes_max = 0;  // the most that will be, as long as no more lives
+  uint64_t ahead_bytes_max = 0;  // the most that will be, about, as long as no more lives
   uint64_t allocated_bytes = 0;  // of all files, as the file system counts
   uint64_t written_bytes = 0;    // values and padding
   uint64_t dedup_hits = 0, dedup_bytes = 0;
@@ -117,10 +119,10 @@ class ValueStore {
   // A value that comes in pieces. The store outlives the writer. Where there is no room for a piece, `await_room` is
   // asked, holding no lock, whether to try again.
   std::unique_ptr<StreamWriter> BeginStream(std::function<bool()> await_room = nullptr);
-  // Called before a Put, holding nothing. While the file is nearly full and the next one is just being made, waits for
-  // it, `nanos_max` at most: where the device stands still, many writes wait a little each instead of one for all of
-  // it.
-  void AwaitRunway(base::Clock& clock, uint64_t nanos_max);
+  // Called before Puts of `bytes`, holding nothing. While the file is nearly full and the next one is just being made,
+  // waits for it, `nanos_max` at most: where the device stands still, many writes wait a little each instead of one for
+  // all of it. Returns how long.
+  uint64_t AwaitRunway(uint64_t bytes, base::Clock& clock, uint64_t nanos_max);
   // Makes the file that follows, if it is due: so that writers never wait for one. By one thread, holding no lock.
   void PrepareNext();
   // One reference fewer, because of the change at `revision`; 0 if no record ever named it. No I/O.
@@ -154,7 +156,11 @@ class ValueStore {
   // Gives back the space of extents whose last reference went at a revision up to `durable_revision`, once readers have
   // left: files that are dead whole are unlinked, in others holes are punched until `bytes_max` have been given back,
   // and the next call goes on. Returns the bytes given back. A file with more than one link is not punched.
-  uint64_t FreeDropped(uint64_t durable_revision, uint64_t bytes_max = UINT64_MAX);
+  // Files that were left are cut to their end as well. kLast: the file that is written to is not punched, which would
+  // hold its writers up, if others gave anything back.
+  enum class ActiveFile { kToo, kLast };
+  uint64_t FreeDropped(uint64_t durable_revision, uint64_t bytes_max = UINT64_MAX,
+                       ActiveFile active = ActiveFile::kToo);
 
   // Evacuation, the only thing that ever moves a value: where holes cannot be punched, a file gives back what is dead
   // in it only when nothing in it lives. By the thread that frees.
@@ -212,9 +218,8 @@ class ValueStore {
   void Abandon(Slot slot);
   absl::StatusOr<Reserved> Reserve(uint64_t length);
   absl::StatusOr<Reserved> ReserveOwnFile(uint64_t length);
-  absl::Status ChangeFile() ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_);
-  absl::StatusOr<Reserved> ReserveLocked(uint64_t padded_bytes, uint64_t file_bytes_max)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_);
+  absl::Status ChangeFile(uint64_t padded_bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_);
+  absl::StatusOr<Reserved> ReserveLocked(uint64_t padded_bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_);
   uint64_t LeftBytes() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_);
   void DropNext();
   absl::StatusOr<std::shared_ptr<ValueFile>> CreateFile(io::Claimant claimant = io::Claimant::kWrite);
@@ -243,6 +248,7 @@ class ValueStore {
   uint64_t PunchFreeRanges(ValueFile& file, uint64_t bytes_max) ABSL_EXCLUSIVE_LOCKS_REQUIRED(free_mutex_);
   void TrimClaim(uint64_t ahead_bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(free_mutex_);
   void CutToEnd(ValueFile& file, uint64_t end);
+  void CutLeft(ValueFile& file) ABSL_EXCLUSIVE_LOCKS_REQUIRED(free_mutex_);
   absl::Status CutActive();
 
   io::Disk& disk_;

@@ -10,6 +10,8 @@ namespace firn::values {
 namespace {
 
 constexpr uint64_t kLookAheadBytesMin = uint64_t{1} << 20;
+// At once: where a file system cannot claim, so much is filled with zeros.
+constexpr uint64_t kClaimBytesMax = uint64_t{64} << 20;
 constexpr uint64_t kFilePart = 64;  // of what lives
 
 std::vector<uint64_t> PieceChecksums(base::Bytes value, uint64_t secret) {
@@ -176,7 +178,9 @@ uint64_t ValueStore::TakenBytes(const Place& place) const {
   return files_.At(place.file).ExtentEnd(place.offset, place.length) - place.offset;
 }
 
-uint64_t ValueStore::LookAheadBytes() const { return std::max(table_.live_bytes() / kFilePart, kLookAheadBytesMin); }
+uint64_t ValueStore::LookAheadBytes() const {
+  return std::min(std::max(table_.live_bytes() / kFilePart, kLookAheadBytesMin), options_.file_bytes_max);
+}
 
 // The file that is being written is left in peace: claiming and punching lock a file, and may take as long as the
 // device stands still. So files are small enough to be claimed whole while nobody writes to them yet, and nothing is
@@ -191,15 +195,15 @@ uint64_t ValueStore::FileBytesMax() const {
 
 // A place for a value, with its space claimed. It counts as an extent of its file.
 absl::StatusOr<ValueStore::Reserved> ValueStore::Reserve(uint64_t length) {
-  const uint64_t file_bytes_max = FileBytesMax();
   const uint64_t padded_bytes = base::RoundUp(length, format::kBlockBytes);
-  if (base::RoundUp(format::kBlockBytes, options_.alignment_bytes) + padded_bytes > file_bytes_max) {
-    return ReserveOwnFile(length);
-  }
+  const uint64_t first_extent = base::RoundUp(format::kBlockBytes, options_.alignment_bytes);
+  // Where there are no holes, what lies beside a large value would keep its space.
+  const uint64_t shared_bytes_max = can_punch_ ? options_.file_bytes_max : FileBytesMax();
+  if (first_extent + padded_bytes > shared_bytes_max) return ReserveOwnFile(length);
   bool due = false;
   absl::StatusOr<Reserved> reserved = [&] {
     base::MutexLock lock(append_mutex_);
-    auto place = ReserveLocked(padded_bytes, file_bytes_max);
+    auto place = ReserveLocked(padded_bytes);
     due = options_.on_next_due && next_state_ == Next::kNotDue && LeftBytes() < active_limit_ / 2;
     if (due) next_state_ = Next::kDue;
     return place;
@@ -208,14 +212,13 @@ absl::StatusOr<ValueStore::Reserved> ValueStore::Reserve(uint64_t length) {
   return reserved;
 }
 
-absl::StatusOr<ValueStore::Reserved> ValueStore::ReserveLocked(uint64_t padded_bytes, uint64_t file_bytes_max) {
+absl::StatusOr<ValueStore::Reserved> ValueStore::ReserveLocked(uint64_t padded_bytes) {
   const auto place = [&] { return base::RoundUp(active_end_, options_.alignment_bytes); };
-  if (active_ == nullptr || place() + padded_bytes > std::min(active_limit_, file_bytes_max)) {
-    FIRN_RETURN_IF_ERROR(ChangeFile());
-  }
+  if (active_ == nullptr || place() + padded_bytes > active_limit_) FIRN_RETURN_IF_ERROR(ChangeFile(padded_bytes));
   const uint64_t offset = place(), end = offset + padded_bytes;
   if (end > active_claimed_) {
-    const uint64_t ahead_bytes = std::min(LookAheadBytes(), active_limit_ - std::min(active_limit_, end));
+    const uint64_t ahead_bytes =
+        std::min({LookAheadBytes(), active_limit_ - std::min(active_limit_, end), kClaimBytesMax});
     FIRN_RETURN_IF_ERROR(Claim(*active_, end, ahead_bytes, &active_claimed_));
   }
   active_end_ = end;
@@ -239,9 +242,12 @@ void ValueStore::PrepareNext() {
     if (auto fresh = CreateFile(); fresh.ok()) file = *std::move(fresh);
   }
   if (file != nullptr) {
-    const uint64_t least = file->first_extent() + format::kBlockBytes;
-    const uint64_t ahead_bytes = std::min(LookAheadBytes(), limit - std::min(limit, least));
-    if (!Claim(*file, least, ahead_bytes, &claimed).ok()) Discard(std::exchange(file, nullptr));
+    const uint64_t wanted = base::RoundDown(std::min(LookAheadBytes(), limit), format::kBlockBytes);
+    for (bool more = true; more && claimed < wanted;) {
+      const uint64_t end = std::min(claimed + kClaimBytesMax, wanted);
+      const uint64_t ahead_bytes = end - claimed - format::kBlockBytes;
+      more = Claim(*file, claimed + format::kBlockBytes, ahead_bytes, &claimed).ok() && claimed == end;
+    }
   }
   base::MutexLock lock(append_mutex_);
   next_state_ = file != nullptr ? Next::kReady : Next::kFailed;
@@ -250,19 +256,20 @@ void ValueStore::PrepareNext() {
   next_made_.NotifyAll();
 }
 
-void ValueStore::AwaitRunway(base::Clock& clock, uint64_t nanos_max) {
+uint64_t ValueStore::AwaitRunway(uint64_t bytes, base::Clock& clock, uint64_t nanos_max) {
   constexpr uint64_t kShortPart = 8;
-  const auto is_short = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_) {
-    return next_state_ == Next::kDue && LeftBytes() < active_limit_ / kShortPart && writable_;
+  const auto is_short = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_) {
+    return next_state_ == Next::kDue && LeftBytes() < std::max(active_limit_ / kShortPart, bytes) && writable_;
   };
   base::MutexLock lock(append_mutex_);
-  if (!is_short()) return;
-  const uint64_t deadline_nanos = clock.MonotonicNanos() + nanos_max;
-  while (is_short()) {
-    const uint64_t now_nanos = clock.MonotonicNanos();
-    if (now_nanos >= deadline_nanos) return;
-    next_made_.WaitFor(append_mutex_, deadline_nanos - now_nanos);
+  if (!is_short()) return 0;
+  const uint64_t began_nanos = clock.MonotonicNanos();
+  uint64_t waited_nanos = 0;
+  while (is_short() && waited_nanos < nanos_max) {
+    next_made_.WaitFor(append_mutex_, nanos_max - waited_nanos);
+    waited_nanos = clock.MonotonicNanos() - began_nanos;
   }
+  return waited_nanos;
 }
 
 // The file that was made ahead goes, with the next GiveBack() of it at the latest.
@@ -289,14 +296,11 @@ absl::StatusOr<ValueStore::Reserved> ValueStore::ReserveOwnFile(uint64_t length)
 }
 
 absl::StatusOr<std::shared_ptr<ValueFile>> ValueStore::CreateFile(io::Claimant claimant) {
-  FIRN_ASSIGN_OR_RETURN(std::shared_ptr<ValueFile> file,
-                        files_.Create(options_.alignment_bytes, *options_.clock, *options_.random, claimant));
-  needs_fresh_file_ = false;
-  return file;
+  return files_.Create(options_.alignment_bytes, *options_.clock, *options_.random, claimant);
 }
 
 // The new file first: if there is no room for one, the old one goes on.
-absl::Status ValueStore::ChangeFile() {
+absl::Status ValueStore::ChangeFile(uint64_t padded_bytes) {
   std::shared_ptr<ValueFile> fresh = std::exchange(next_, nullptr);
   uint64_t claimed = next_claimed_;
   if (fresh == nullptr) {
@@ -307,7 +311,10 @@ absl::Status ValueStore::ChangeFile() {
   const std::shared_ptr<ValueFile> left = std::exchange(active_, std::move(fresh));
   const uint64_t left_end = std::exchange(active_end_, format::kBlockBytes);
   active_claimed_ = claimed;
-  active_limit_ = FileBytesMax();
+  // A few of what comes, if that is large.
+  active_limit_ = std::min(std::max(FileBytesMax(), 4 * padded_bytes), options_.file_bytes_max);
+  needs_fresh_file_ = false;
+  next_made_.NotifyAll();
   if (left == nullptr) return absl::OkStatus();
   left->cut_to = left_end;
   Unpin(*left);

@@ -1,11 +1,17 @@
 // Separated values as a user sees them: the same operations, whatever the size.
+#include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <map>
 #include <set>
+#include <thread>
 
 #include "unit/db/separated.h"
 
 namespace firn::testing {
 namespace {
+
+using namespace std::chrono_literals;
 
 TEST_CASE("holes wait while values are being overwritten, unless room is short, and go once that ends") {
   const bool short_of_room = GENERATE(false, true);
@@ -24,6 +30,48 @@ TEST_CASE("holes wait while values are being overwritten, unless room is short, 
     CHECK(db->GetStats().value_waiting_bytes == 0);
     Must(db->Close());
   });
+}
+
+TEST_CASE("the value file that follows is made in the background, before anybody needs it") {
+  SimStore store(Separating(), kSegmentBytes);
+  for (size_t i = 0; i < 90; ++i) Must(store->Put("k" + std::to_string(i), ValueOf(i, 30'000), Buffered()));
+  const auto value_files = [&] {
+    const auto names = store.world.machine.FileNames();
+    return std::count_if(names.begin(), names.end(), [](const std::string& name) { return name.ends_with(".val"); });
+  };
+  for (int turn = 0; turn < 1'000 && value_files() < 2; ++turn) std::this_thread::sleep_for(10ms);
+  CHECK(value_files() == 2);
+}
+
+TEST_CASE("near the end of a value file a put waits for the next one while it is being made") {
+  // Whoever makes it stands still while it tells of a sealed segment.
+  class Gate final : public EventListener {
+   public:
+    void OnEvent(const Event& event) override {
+      if (event.kind != EventKind::kSegmentSealed) return;
+      reached_ = true;
+      while (closed_) std::this_thread::sleep_for(1ms);
+    }
+    void Open() { closed_ = false; }
+    bool reached() const { return reached_; }
+
+   private:
+    std::atomic<bool> closed_{true}, reached_{false};
+  } gate;
+  Options options = Separating();
+  options.listener = &gate;
+  RealStore store(options);
+  Must(store->Put("k", std::string(600'000, 'v')));
+  std::thread flusher([&] { Must(store->Flush()); });
+  while (!gate.reached()) std::this_thread::sleep_for(1ms);
+  uint64_t throttled_ns = 0;
+  for (size_t i = 0; i < 100 && throttled_ns == 0; ++i) {
+    Must(store->Put("k" + std::to_string(i), ValueOf(i, 32'768), Buffered()));
+    throttled_ns = store->GetStats().throttled_ns;
+  }
+  gate.Open();
+  flusher.join();
+  CHECK(throttled_ns >= 5'000'000);
 }
 
 TEST_CASE("values of every size around the threshold and the block come back, now, after a reopen and after a crash") {

@@ -1,4 +1,6 @@
 // Puts, deletes, conditions, batches and metadata.
+#include <deque>
+
 #include "unit/db/testing.h"
 
 namespace firn::testing {
@@ -309,6 +311,31 @@ TEST_CASE("while the disk stands still many puts wait a little each, and none fo
       longest_nanos = std::max(longest_nanos, now - std::exchange(before, now));
     }
     CHECK(longest_nanos <= 30'000'000);
+    world.machine.set_latency_nanos_max(0);
+    Must(db->Close());
+  });
+}
+
+TEST_CASE("buffered writes become durable within the flush interval however fast others follow") {
+  const uint64_t seed = GENERATE(range<uint64_t>(1, 6));
+  Scheduled(seed, [&](SimWorld& world) {
+    constexpr uint64_t kMs = 1'000'000, kLatencyMs = 20, kIntervalMs = 50;
+    // One segment for all, or the end of each would make durable what is in it.
+    const auto db = Must(OpenIn(world, {.flush_interval_ms = kIntervalMs}, uint64_t{32} << 20));
+    world.machine.set_latency_nanos_max(kLatencyMs * kMs);
+    const uint64_t began = world.clock.MonotonicNanos();
+    uint64_t longest_nanos = 0;
+    std::deque<std::pair<Revision, uint64_t>> not_durable;
+    for (int i = 0; i < 300; ++i) {
+      const auto revision = Must(db->Put("k" + std::to_string(i % 50), std::string(30'000, 'v'), Buffered()));
+      const uint64_t now = world.clock.MonotonicNanos();
+      not_durable.emplace_back(revision, now);
+      while (!not_durable.empty() && not_durable.front().first <= db->DurableRevision()) not_durable.pop_front();
+      if (!not_durable.empty()) longest_nanos = std::max(longest_nanos, now - not_durable.front().second);
+    }
+    REQUIRE(world.clock.MonotonicNanos() - began > 4 * kIntervalMs * kMs);
+    // The flush under way, and then a group of four buffers and its sync.
+    CHECK(longest_nanos <= (kIntervalMs + 10 * kLatencyMs) * kMs);
     world.machine.set_latency_nanos_max(0);
     Must(db->Close());
   });

@@ -57,6 +57,10 @@ TEST_CASE("writers wait for nothing while reclaim could do more, and the longer 
     };
     CHECK(wait_at(100 * kMiB) == 0);
     CHECK(wait_at(150 * kMiB) == 0);
+    Pacer with_step(clock);
+    with_step.Update({.disk_bytes = 150 * kMiB, .step_bytes = 50 * kMiB},
+                     {.start_bytes = 100 * kMiB, .ceiling_bytes = 200 * kMiB});
+    CHECK(with_step.debt() == 1);  // as if it were claimed already
     const uint64_t early = wait_at(170 * kMiB), late = wait_at(180 * kMiB), full = wait_at(200 * kMiB);
     CHECK(early > 0);
     CHECK(early < late);

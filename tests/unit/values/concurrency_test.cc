@@ -222,6 +222,59 @@ TEST_CASE("whoever shares an extent that another thread has just written syncs i
   });
 }
 
+TEST_CASE("files that are made ahead by one thread while others put, free and run out of room lose and leak nothing") {
+  ForEachSeed(200, [](SimWorld& world, uint64_t seed) {
+    world.machine.set_latency_nanos_max(seed % 2 == 0 ? 0 : 100'000);
+    std::atomic<int> due{0}, running{2};
+    ValueOptions options;
+    options.file_bytes_max = 48 * kKiB;
+    options.on_next_due = [&due] { ++due; };
+    Session store(world, options);
+    store.Fresh();
+    Complaints complaints;
+    std::atomic<uint64_t> revision{0};
+    std::vector<base::Thread> threads;
+    for (uint64_t i = 0; i < 2; ++i) {
+      threads.emplace_back("putter", [&, i] {
+        for (uint64_t step = 0; step < 8; ++step) {
+          const std::string value = Content(seed + 100 * i + step, 9'000);
+          store->AwaitRunway(value.size(), world.clock, 1'000'000);
+          const auto stored = store->Put(base::AsBytes(value));
+          complaints.Expect(stored.status(), "put");
+          complaints.Expect(Shows(*store, stored->slot, value), "what was put is gone");
+          store->Release(stored->slot, ++revision);
+        }
+        --running;
+      });
+    }
+    threads.emplace_back("preparer", [&] {
+      for (int made = 0; running > 0;) {
+        if (due == made) {
+          base::SpinPause(0);
+          continue;
+        }
+        made = due;
+        store->PrepareNext();
+      }
+    });
+    threads.emplace_back("freer", [&] {
+      for (int turn = 0; running > 0; ++turn) {
+        store->FreeDropped(revision, kMiB, ValueStore::ActiveFile::kLast);
+        if (turn % 4 == 3) store->GiveBackAhead();
+        base::SpinPause(0);
+      }
+    });
+    for (base::Thread& thread : threads) thread.Join();
+    REQUIRE(complaints.text() == "");
+    store->FreeDropped(revision);
+    REQUIRE(store->GetStats().extents == 0);
+    REQUIRE(store->GetStats().waiting_bytes == 0);
+    REQUIRE(store->UnexplainedBytes() == 0);
+    Must(store->Close());
+    REQUIRE(store->GetStats().files == 1);  // the one that was written to last
+  });
+}
+
 TEST_CASE("a stream that is given up while others free is given back once") {
   ForEachSeed(200, [](SimWorld& world, uint64_t) {
     Session store(world);

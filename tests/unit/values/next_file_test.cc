@@ -49,8 +49,9 @@ TEST_CASE("near the end of a file puts wait for the next one while it is being m
     constexpr uint64_t kNanosMax = 10'000'000;
     const auto wait = [&] {
       const uint64_t began = world.clock.MonotonicNanos();
-      store->AwaitRunway(world.clock, kNanosMax);
-      return world.clock.MonotonicNanos() - began;
+      const uint64_t told = store->AwaitRunway(32 * kKiB, world.clock, kNanosMax);
+      CHECK(told == world.clock.MonotonicNanos() - began);
+      return told;
     };
     uint64_t number = 0, used_bytes = 0;
     for (; used_bytes < kMiB / 8 * 7; used_bytes += 32 * kKiB) {
@@ -120,9 +121,10 @@ TEST_CASE("the file that is written to is punched only where no other has anythi
   }
   store->Release(stored.back().slot, 1);
   store->Release(stored.front().slot, 1);
-  CHECK(store->FreeDropped(1, kMiB) == 32 * kKiB);
+  constexpr auto kLast = ValueStore::ActiveFile::kLast;
+  CHECK(store->FreeDropped(1, kMiB, kLast) == 32 * kKiB);
   CHECK(store->GetStats().waiting_bytes == 32 * kKiB);
-  CHECK(store->FreeDropped(1, kMiB) == 32 * kKiB);
+  CHECK(store->FreeDropped(1, kMiB, kLast) == 32 * kKiB);
   CHECK(store->GetStats().waiting_bytes == 0);
 }
 

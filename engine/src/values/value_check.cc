@@ -59,6 +59,7 @@ std::string ValueStore::CheckReferences(const std::map<Slot, uint64_t>& names) {
 }
 
 uint64_t ValueStore::UnexplainedBytes() {
+  base::MutexLock preparing(prepare_mutex_);  // the next file is there, or it is not
   base::MutexLock lock(free_mutex_);
   std::map<uint32_t, uint64_t> explained;
   table_.ForEach(
@@ -69,6 +70,10 @@ uint64_t ValueStore::UnexplainedBytes() {
     uint64_t known = format::kBlockBytes + explained[file->slot] + file->free_bytes;
     if (file == active_) known += active_claimed_ - std::min(active_claimed_, active_end_);
     if (file == next_) known += next_claimed_ - format::kBlockBytes;
+    if (const uint64_t end = file->cut_to; end != 0) {  // the next FreeDropped() cuts it
+      const auto handle = files_.Open(*file);
+      if (handle.ok()) known += (*handle)->size_bytes() - std::min((*handle)->size_bytes(), end);
+    }
     const uint64_t allocated = files_.AllocatedBytes(*file);
     bytes += allocated - std::min(allocated, known);
   }

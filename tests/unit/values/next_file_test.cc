@@ -33,8 +33,8 @@ TEST_CASE("a put that goes on in a file made ahead claims nothing and makes noth
   }
   world.machine.set_trace(nullptr);
   CHECK(stored.pointer.file == first + 1);
-  REQUIRE(operations.size() == 1);
-  CHECK(operations[0].find("write") != std::string::npos);
+  REQUIRE_FALSE(operations.empty());
+  for (const std::string& operation : operations) CHECK(operation.find("write") != std::string::npos);
   store->FreeDropped(0);  // cuts what the first file has beyond its extents
   CHECK(store->UnexplainedBytes() == 0);
 }

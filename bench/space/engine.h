@@ -22,6 +22,11 @@ class Engine {
  public:
   virtual ~Engine() = default;
   virtual absl::Status Put(std::string_view key, std::string_view value) = 0;
+  // Returns when the put is durable.
+  virtual absl::Status PutSynced(std::string_view key, std::string_view value) {
+    const absl::Status status = Put(key, value);
+    return status.ok() ? Sync() : status;
+  }
   virtual absl::Status Get(std::string_view key, std::string* value) = 0;
   virtual absl::Status Delete(std::string_view key) = 0;
   virtual absl::Status Sync() = 0;

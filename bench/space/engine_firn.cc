@@ -22,6 +22,9 @@ class FirnEngine : public Engine {
   absl::Status Put(std::string_view key, std::string_view value) override {
     return db_->Put(key, value, put_).status();
   }
+  absl::Status PutSynced(std::string_view key, std::string_view value) override {
+    return db_->Put(key, value).status();
+  }
   absl::Status Get(std::string_view key, std::string* value) override { return db_->GetInto(key, value); }
   absl::Status Delete(std::string_view key) override { return db_->Delete(key, delete_).status(); }
   absl::Status Sync() override { return db_->Sync(); }

@@ -36,12 +36,14 @@ Session::Session(std::unique_ptr<Engine> engine, std::string directory, const En
       values_(spec.value_bytes),
       versions_(keys) {}
 
-absl::Status Session::Put(uint64_t number, const PutObserver& observe) {
+absl::Status Session::Put(uint64_t number, const PutObserver& observe, bool synced) {
   const uint32_t version = versions_[number] + 1;
   const std::string key = KeyOfNumber(number);
   const std::string_view value = values_.Make(number, version);
   const uint64_t start = NowNs();
-  if (absl::Status status = engine_->Put(key, value); !status.ok()) return status;
+  if (absl::Status status = synced ? engine_->PutSynced(key, value) : engine_->Put(key, value); !status.ok()) {
+    return status;
+  }
   if (observe) observe(start, NowNs());
   if (version == 1) ++live_keys_;
   versions_[number] = version;
@@ -92,6 +94,15 @@ absl::StatusOr<Figures> Session::Measure(const KeyChoice& choose, const PutObser
 
 absl::StatusOr<Figures> Session::Load() {
   return Measure([this](uint64_t i) { return i < keys() ? i : kNoMore; });
+}
+
+absl::StatusOr<double> Session::SyncedPutsPerSecond(double seconds) {
+  const uint64_t start = NowNs();
+  uint64_t puts = 0;
+  for (; SecondsSince(start) < seconds; ++puts) {
+    if (absl::Status status = Put(puts % keys(), nullptr, /*synced=*/true); !status.ok()) return status;
+  }
+  return Ratio(static_cast<double>(puts), SecondsSince(start));
 }
 
 absl::Status Session::VerifyAndClose(Figures* figures) {

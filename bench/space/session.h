@@ -31,7 +31,7 @@ class Session {
   uint64_t keys() const { return versions_.size(); }
   uint64_t live_bytes() const { return live_keys_ * pair_bytes_; }
 
-  absl::Status Put(uint64_t number, const PutObserver& observe = nullptr);
+  absl::Status Put(uint64_t number, const PutObserver& observe = nullptr, bool synced = false);
   // Puts, then Sync, then waits for the engine to rest. The figures:
   //   puts, user_bytes, seconds          throughput; Sync is in the time, the rest is not
   //   device_bytes, disk_bytes           by this process and by everybody, until it rested
@@ -42,6 +42,9 @@ class Session {
   absl::StatusOr<Figures> Measure(const KeyChoice& choose, const PutObserver& observe = nullptr);
   // Every key once, in random order.
   absl::StatusOr<Figures> Load();
+
+  // By one thread that waits for each to be durable, over keys in order.
+  absl::StatusOr<double> SyncedPutsPerSecond(double seconds);
 
   // Reads a sample of the keys and compares; then closes. Adds the engine's own figures.
   absl::Status VerifyAndClose(Figures* figures);

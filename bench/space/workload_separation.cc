@@ -12,6 +12,7 @@ constexpr uint64_t kExperimentValues = 60, kExperimentValueBytes = 32 * kKiB, kE
 constexpr uint64_t kSeparateAll = 4 * kKiB;  // the smallest size of the sweep
 constexpr uint64_t kSeparateNone = 0;
 constexpr uint64_t kSweepRounds = 2;
+constexpr double kSyncedSeconds = 2;
 
 struct Placement {
   const char* name;
@@ -86,6 +87,7 @@ absl::Status RunThresholdSweep(const Config& config) {
   workload.columns = AmplificationColumns();
   workload.columns.push_back({"load_write_amplification", "load write amp", 1, 3});
   workload.columns.push_back({"p99_us", "p99 us", 1, 1});
+  workload.columns.push_back({"synced_puts_per_second", "synced puts/s", 1, 0});
   for (const uint64_t bytes :
        SizesOr(config, {4 * kKiB, 8 * kKiB, 16 * kKiB, 32 * kKiB, 64 * kKiB, 128 * kKiB, 256 * kKiB})) {
     for (const Placement& placement : kPlacements) {
@@ -93,7 +95,7 @@ absl::Status RunThresholdSweep(const Config& config) {
       EngineSpec spec = SpecFor(config, placement.kind, bytes);
       spec.separation_threshold_bytes = placement.threshold_bytes;
       workload.cases.push_back({SizeText(bytes), placement.name, [&config, spec](const std::string& directory) {
-                                  return LoadAndOverwrite(config, spec, directory, kSweepRounds);
+                                  return LoadAndOverwrite(config, spec, directory, kSweepRounds, kSyncedSeconds);
                                 }});
     }
   }

@@ -28,7 +28,7 @@ absl::Status AddCasePerEngine(const Config& config, uint64_t value_bytes, const 
 }
 
 absl::StatusOr<Figures> LoadAndOverwrite(const Config& config, const EngineSpec& spec, const std::string& directory,
-                                         uint64_t rounds) {
+                                         uint64_t rounds, double synced_seconds) {
   absl::StatusOr<Session> session = Session::Open(spec, directory, config.KeysFor(spec.value_bytes));
   if (!session.ok()) return session.status();
   const absl::StatusOr<Figures> load = session->Load();
@@ -40,6 +40,11 @@ absl::StatusOr<Figures> LoadAndOverwrite(const Config& config, const EngineSpec&
   (*figures)["load_write_amplification"] = load->at("write_amplification");
   if (const auto segments = loaded.find("firn_segments"); segments != loaded.end()) {
     (*figures)["loaded_segments"] = segments->second;
+  }
+  if (synced_seconds > 0) {
+    const absl::StatusOr<double> rate = session->SyncedPutsPerSecond(synced_seconds);
+    if (!rate.ok()) return rate.status();
+    (*figures)["synced_puts_per_second"] = *rate;
   }
   if (absl::Status status = session->VerifyAndClose(&*figures); !status.ok()) return status;
   return figures;

@@ -42,9 +42,10 @@ using SpecRunner = std::function<absl::StatusOr<Figures>(const EngineSpec& spec,
 absl::Status AddCasePerEngine(const Config& config, uint64_t value_bytes, const SpecRunner& run, Workload* workload);
 
 // Loads every key, then overwrites each `rounds` times in random order; the figures are the overwrites', and
-// load_write_amplification. Both are verified.
+// load_write_amplification. Then for `synced_seconds` puts that are each waited for: synced_puts_per_second. All are
+// verified.
 absl::StatusOr<Figures> LoadAndOverwrite(const Config& config, const EngineSpec& spec, const std::string& directory,
-                                         uint64_t rounds);
+                                         uint64_t rounds, double synced_seconds = 0);
 
 std::vector<Column> AmplificationColumns();
 std::vector<Column> LatencyColumns();

@@ -103,6 +103,7 @@ absl::StatusOr<Revision> Store::WriteStored(const WriteOperation& operation, con
   Planned planned(operation);
   planned.slot = stored.slot;
   planned.pointer = format::EncodeValuePointer(stored.pointer);
+  AwaitRunway({&planned, 1});
   absl::Status valid = CheckOperation(operation);
   auto revision = valid.ok() ? CommitSeparated({&planned, 1}, durability) : valid;
   for (int waits = 0; io::IsNoRoom(revision.status()) && AwaitRoom(waits);) {
@@ -193,7 +194,7 @@ void Store::AwaitRunway(std::span<const Planned> planned) {
     const uint64_t size = each.operation.value.size();
     if (each.operation.kind == Kind::kPut && IsSeparate(size)) separated_bytes += size;
   }
-  if (separated_bytes != 0) {
+  if (separated_bytes != 0 && log_->health().ok()) {
     waited_nanos += values_->AwaitRunway(separated_bytes, raw_clock_, log::Log::kRunwayWaitNanosMax);
   }
   if (waited_nanos != 0) runway_nanos_.fetch_add(waited_nanos, std::memory_order_relaxed);

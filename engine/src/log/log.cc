@@ -100,7 +100,6 @@ absl::Status Log::Begin(RecoveredLog recovered) {
   preparing_.Start("firn-log", *options_.monotonic_clock, [this] {
     if (!poisoned_.load(std::memory_order_relaxed)) {
       PrepareNext();
-      NotePrepared();
       if (options_.prepare) options_.prepare();
     }
     SealLeft();

@@ -252,7 +252,7 @@ class Log {
 
   // Segments (segments.cc, prepare.cc).
   void PrepareNext();
-  void NotePrepared();
+  void NotePrepared() ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_);
   uint64_t WantedBytes(io::Claimant claimant) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_);
   void NoteAttempt(io::Claimant claimant, const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_);
   uint64_t TargetSegmentBytes() const;

@@ -20,6 +20,7 @@ void Log::PrepareNext() {
       wanted[i] = std::exchange(attempts_[i].wanted, false);
       wanted_bytes[i] = WantedBytes(static_cast<Claimant>(i));
     }
+    if (!prepare) prepare_failed_ = false;
     const Claimant strictest = prepared_ == nullptr ? active_for_ : std::max(active_for_, prepared_for_);
     restore = strictest != Claimant::kWrite && wanted[0];
   }
@@ -46,7 +47,10 @@ void Log::PrepareNext() {
     }
     base::MutexLock lock(append_mutex_);
     if (first_try || somebody_waits) NoteAttempt(claimant, fresh.status());
-    if (claimant == Claimant::kControl) return;
+    if (claimant == Claimant::kControl) {
+      NotePrepared();
+      return;
+    }
   }
   const absl::Status status = fresh.status();
   std::shared_ptr<Segment> too_small;
@@ -61,12 +65,12 @@ void Log::PrepareNext() {
     for (size_t i = static_cast<size_t>(claimant); i < attempts_.size(); ++i) {
       NoteAttempt(static_cast<Claimant>(i), status);
     }
+    NotePrepared();
   }
   if (too_small != nullptr) Recycle(std::move(too_small));
 }
 
 void Log::NotePrepared() {
-  base::MutexLock lock(append_mutex_);
   prepare_failed_ = prepared_ == nullptr;
   NoteRunway();
 }

@@ -69,6 +69,7 @@ uint64_t ValueStore::UnexplainedBytes() {
   for (const std::shared_ptr<ValueFile>& file : files_.All()) {
     uint64_t known = format::kBlockBytes + explained[file->slot] + file->free_bytes;
     if (file == active_) known += active_claimed_ - std::min(active_claimed_, active_end_);
+    if (IsDead(*file)) continue;  // the next FreeDropped() removes it
     if (file == next_) known += next_claimed_ - format::kBlockBytes;
     if (const uint64_t end = file->cut_to; end != 0) {  // the next FreeDropped() cuts it
       const auto handle = files_.Open(*file);

@@ -207,6 +207,7 @@ ValueStats ValueStore::GetStats() {
   {
     base::MutexLock lock(append_mutex_);
     stats.ahead_bytes = active_claimed_ - std::min(active_claimed_, active_end_);
+    stats.ahead_bytes += preparing_bytes_.load(std::memory_order_relaxed);
     if (next_ != nullptr) stats.ahead_bytes += next_claimed_ - format::kBlockBytes;
     // Half of one file is left when the next one is made.
     if (active_ != nullptr) stats.ahead_bytes_max = std::max(stats.ahead_bytes, LookAheadBytes() / 2 * 3);

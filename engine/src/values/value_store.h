@@ -14,7 +14,8 @@
 // Thread-safety: as said with each function. Lock order: prepare_mutex_, free_mutex_, append_mutex_; after them, each
 // alone or in this order: FileTable's, a shard of ExtentTable, its slots and dropped lists; DirtyFiles' and
 // BufferPool's. I/O is done under prepare_mutex_ (the next file is made) and free_mutex_ (freeing is one job), under
-// append_mutex_ only to claim space or to change files, under handle_mutex only to open a file, and under none else.
+// append_mutex_ only to claim space, to give back what was claimed ahead or to change files, under handle_mutex only to
+// open a file, and under none else.
 #pragma once
 
 #include <atomic>
@@ -278,6 +279,7 @@ class ValueStore {
   Next next_state_ ABSL_GUARDED_BY(append_mutex_) = Next::kNotDue;
   std::shared_ptr<ValueFile> next_ ABSL_GUARDED_BY(append_mutex_);
   uint64_t next_claimed_ ABSL_GUARDED_BY(append_mutex_) = 0;
+  std::atomic<uint64_t> preparing_bytes_{0};  // claimed for one that is just being made
   base::CondVar next_made_;
 
   base::Mutex free_mutex_;

@@ -10,6 +10,7 @@ namespace firn::values {
 namespace {
 
 constexpr uint64_t kLookAheadBytesMin = uint64_t{1} << 20;
+constexpr uint64_t kFileBytesMin = uint64_t{4} << 20;
 // At once: where a file system cannot claim, so much is filled with zeros.
 constexpr uint64_t kClaimBytesMax = uint64_t{64} << 20;
 constexpr uint64_t kFilePart = 64;  // of what lives
@@ -186,11 +187,10 @@ uint64_t ValueStore::LookAheadBytes() const {
 // device stands still. So files are small enough to be claimed whole while nobody writes to them yet, and nothing is
 // given back of one before it is left, if other files have something.
 uint64_t ValueStore::FileBytesMax() const {
-  constexpr uint64_t kBytesMin = uint64_t{4} << 20;
   // Where a file's space comes back only with its last extent, and what lives is copied.
   constexpr uint64_t kPartWithoutHoles = 16;
   const uint64_t bytes = table_.live_bytes() / (can_punch_ ? kFilePart : kPartWithoutHoles);
-  return std::min(options_.file_bytes_max, std::max(kBytesMin, bytes));
+  return std::min(options_.file_bytes_max, std::max(kFileBytesMin, bytes));
 }
 
 // A place for a value, with its space claimed. It counts as an extent of its file.
@@ -230,9 +230,11 @@ uint64_t ValueStore::LeftBytes() const { return active_limit_ - std::min(active_
 
 void ValueStore::PrepareNext() {
   base::MutexLock preparing(prepare_mutex_);
+  std::shared_ptr<ValueFile> before;
   {
     base::MutexLock lock(append_mutex_);
     if (next_state_ != Next::kDue || !writable_) return;
+    before = active_;
   }
   // Where room is short a writer is to be refused for what it writes itself.
   const uint64_t limit = FileBytesMax();
@@ -247,10 +249,12 @@ void ValueStore::PrepareNext() {
       const uint64_t end = std::min(claimed + kClaimBytesMax, wanted);
       const uint64_t ahead_bytes = end - claimed - format::kBlockBytes;
       more = Claim(*file, claimed + format::kBlockBytes, ahead_bytes, &claimed).ok() && claimed == end;
+      preparing_bytes_.store(claimed - format::kBlockBytes, std::memory_order_relaxed);
     }
   }
   base::MutexLock lock(append_mutex_);
-  next_state_ = file != nullptr ? Next::kReady : Next::kFailed;
+  preparing_bytes_.store(0, std::memory_order_relaxed);
+  next_state_ = file != nullptr ? Next::kReady : active_ == before ? Next::kFailed : Next::kNotDue;
   next_ = std::move(file);
   next_claimed_ = claimed;
   next_made_.NotifyAll();
@@ -311,8 +315,11 @@ absl::Status ValueStore::ChangeFile(uint64_t padded_bytes) {
   const std::shared_ptr<ValueFile> left = std::exchange(active_, std::move(fresh));
   const uint64_t left_end = std::exchange(active_end_, format::kBlockBytes);
   active_claimed_ = claimed;
-  // A few of what comes, if that is large.
-  active_limit_ = std::min(std::max(FileBytesMax(), 4 * padded_bytes), options_.file_bytes_max);
+  // A few of what comes, if that is large; only one where the file's space comes back with its last extent.
+  const uint64_t least = can_punch_ ? 4 * padded_bytes : active_->first_extent() + padded_bytes;
+  active_limit_ = std::min(std::max(FileBytesMax(), least), options_.file_bytes_max);
+  // Nothing is claimed once the file is written to, though more may live by now than when it was made.
+  if (claimed >= kFileBytesMin && claimed >= least) active_limit_ = std::min(active_limit_, claimed);
   needs_fresh_file_ = false;
   next_made_.NotifyAll();
   if (left == nullptr) return absl::OkStatus();

@@ -1,6 +1,8 @@
 #include "base/worker.h"
 
+#include <atomic>
 #include <catch2/catch.hpp>
+#include <functional>
 #include <vector>
 
 #include "support/scheduler.h"
@@ -28,10 +30,11 @@ void Sleep(Clock& clock, uint64_t nanos) {
 TEST_CASE("a worker does a turn for a kick, and one more for those that come during it") {
   Scheduled([](Clock& clock) {
     std::atomic<int> begun{0}, ended{0};
+    std::atomic<bool> may_end{false};
     Worker worker;
     worker.Start("worker", clock, [&] {
       ++begun;
-      Sleep(clock, 1'000'000);
+      while (!may_end) SpinPause(0);
       ++ended;
       return Worker::kUntilKicked;
     });
@@ -40,6 +43,7 @@ TEST_CASE("a worker does a turn for a kick, and one more for those that come dur
     worker.Kick();
     while (begun == 0) SpinPause(0);
     for (int i = 0; i < 3; ++i) worker.Kick();
+    may_end = true;
     Sleep(clock, 10'000'000);
     CHECK(begun == 2);
     worker.Kick();

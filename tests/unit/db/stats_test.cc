@@ -174,11 +174,17 @@ TEST_CASE("a load writes little more than what is put, and overwrites of separat
     }
     Must(store->Sync());
   };
+  const Stats before = store->GetStats();  // a young store's first segment is filled ahead: a MiB, once
+  const auto write_amplification = [&] {
+    const Stats now = store->GetStats();
+    return static_cast<double>(now.device_written_bytes - before.device_written_bytes) /
+           static_cast<double>(now.user_bytes_written - before.user_bytes_written);
+  };
   put_all(0);
-  CHECK(store->GetStats().write_amplification <= at_most);
+  CHECK(write_amplification() <= at_most);
   if (value_bytes < options.value_separation_threshold_bytes) return;
   for (size_t round = 1; round <= 3; ++round) put_all(round);
-  CHECK(store->GetStats().write_amplification <= 1.1);
+  CHECK(write_amplification() <= 1.1);
   CHECK(store->GetStats().relocated_bytes <= keys * (100 + 32) * 4);
 }
 

@@ -213,7 +213,9 @@ absl::StatusOr<ValueStore::Reserved> ValueStore::Reserve(uint64_t length) {
 }
 
 absl::StatusOr<ValueStore::Reserved> ValueStore::ReserveLocked(uint64_t padded_bytes) {
-  const auto place = [&] { return base::RoundUp(active_end_, options_.alignment_bytes); };
+  const auto place = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_) {
+    return base::RoundUp(active_end_, options_.alignment_bytes);
+  };
   if (active_ == nullptr || place() + padded_bytes > active_limit_) FIRN_RETURN_IF_ERROR(ChangeFile(padded_bytes));
   const uint64_t offset = place(), end = offset + padded_bytes;
   if (end > active_claimed_) {

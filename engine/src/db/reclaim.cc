@@ -142,13 +142,9 @@ absl::StatusOr<bool> Store::ReclaimRound(log::SegmentId last, double live_fracti
   // deletes may take a segment meanwhile.
   const uint64_t room_bytes = room_->FreeBytesFor(io::Claimant::kReclaim);
   const uint64_t copy_room_bytes = (room_bytes - std::min(room_bytes, 2 * CopySegmentBytes())) / 5 * 4;
-  // What fits into one that is twice as large as one of the fresh log, or into two. Near the ceiling half of that:
-  // until a round ends its copies come on top. Of tiny segments half would not be worth a round.
-  constexpr double kNearCeilingDebt = 0.6;
-  const uint64_t target_bytes = log_->GetStats().target_segment_bytes;
-  const bool by_halves = pacer_.debt() >= kNearCeilingDebt && target_bytes >= 32 * reclaim::kGainBytesMin;
   const uint64_t copy_bytes_max =
-      std::min({target_bytes / 8 * (by_halves ? 7 : 15), kRoundCopyBytesMax, copy_room_bytes});
+      std::min({reclaim::RoundCopyBytes(log_->GetStats().target_segment_bytes, pacer_.debt()), kRoundCopyBytesMax,
+                copy_room_bytes});
   const reclaim::VictimLimits limits{.copy_bytes_max = copy_bytes_max,
                                      .copy_segment_bytes = CopySegmentBytes(),
                                      .live_fraction_max = live_fraction_max};

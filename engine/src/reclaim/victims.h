@@ -22,6 +22,11 @@ inline constexpr uint64_t kSegmentFixedBytes = uint64_t{3} * 4096;
 // A round that frees less than this is not worth its syncs.
 inline constexpr uint64_t kGainBytesMin = uint64_t{16} << 10;
 
+// What a round may copy, in live bytes: what fits into a segment twice as large as one of the fresh log, or into two.
+// Near the ceiling (`debt` as of Pacer) half of that, because until a round ends its copies come on top; but not of
+// tiny segments, where half would not be worth a round.
+uint64_t RoundCopyBytes(uint64_t target_segment_bytes, double debt);
+
 struct VictimLimits {
   uint64_t copy_bytes_max = 0;               // live bytes of all victims together
   uint64_t copy_segment_bytes = UINT64_MAX;  // of the segments that they are copied to

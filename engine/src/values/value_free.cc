@@ -64,16 +64,9 @@ uint64_t ValueStore::FreeDropped(uint64_t durable_revision, uint64_t bytes_max, 
   // The most for each hole first; the longer a file waits, the more of its holes have grown together. Those that are
   // written to come last.
   std::vector<std::pair<uint64_t, std::shared_ptr<ValueFile>>> by_free_bytes;
-  for (std::shared_ptr<ValueFile>& file : files_.TakeUntidy()) {
-    CutLeft(*file);
-    if (IsDead(*file)) {
-      given_back += GiveBack(*file);
-    } else if (bytes_max == 0) {
-      files_.MarkUntidy(*file);
-    } else {
-      const uint64_t free_bytes = file->pinned ? 0 : file->free_bytes;
-      by_free_bytes.emplace_back(free_bytes, std::move(file));
-    }
+  for (std::shared_ptr<ValueFile>& file : RemoveDead(given_back)) {
+    const uint64_t free_bytes = file->pinned ? 0 : file->free_bytes;
+    by_free_bytes.emplace_back(free_bytes, std::move(file));
   }
   std::stable_sort(by_free_bytes.begin(), by_free_bytes.end(),
                    [](const auto& a, const auto& b) { return a.first > b.first; });
@@ -184,19 +177,24 @@ absl::Status ValueStore::Leave(uint32_t file) {
 void ValueStore::GiveBackAhead() {
   base::MutexLock lock(free_mutex_);
   TrimClaim(0);
-  for (const std::shared_ptr<ValueFile>& file : files_.TakeUntidy()) {
-    CutLeft(*file);
-    if (IsDead(*file)) {
-      GiveBack(*file);
-    } else {
-      files_.MarkUntidy(*file);
-    }
-  }
+  uint64_t given_back = 0;
+  for (const std::shared_ptr<ValueFile>& file : RemoveDead(given_back)) files_.MarkUntidy(*file);
 }
 
-// What was claimed of a file that was left, and came to no use.
-void ValueStore::CutLeft(ValueFile& file) {
-  if (const uint64_t end = file.cut_to.exchange(0); end != 0 && !IsDead(file)) CutToEnd(file, end);
+// Of the files that may have something to give back: cuts those that were left, removes those that are dead, and
+// returns the others.
+std::vector<std::shared_ptr<ValueFile>> ValueStore::RemoveDead(uint64_t& given_back) {
+  std::vector<std::shared_ptr<ValueFile>> files = files_.TakeUntidy();
+  std::erase_if(files, [&](const std::shared_ptr<ValueFile>& file) {
+    const bool dead = IsDead(*file);
+    if (dead) {
+      given_back += GiveBack(*file);
+    } else if (const uint64_t end = file->cut_to.exchange(0); end != 0) {
+      CutToEnd(*file, end);  // what was claimed came to no use
+    }
+    return dead;
+  });
+  return files;
 }
 
 void ValueStore::TrimClaim(uint64_t ahead_bytes) {

@@ -249,7 +249,7 @@ class ValueStore {
   uint64_t PunchFreeRanges(ValueFile& file, uint64_t bytes_max) ABSL_EXCLUSIVE_LOCKS_REQUIRED(free_mutex_);
   void TrimClaim(uint64_t ahead_bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(free_mutex_);
   void CutToEnd(ValueFile& file, uint64_t end);
-  void CutLeft(ValueFile& file) ABSL_EXCLUSIVE_LOCKS_REQUIRED(free_mutex_);
+  std::vector<std::shared_ptr<ValueFile>> RemoveDead(uint64_t& given_back) ABSL_EXCLUSIVE_LOCKS_REQUIRED(free_mutex_);
   absl::Status CutActive();
 
   io::Disk& disk_;

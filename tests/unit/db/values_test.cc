@@ -1,8 +1,8 @@
 // Separated values as a user sees them: the same operations, whatever the size.
 #include <algorithm>
-#include <atomic>
-#include <chrono>
+#include <condition_variable>
 #include <map>
+#include <mutex>
 #include <set>
 #include <thread>
 
@@ -10,8 +10,6 @@
 
 namespace firn::testing {
 namespace {
-
-using namespace std::chrono_literals;
 
 TEST_CASE("holes wait while values are being overwritten, unless room is short, and go once that ends") {
   const bool short_of_room = GENERATE(false, true);
@@ -33,14 +31,15 @@ TEST_CASE("holes wait while values are being overwritten, unless room is short, 
 }
 
 TEST_CASE("the value file that follows is made in the background, before anybody needs it") {
-  SimStore store(Separating(), kSegmentBytes);
-  for (size_t i = 0; i < 90; ++i) Must(store->Put("k" + std::to_string(i), ValueOf(i, 30'000), Buffered()));
-  const auto value_files = [&] {
-    const auto names = store.world.machine.FileNames();
-    return std::count_if(names.begin(), names.end(), [](const std::string& name) { return name.ends_with(".val"); });
-  };
-  for (int turn = 0; turn < 1'000 && value_files() < 2; ++turn) std::this_thread::sleep_for(10ms);
-  CHECK(value_files() == 2);
+  Scheduled(32, [](SimWorld& world) {
+    const auto db = Must(OpenIn(world, Separating(), kSegmentBytes));
+    for (size_t i = 0; i < 90; ++i) Must(db->Put("k" + std::to_string(i), ValueOf(i, 30'000), Buffered()));
+    PassTime(world, 10);
+    const auto names = world.machine.FileNames();
+    CHECK(std::count_if(names.begin(), names.end(), [](const std::string& name) { return name.ends_with(".val"); }) ==
+          2);
+    Must(db->Close());
+  });
 }
 
 TEST_CASE("near the end of a value file a put waits for the next one while it is being made") {
@@ -49,21 +48,33 @@ TEST_CASE("near the end of a value file a put waits for the next one while it is
    public:
     void OnEvent(const Event& event) override {
       if (event.kind != EventKind::kSegmentSealed) return;
+      std::unique_lock lock(mutex_);
       reached_ = true;
-      while (closed_) std::this_thread::sleep_for(1ms);
+      changed_.notify_all();
+      changed_.wait(lock, [this] { return open_; });
     }
-    void Open() { closed_ = false; }
-    bool reached() const { return reached_; }
+    void AwaitReached() {
+      std::unique_lock lock(mutex_);
+      changed_.wait(lock, [this] { return reached_; });
+    }
+    void Open() {
+      const std::lock_guard lock(mutex_);
+      open_ = true;
+      changed_.notify_all();
+    }
 
    private:
-    std::atomic<bool> closed_{true}, reached_{false};
+    std::mutex mutex_;
+    std::condition_variable changed_;
+    bool reached_ = false, open_ = false;
   } gate;
   Options options = Separating();
   options.listener = &gate;
   RealStore store(options);
   Must(store->Put("k", std::string(600'000, 'v')));
-  std::thread flusher([&] { Must(store->Flush()); });
-  for (int turn = 0; turn < 10'000 && !gate.reached(); ++turn) std::this_thread::sleep_for(1ms);
+  absl::Status flushed;
+  std::thread flusher([&] { flushed = store->Flush(); });
+  gate.AwaitReached();
   uint64_t throttled_ns = 0;
   bool written = true;
   for (size_t i = 0; i < 120 && written && throttled_ns < 5'000'000; ++i) {
@@ -72,6 +83,7 @@ TEST_CASE("near the end of a value file a put waits for the next one while it is
   }
   gate.Open();
   flusher.join();
+  CHECK(flushed.ok());
   CHECK(written);
   CHECK(throttled_ns >= 5'000'000);
 }

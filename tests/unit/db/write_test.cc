@@ -316,6 +316,23 @@ TEST_CASE("while the disk stands still many puts wait a little each, and none fo
   });
 }
 
+TEST_CASE("where the next segment cannot be made no put waits for it before it has to") {
+  Scheduled(1, [](SimWorld& world) {
+    // Room for the first segment, and not for another.
+    world.machine.set_capacity_bytes(5 << 19);
+    const auto db = Must(OpenIn(world));
+    absl::Status status;
+    int puts = 0;
+    for (; status.ok(); ++puts) {
+      CHECK(db->GetStats().throttled_ns == 0);
+      status = db->Put("k" + std::to_string(puts), std::string(4'000, 'v'), Buffered()).status();
+    }
+    CHECK(Code(status) == kExhausted);
+    CHECK(puts > 150);
+    Must(db->Close());
+  });
+}
+
 TEST_CASE("buffered writes become durable within the flush interval however fast others follow") {
   const uint64_t seed = GENERATE(range<uint64_t>(1, 6));
   Scheduled(seed, [&](SimWorld& world) {

@@ -8,6 +8,13 @@ namespace {
 
 constexpr uint64_t kMiB = uint64_t{1} << 20;
 
+TEST_CASE("near the ceiling a round copies half as much, unless that would not be worth a round") {
+  CHECK(RoundCopyBytes(kMiB, 0.5) == kMiB / 8 * 15);
+  CHECK(RoundCopyBytes(kMiB, 0.6) == kMiB / 8 * 7);
+  CHECK(RoundCopyBytes(kMiB, 2) == kMiB / 8 * 7);
+  CHECK(RoundCopyBytes(kMiB / 16, 2) == kMiB / 16 / 8 * 15);
+}
+
 TEST_CASE("of two segments of one age the emptier one goes first") {
   const std::vector<Candidate> candidates = {
       {.segment = 1, .bytes = kMiB, .live_bytes = kMiB / 2, .age = 10},

@@ -70,7 +70,7 @@ judge() {  # NAME FILE TESTS SED_COMMAND
 
 # Rule 1: copies durable, retire durable, readers gone, reuse.
 mutant retire_not_awaited log/segments.cc '[rule1]' \
-  's/written\.ok\(\) \? WaitDurable\(written->revision\) : written\.status\(\)/written.status()/'
+  's/^    return WaitDurable\(written\.revision\);$/    return absl::OkStatus();/'
 mutant readers_not_awaited log/segments.cc '[rule11]' 's/^  epochs_\.Synchronize\(\);$//'
 mutant readers_lose_segments log/segments.cc '[rule11]' '0,/^  epochs_\.Synchronize\(\);$/s///'
 mutant retire_record_ignored log/recovery_load.cc '[rule1],[rule2]' \
@@ -87,10 +87,10 @@ mutant kept_copies_ignored db/relocator.cc '[reclaim]' 's/ \|\| kept_copies_\.co
 mutant expired_dropped_by_reclaim db/relocator.cc '[reclaim]' 's/if \(hidden \|\| !expired\) return/return/'
 mutant adoption_not_awaited log/relocation.cc '[reclaim],[relocation]' \
   's/^  FIRN_RETURN_IF_ERROR\(WaitDurable\(written->revision\)\);//'
-mutant moved_before_adopted log/relocation.cc '[reclaim],[relocation]' 's/^.*AppendControl\(\{\.type = format::RecordType::kAdopt.*$/  const absl::StatusOr<Written> written = Written{}; segments_.Insert(segment);/; s/^ *nullptr, io::Claimant::kControl, segment\);$//'
+mutant moved_before_adopted log/relocation.cc '[reclaim],[relocation]' 's/^.*AppendControl\(\{\.type = format::RecordType::kAdopt.*$/    segments_.Insert(segment); return absl::StatusOr<Written>(Written{});/; s/^ *io::Claimant::kControl, segment\);$//'
 mutant expiry_change_not_moved db/relocator.cc '[reclaim]' 's/if \(names_it && current && .*\) return Fate::kMove;//'
 mutant swept_before_recorded db/upkeep.cc '[reclaim],[rule2]' 's/if \(expiry\.at_ms > recorded_ms\) \{/if (false) {/'
-mutant delete_of_expired_writes_nothing db/write.cc '[reclaim],[rule2]' 's/planned\.writes = entry && .*;/planned.writes = false;/'
+mutant delete_of_expired_writes_nothing db/write.cc '[reclaim],[rule2]' 's/planned\.writes = planned\.found && .*;/planned.writes = false;/'
 mutant prefix_not_dropped db/upkeep.cc '[reclaim]' 's/^    versions_->DropPrefix.*$//'
 # Rule 3: nothing beyond a cut is believed.
 mutant cut_ignored log/recovery_load.cc '[rule3]' 's/ScanSealed\(\*segment, end\)/ScanSealed(*segment, segment->file->size_bytes())/'
@@ -127,7 +127,7 @@ mutant close_mark_ignored log/recovery.cc '[closed]' 's/if \(!close_mark_ \|\| e
 mutant close_mark_not_durable log/log.cc '[closed]' 's/^  return tail->Sync\(\);$/  return absl::OkStatus();/'
 mutant watermark_ignored log/recovery.cc '[damage],[A7]' 's/if \(header\.durable > end\) return/if (false) return/'
 mutant segments_not_synced_in_order log/commit.cc '[rule1],[rule3],[revision]' \
-  's/if \(last_written_ != nullptr && last_written_ != unit\.segment\) FIRN_RETURN_IF_ERROR.*/;/'
+  's/if \(last_written_ != nullptr && last_written_ != unit->segment\) FIRN_RETURN_IF_ERROR.*/;/'
 mutant unit_checksum_not_verified format/unit.cc '[damage],[A9],[rule3]' \
   's/base::Hash64\(covered, seed\.At\(offset\)\)\) \{/base::Hash64(covered, seed.At(offset)) \&\& false) {/'
 mutant record_checksum_not_verified format/record.cc '[damage]' 's/^  if \(.*base::Hash64\(covered.*decoded\.reset\(\);//'

@@ -9,6 +9,7 @@
 #include <sched.h>
 
 #include "base/check.h"
+#include "support/uncounted.h"
 
 namespace firn::test {
 
@@ -86,6 +87,7 @@ void SimScheduler::Reap(Task& task) {
 }
 
 uint64_t SimScheduler::Spawn(std::string name, std::function<void()> body) {
+  const Uncounted not_the_engines;
   auto task = std::make_shared<Task>();
   task->id = next_id_++;
   task->name = std::move(name);
@@ -115,6 +117,7 @@ void SimScheduler::RunTask(const std::shared_ptr<Task>& task) {
 }
 
 void SimScheduler::Join(uint64_t id) {
+  const Uncounted not_the_engines;
   Yield();
   while (true) {
     const auto found = std::find_if(tasks_.begin(), tasks_.end(), [id](const auto& task) { return task->id == id; });
@@ -134,6 +137,7 @@ void SimScheduler::Step() {
 }
 
 void SimScheduler::Yield() {
+  const Uncounted not_the_engines;
   Task& self = *running_;
   if (self.ending || in_step_hook_) return;
   Step();
@@ -145,6 +149,7 @@ void SimScheduler::Yield() {
 }
 
 void SimScheduler::Wait(const void* channel, uint64_t deadline_nanos) {
+  const Uncounted not_the_engines;
   Task& self = *running_;
   FIRN_CHECK(!self.ending && !in_step_hook_);
   Step();
@@ -157,6 +162,7 @@ void SimScheduler::Wait(const void* channel, uint64_t deadline_nanos) {
 }
 
 void SimScheduler::Wake(const void* channel) {
+  const Uncounted not_the_engines;
   for (const std::shared_ptr<Task>& task : tasks_) {
     if (task->state == State::kWaiting && task->channel == channel) task->state = State::kRunnable;
   }

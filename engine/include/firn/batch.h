@@ -43,6 +43,8 @@ class Batch {
   size_t size() const { return operations_.size(); }
   // Keys, metadata and values: what kBatchBytesMax limits.
   uint64_t payload_bytes() const { return bytes_.size(); }
+  // Memory ran out while an operation was added. Apply refuses such a batch with ResourceExhausted, until Clear().
+  bool incomplete() const { return incomplete_; }
 
   const std::vector<Operation>& operations() const { return operations_; }
   std::string_view key(const Operation& o) const { return {bytes_.data() + o.key_offset, o.key_size}; }
@@ -51,9 +53,12 @@ class Batch {
 
  private:
   size_t Copy(std::string_view text);
+  template <typename Add>
+  void AddOperation(const Add& add);
 
   std::string bytes_;
   std::vector<Operation> operations_;
+  bool incomplete_ = false;
 };
 
 }  // namespace firn

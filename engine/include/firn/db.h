@@ -14,14 +14,21 @@
 //   AlreadyExists       CreateNamespace: the name is taken
 //   FailedPrecondition  a condition did not hold; a store opened read-only, closed, or used by a forked child
 //   OutOfRange          GetRange: the offset is beyond the value's end
-//   ResourceExhausted   no room on disk, below max_disk_bytes or in the index; no descriptor left. A write has written
-//                       nothing; reads go on, and deletes, snapshots, Sync and Compact; puts too once there is room
+//   ResourceExhausted   no room on disk, below max_disk_bytes or in the index; no descriptor left; "out of memory:
+//   ...".
+//                       A write has written nothing; reads go on, and deletes, snapshots, Sync and Compact; puts too
+//                       once there is room
 //   DataLoss            bytes on disk do not verify, or cannot be read (EIO); other keys are still served
 //   Unavailable         another process holds the store, or a failed write or flush stopped all further writes; after
 //                       that, keys whose newest change is not durable answer this too
 //   Cancelled           Compact, Verify: the callback said so
 // An error of the system on the way to the files keeps its meaning: PermissionDenied (EACCES, EPERM, EROFS),
 // Unimplemented (EOPNOTSUPP, ENOSYS), Internal for those that have no word here. The message names operation and file.
+//
+// No function throws, and neither may what is passed to one (sources, sinks, listeners, callbacks), but for
+// std::bad_alloc, which counts as the engine's own. Where memory cannot be had a call gives ResourceExhausted; one that
+// returns no status gives nothing: null, or empty, as said with it. Nothing is half done by that, and the store works
+// as before: docs/durability.md.
 #pragma once
 
 #include <cstdint>
@@ -48,7 +55,8 @@ class Store;         // the engine behind a DB
 struct Environment;  // what it runs on; tests bring their own
 
 // A consistent view at one revision, for ReadOptions and IteratorOptions. Released when destroyed, which must happen
-// before the DB is closed. Old versions it needs stay on disk and in memory until then.
+// before the DB is closed. Old versions it needs stay on disk and in memory until then. Where a writer has no memory to
+// keep one, reads of what may have been lost give ResourceExhausted from then on.
 class Snapshot {
  public:
   virtual ~Snapshot() = default;
@@ -97,13 +105,14 @@ class Namespace {
   // or by NotFound when the value expires meanwhile. An empty value has no piece: OK, and `sink` was not called.
   absl::StatusOr<Revision> PutStream(std::string_view key, const ValueSource& source, const PutOptions& options = {});
   absl::Status GetStream(std::string_view key, const ValueSink& sink, const ReadOptions& options = {}) const;
-  // All keys at one revision, disk reads in flight together. At most kMultiGetKeysMax keys.
+  // All keys at one revision, disk reads in flight together. At most kMultiGetKeysMax keys. As many results as keys;
+  // none at all where there is no memory even for these.
   std::vector<absl::StatusOr<std::string>> MultiGet(std::span<const std::string_view> keys,
                                                     const ReadOptions& options = {}) const;
   // From the index alone, no disk is read.
   absl::StatusOr<bool> Exists(std::string_view key, const ReadOptions& options = {}) const;
 
-  // Never null; a failure (store closed, namespace dropped) shows in its status().
+  // A failure (store closed, namespace dropped) shows in its status(). Null only where there is no memory for it.
   std::unique_ptr<Iterator> NewIterator(IteratorOptions options = {}) const;
 
   uint32_t id() const { return id_; }
@@ -121,8 +130,8 @@ class DB {
  public:
   // `path` is a directory, created if missing (one level) when the options permit. NotFound, InvalidArgument (not a
   // directory, options out of range), FailedPrecondition (options contradict the store; newer format version),
-  // PermissionDenied, Unavailable (opened elsewhere), ResourceExhausted (the index does not fit into
-  // memory_budget_bytes; the disk has no block for what an open writes; more files than descriptors), DataLoss
+  // PermissionDenied, Unavailable (opened elsewhere; a write of its own failed), ResourceExhausted (the index does not
+  // fit into memory_budget_bytes; the disk has no block for what an open writes; more files than descriptors), DataLoss
   // (acknowledged data is damaged: names file, offset, what is lost, and how to open anyway).
   static absl::StatusOr<std::unique_ptr<DB>> Open(const Options& options, std::string_view path);
   ~DB();
@@ -174,11 +183,13 @@ class DB {
   // Names are 1..64 of A-Z a-z 0-9 _ -. AlreadyExists; ResourceExhausted beyond kNamespacesMax.
   absl::StatusOr<Namespace> CreateNamespace(std::string_view name);
   absl::StatusOr<Namespace> OpenNamespace(std::string_view name) const;  // NotFound
-  std::vector<std::string> ListNamespaces() const;                       // sorted, without the default one
+  // Sorted, without the default one. Empty without memory.
+  std::vector<std::string> ListNamespaces() const;
   // Costs the same for one key and for a million. Snapshots and iterators inside it end with NotFound. Durable when it
   // returns.
   absl::Status DropNamespace(std::string_view name);
 
+  // Null only where there is no memory for it.
   std::shared_ptr<const Snapshot> GetSnapshot();
 
   // Returns when everything written before the call is durable.
@@ -193,10 +204,10 @@ class DB {
   // happens by itself when space is needed. Returns when it is done; writers go on meanwhile. `progress` is told bytes
   // of garbage, and cancels by returning false (Cancelled; what was moved stays moved).
   absl::Status Compact(const ProgressCallback& progress = {});
-  // Each segment: age, live fraction, temperature.
+  // Each segment: age, live fraction, temperature. Empty without memory.
   std::vector<SegmentReport> GcReport() const;
 
-  Stats GetStats() const;
+  Stats GetStats() const;  // all zero without memory
   // Reads and checks what VerifyReport says. Damage is reported, not returned as a status. `progress` is heard between
   // segments and between values, and cancels by returning false (Cancelled).
   absl::StatusOr<VerifyReport> Verify(const ProgressCallback& progress = {}) const;

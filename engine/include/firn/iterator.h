@@ -30,6 +30,9 @@ struct IteratorOptions {
 // is not durable (Unavailable). Where such a store has deletes that are not durable, no walk is possible that sees
 // them: Valid() is false, status() is Unavailable.
 //
+// Where memory ends Valid() is false and status() ResourceExhausted, or value() is empty with that status; the iterator
+// can be positioned, or the value be asked for, again.
+//
 // Not thread-safe; may be moved between threads. Views from key() and value() live until the next call. An iterator
 // keeps the versions it sees in memory, so do not keep one for hours. It must be destroyed before the DB is closed.
 class Iterator {

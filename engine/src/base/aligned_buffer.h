@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdlib>
 #include <new>
 #include <utility>
 
@@ -18,8 +17,7 @@ class AlignedBuffer {
   // `size_bytes` is rounded up to kIoAlignmentBytes. The content is not initialised.
   explicit AlignedBuffer(size_t size_bytes) : size_(RoundUp(size_bytes, kIoAlignmentBytes)) {
     if (size_ == 0) return;
-    data_ = static_cast<std::byte*>(std::aligned_alloc(kIoAlignmentBytes, size_));
-    if (data_ == nullptr) throw std::bad_alloc();
+    data_ = static_cast<std::byte*>(::operator new (size_, std::align_val_t{kIoAlignmentBytes}));
   }
   AlignedBuffer(AlignedBuffer&& other) noexcept
       : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
@@ -28,7 +26,9 @@ class AlignedBuffer {
     std::swap(size_, other.size_);
     return *this;
   }
-  ~AlignedBuffer() { std::free(data_); }
+  ~AlignedBuffer() {
+    if (data_ != nullptr) ::operator delete (data_, std::align_val_t{kIoAlignmentBytes});
+  }
 
   std::byte* data() const { return data_; }
   size_t size() const { return size_; }

@@ -1,7 +1,9 @@
 #include "base/epoch.h"
 
 #include <algorithm>
+#include <array>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 #include <pthread.h>
@@ -11,13 +13,18 @@
 namespace firn::base {
 namespace {
 
+constexpr size_t kDrainEvery = 64;
+
 // Small dense numbers for live threads, so that a domain's slots are an array. A number is reused once its
 // thread has ended.
 class ThreadNumbers {
  public:
   size_t Take() {
     const std::lock_guard lock(mutex_);
-    if (free_.empty()) return next_++;
+    if (free_.empty()) {
+      free_.reserve(next_ + 1);  // so that Give(), which a thread's end calls, needs no memory
+      return next_++;
+    }
     const size_t number = free_.back();
     free_.pop_back();
     return number;
@@ -37,8 +44,8 @@ class ThreadNumbers {
   }
 
  private:
-  std::mutex mutex_;  // of all schedules and of none, so not base::Mutex
-  std::vector<size_t> free_;
+  std::mutex mutex_;          // of all schedules and of none, so not base::Mutex
+  std::vector<size_t> free_;  // has room for all numbers
   size_t next_ = 0;
 };
 
@@ -64,14 +71,19 @@ size_t NumberOfThisThread() {
 
 }  // namespace
 
+EpochDomain::EpochDomain() { chunks_[0].store(&first_chunk_, std::memory_order_relaxed); }
+
 EpochDomain::~EpochDomain() {
-  std::deque<Deferred> rest;
-  {
-    MutexLock lock(mutex_);
-    rest.swap(deferred_);
+  for (;;) {
+    Deferred deferred;
+    {
+      MutexLock lock(mutex_);
+      if (deferred_count_ == 0) break;
+      deferred = Pop();
+    }
+    deferred.call();
   }
-  for (Deferred& deferred : rest) deferred.call();
-  for (auto& chunk : chunks_) delete chunk.load(std::memory_order_relaxed);
+  for (size_t i = 1; i < kChunks; ++i) delete chunks_[i].load(std::memory_order_relaxed);
 }
 
 EpochDomain::Slot& EpochDomain::SlotOfThisThread() {
@@ -103,33 +115,85 @@ uint64_t EpochDomain::OldestEpochInside() const {
   return oldest;
 }
 
+void EpochDomain::MakeRoom(size_t count) {
+  const size_t needed = deferred_count_ + promised_ + count;
+  if (needed <= deferred_.size()) return;
+  std::vector<Deferred> larger(std::max({needed, 2 * deferred_.size(), kDrainEvery}));
+  for (size_t i = 0; i < deferred_count_; ++i) {
+    larger[i] = std::move(deferred_[(deferred_first_ + i) % deferred_.size()]);
+  }
+  deferred_.swap(larger);
+  deferred_first_ = 0;
+}
+
+bool EpochDomain::Push(std::function<void()> call) {
+  Deferred& place = deferred_[(deferred_first_ + deferred_count_++) % deferred_.size()];
+  place.epoch = epoch_.fetch_add(1, std::memory_order_seq_cst);
+  place.call = std::move(call);
+  return deferred_count_ % kDrainEvery == 0;
+}
+
+EpochDomain::Deferred EpochDomain::Pop() {
+  Deferred deferred = std::exchange(deferred_[deferred_first_], Deferred());
+  deferred_first_ = (deferred_first_ + 1) % deferred_.size();
+  --deferred_count_;
+  return deferred;
+}
+
 void EpochDomain::Retire(std::function<void()> call) {
-  constexpr size_t kDrainEvery = 64;
   bool drain;
   {
     MutexLock lock(mutex_);
-    deferred_.push_back({epoch_.fetch_add(1, std::memory_order_seq_cst), std::move(call)});
-    drain = deferred_.size() % kDrainEvery == 0;
+    MakeRoom(1);
+    drain = Push(std::move(call));
   }
   if (drain) Drain();
 }
 
-size_t EpochDomain::Drain() {
-  std::vector<Deferred> ready;
-  size_t waiting;
+EpochDomain::Promise::Promise(EpochDomain& domain, size_t count) : domain_(domain), left_(count) {
+  if (count == 0) return;
+  MutexLock lock(domain_.mutex_);
+  domain_.MakeRoom(count);
+  domain_.promised_ += count;
+}
+
+EpochDomain::Promise::~Promise() {
+  if (left_ == 0) return;
+  MutexLock lock(domain_.mutex_);
+  domain_.promised_ -= left_;
+}
+
+void EpochDomain::Promise::Retire(std::function<void()> call) noexcept {
+  FIRN_CHECK(left_ > 0);
+  --left_;
+  bool drain;
   {
-    MutexLock lock(mutex_);
-    const uint64_t oldest = OldestEpochInside();
-    while (!deferred_.empty() && deferred_.front().epoch < oldest) {
-      ready.push_back(std::move(deferred_.front()));
-      deferred_.pop_front();
-    }
-    waiting = deferred_.size();
-    drains_running_.fetch_add(1, std::memory_order_relaxed);
+    MutexLock lock(domain_.mutex_);
+    --domain_.promised_;
+    drain = domain_.Push(std::move(call));
   }
-  for (Deferred& deferred : ready) deferred.call();
-  drains_running_.fetch_sub(1, std::memory_order_release);
-  return waiting;
+  if (drain) domain_.Drain();
+}
+
+size_t EpochDomain::Drain() {
+  for (;;) {
+    std::array<Deferred, kDrainEvery> ready;  // memory may be what is short
+    size_t count = 0, waiting;
+    {
+      MutexLock lock(mutex_);
+      const uint64_t oldest = OldestEpochInside();
+      while (count < ready.size() && deferred_count_ != 0 && deferred_[deferred_first_].epoch < oldest) {
+        ready[count++] = Pop();
+      }
+      waiting = deferred_count_;
+      constexpr size_t kRoomKept = 4096;
+      if (waiting == 0 && promised_ == 0 && deferred_.size() > kRoomKept) std::vector<Deferred>().swap(deferred_);
+      drains_running_.fetch_add(1, std::memory_order_relaxed);
+    }
+    for (size_t i = 0; i < count; ++i) ready[i].call();
+    drains_running_.fetch_sub(1, std::memory_order_release);
+    if (count < ready.size()) return waiting;
+  }
 }
 
 void EpochDomain::Synchronize() {

@@ -21,8 +21,9 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
-#include <deque>
 #include <functional>
+#include <utility>
+#include <vector>
 
 #include "base/sync.h"
 
@@ -30,14 +31,29 @@ namespace firn::base {
 
 class EpochDomain {
  public:
-  EpochDomain() = default;
+  EpochDomain();
   EpochDomain(const EpochDomain&) = delete;
   // Runs what is still deferred. No reader may be inside.
   ~EpochDomain();
 
   // Defers `call` until every reader now inside has left. Thread-safe. Calls are run by later Retire() and
-  // Drain() calls, outside any lock of the domain.
+  // Drain() calls, outside any lock of the domain; they must not throw.
   void Retire(std::function<void()> call);
+
+  // Memory for calls to be deferred, had before the change that makes them necessary.
+  class Promise {
+   public:
+    Promise(EpochDomain& domain, size_t count);
+    ~Promise();  // what was not used is given back
+    Promise(Promise&& other) noexcept : domain_(other.domain_), left_(std::exchange(other.left_, 0)) {}
+    // As the domain's, `count` times at most. Allocates nothing, if `call` captures two pointers at most.
+    void Retire(std::function<void()> call) noexcept;
+
+   private:
+    EpochDomain& domain_;
+    size_t left_;
+  };
+
   // Runs whatever has become safe; returns how many calls still wait.
   size_t Drain();
   // Waits until every reader that was inside at the call has left; everything deferred before it has run when
@@ -56,18 +72,26 @@ class EpochDomain {
   };
   using Chunk = std::array<Slot, kSlotsPerChunk>;
   struct Deferred {
-    uint64_t epoch;
+    uint64_t epoch = 0;
     std::function<void()> call;
   };
 
   Slot& SlotOfThisThread();
   uint64_t OldestEpochInside() const;
+  void MakeRoom(size_t count) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // There is room. True if it is time to drain.
+  bool Push(std::function<void()> call) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Deferred Pop() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   std::atomic<uint64_t> epoch_{1};
+  Chunk first_chunk_;  // ordinary programs need no other, and no memory to enter
   std::array<std::atomic<Chunk*>, kChunks> chunks_{};
   Mutex mutex_;
-  std::deque<Deferred> deferred_ ABSL_GUARDED_BY(mutex_);  // tags ascend
-  std::atomic<uint32_t> drains_running_{0};                // that have taken calls off deferred_
+  // A ring: deferred_count_ calls from deferred_first_ on, whose tags ascend.
+  std::vector<Deferred> deferred_ ABSL_GUARDED_BY(mutex_);
+  size_t deferred_first_ ABSL_GUARDED_BY(mutex_) = 0, deferred_count_ ABSL_GUARDED_BY(mutex_) = 0;
+  size_t promised_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::atomic<uint32_t> drains_running_{0};  // that have taken calls off deferred_
 };
 
 class EpochGuard {

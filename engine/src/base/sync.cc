@@ -4,6 +4,8 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <new>
+#include <system_error>
 #include <utility>
 
 #include "base/check.h"
@@ -116,10 +118,14 @@ Thread::Thread(std::string name, std::function<void()> body) {
     scheduled_id_ = scheduler->Spawn(std::move(name), std::move(body));
     return;
   }
-  thread_ = std::thread([name = name.substr(0, 15), body = std::move(body)] {
-    pthread_setname_np(pthread_self(), name.c_str());
-    body();
-  });
+  try {
+    thread_ = std::thread([name = name.substr(0, 15), body = std::move(body)] {
+      pthread_setname_np(pthread_self(), name.c_str());
+      body();
+    });
+  } catch (const std::system_error&) {
+    throw std::bad_alloc();  // no memory for its stack, or too many threads: to whoever asked the same
+  }
 }
 
 Thread& Thread::operator=(Thread&& other) noexcept {

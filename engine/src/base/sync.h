@@ -114,7 +114,8 @@ class CondVar {
 class Thread {
  public:
   Thread() = default;
-  // Linux shows the first 15 characters of `name`.
+  // Linux shows the first 15 characters of `name`. Throws std::bad_alloc where none can be started. `body` catches what
+  // it throws.
   Thread(std::string name, std::function<void()> body);
   Thread(Thread&& other) noexcept { *this = std::move(other); }
   Thread& operator=(Thread&&) noexcept;

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "base/memory.h"
+
 namespace firn::base {
 
 void Worker::Start(std::string name, Clock& clock, std::function<uint64_t()> turn) {
@@ -40,7 +42,8 @@ void Worker::Run(Clock& clock, const std::function<uint64_t()>& turn) {
       if (stop_) return;
       kicked_ = false;
     }
-    due_nanos = turn();
+    constexpr uint64_t kAgainNanos = 50'000'000;
+    if (!IfMemoryPermits([&] { due_nanos = turn(); })) due_nanos = clock.MonotonicNanos() + kAgainNanos;
   }
 }
 

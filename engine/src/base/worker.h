@@ -17,7 +17,8 @@ class Worker {
   Worker() = default;
   Worker(const Worker&) = delete;
 
-  // `turn` returns when the next one is due if nobody kicks before, as the clock counts MonotonicNanos().
+  // `turn` returns when the next one is due if nobody kicks before, as the clock counts MonotonicNanos(). One that runs
+  // out of memory is tried again a little later.
   void Start(std::string name, Clock& clock, std::function<uint64_t()> turn);
   // A turn will begin after this, unless Stop() comes first. Any thread, at any time; kicks during a turn come to one
   // more.

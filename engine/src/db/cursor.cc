@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/memory.h"
+
 namespace firn {
 namespace {
 
@@ -37,7 +39,15 @@ Cursor::Cursor(Store& store, uint32_t namespace_id, IteratorOptions options)
 }
 
 Cursor::~Cursor() {
-  if (has_view_ && store_.CheckUsable().ok()) store_.ReleaseView(revision_);
+  if (has_view_ && store_.IsUsable()) store_.ReleaseView(revision_);
+}
+
+// Where memory ends the walk does: the iterator can be positioned again.
+template <typename Walk>
+void Cursor::Guarded(const Walk& walk) {
+  if (base::IfMemoryPermits(walk)) return;
+  valid_ = false;
+  status_ = base::OutOfMemory();
 }
 
 bool Cursor::Ready() {
@@ -82,13 +92,22 @@ void Cursor::LoadRecord() {
   valid_ = false;
 }
 
+// As LoadRecord(), for the user, who may ask again.
+void Cursor::EnsureRecord() {
+  if (base::IfMemoryPermits([this] { LoadRecord(); })) return;
+  loaded_ = false;
+  value_.clear();
+  metadata_.clear();
+  status_ = base::OutOfMemory();
+}
+
 std::string_view Cursor::value() {
-  LoadRecord();
+  EnsureRecord();
   return value_;
 }
 
 std::string_view Cursor::metadata() {
-  LoadRecord();
+  EnsureRecord();
   return metadata_;
 }
 
@@ -109,7 +128,14 @@ bool Cursor::Accept() {
 }
 
 // A walk that found nothing more: in a namespace that was dropped meanwhile it may have passed entries that were there.
+// One that found something may have passed what memory did not suffice to keep for it.
 void Cursor::CheckEnd() {
+  if (store_.MayHaveLost(revision_)) {
+    status_ = base::OutOfMemory();
+    broken_ = true;
+    valid_ = false;
+    return;
+  }
   if (valid_ || store_.IsAlive(namespace_id_)) return;
   status_ = base::NotFound("no such namespace");
   broken_ = true;
@@ -173,37 +199,49 @@ void Cursor::SeekBackwardBefore(const std::string& index_key) {
 }
 
 void Cursor::SeekToFirst() {
-  if (Ready()) SeekForwardTo(lower_);
+  Guarded([&] {
+    if (Ready()) SeekForwardTo(lower_);
+  });
 }
 
 void Cursor::SeekToLast() {
-  if (Ready()) SeekBackwardBefore(upper_);
+  Guarded([&] {
+    if (Ready()) SeekBackwardBefore(upper_);
+  });
 }
 
 void Cursor::Seek(std::string_view key) {
-  if (Ready()) SeekForwardTo(JoinKey(namespace_id_, key));
+  Guarded([&] {
+    if (Ready()) SeekForwardTo(JoinKey(namespace_id_, key));
+  });
 }
 
 void Cursor::SeekForPrev(std::string_view key) {
   // The smallest key above `key` is `key` with a zero byte after it.
-  if (Ready()) SeekBackwardBefore(JoinKey(namespace_id_, key) + '\0');
+  Guarded([&] {
+    if (Ready()) SeekBackwardBefore(JoinKey(namespace_id_, key) + '\0');
+  });
 }
 
 void Cursor::Next() {
-  if (!valid_ || !Ready()) return;
-  ++at_;
-  SettleForward();
+  Guarded([&] {
+    if (!valid_ || !Ready()) return;
+    ++at_;
+    SettleForward();
+  });
 }
 
 void Cursor::Prev() {
-  if (!valid_ || !Ready()) return;
-  if (at_ == 0) {
-    const std::string before(page_.key(0));
-    SeekBackwardBefore(before);
-    return;
-  }
-  --at_;
-  SettleBackward();
+  Guarded([&] {
+    if (!valid_ || !Ready()) return;
+    if (at_ == 0) {
+      const std::string before(page_.key(0));
+      SeekBackwardBefore(before);
+      return;
+    }
+    --at_;
+    SettleBackward();
+  });
 }
 
 }  // namespace firn

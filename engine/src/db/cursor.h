@@ -34,6 +34,9 @@ class Cursor final : public Iterator {
   absl::Status status() const override { return status_; }
 
  private:
+  template <typename Walk>
+  void Guarded(const Walk& walk);
+  void EnsureRecord();
   bool Ready();
   void LoadRecord();
   // Positions on the first visible entry at or after item `at_` of the page, or at or before it.

@@ -58,6 +58,10 @@ inline constexpr int kRecordBytesShift = 8;
 inline constexpr uint32_t kPlaceFlags = kSeparated | ~uint32_t{0} << kRecordBytesShift;
 }  // namespace entry_flags
 
+// Holds a place for a key's first entry, or its first expiry, so that nothing can fail once the log has a record of it.
+// Older than everything, and not there: nobody need know of it.
+inline constexpr index::Entry kPlaceholder{.flags = entry_flags::kTombstone};
+
 inline bool IsSeparated(const index::Entry& entry) { return (entry.flags & entry_flags::kSeparated) != 0; }
 inline uint32_t RecordBytes(const index::Entry& entry) {
   return IsSeparated(entry) ? entry.flags >> entry_flags::kRecordBytesShift : entry.size;

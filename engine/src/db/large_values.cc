@@ -78,11 +78,10 @@ absl::Status Store::GetStream(uint32_t namespace_id, std::string_view key, const
   FIRN_RETURN_IF_ERROR(CheckReadKey(key));
   if (!IsAlive(namespace_id)) return base::NotFound("no such namespace");
   // A view keeps the version, and with it the extent, however long the sink takes.
-  const bool own_view = options.snapshot == nullptr;
-  const uint64_t revision = own_view ? AcquireView() : options.snapshot->revision();
-  const absl::Status status = StreamAt(IndexKey(namespace_id, key).view(), revision, sink, options.read_durable);
-  if (own_view) ReleaseView(revision);
-  return status;
+  std::optional<View> view;
+  if (options.snapshot == nullptr) view.emplace(*this);
+  const uint64_t revision = view ? view->revision() : options.snapshot->revision();
+  return StreamAt(IndexKey(namespace_id, key).view(), revision, sink, options.read_durable);
 }
 
 absl::Status Store::StreamAt(std::string_view index_key, uint64_t revision, const ValueSink& sink, bool durable) {

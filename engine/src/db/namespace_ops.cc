@@ -1,7 +1,10 @@
 // Creating, listing and dropping namespaces.
 #include <algorithm>
 #include <cctype>
+#include <functional>
+#include <utility>
 
+#include "base/memory.h"
 #include "db/store.h"
 
 namespace firn {
@@ -35,14 +38,23 @@ absl::StatusOr<uint32_t> Store::CreateNamespace(std::string_view name) {
   const format::Record record{.type = format::RecordType::kNamespaceCreate,
                               .namespace_id = format::kSystemNamespace,
                               .key = base::AsBytes(key)};
+  const IndexKey index_key(format::kSystemNamespace, key);
+  // Once the record has its place nothing may fail.
+  Namespaces::Changed with_it = namespaces_.With({id, std::string(name)});
+  tree_->Upsert(index_key.view(), kPlaceholder);
   const auto enter = [&](const log::Log::Written& created) {
-    tree_->Upsert(
-        IndexKey(format::kSystemNamespace, key).view(),
+    tree_->Update(
+        index_key.view(),
         {.segment = created.segment, .offset = created.offset, .size = created.size, .revision = created.revision});
   };
-  FIRN_ASSIGN_OR_RETURN(const log::Log::Written written, log_->AppendControl(record, log::Log::Role::kLive, enter));
-  namespaces_.Add({id, std::string(name)});
-  FIRN_RETURN_IF_ERROR(log_->WaitDurable(written.revision));
+  const absl::StatusOr<log::Log::Written> written =
+      base::OrOutOfMemory([&] { return log_->AppendControl(record, log::Log::Role::kLive, std::ref(enter)); });
+  if (!written.ok()) {
+    tree_->Erase(index_key.view());
+    return written.status();
+  }
+  namespaces_.Install(std::move(with_it));
+  FIRN_RETURN_IF_ERROR(log_->WaitDurable(written->revision));
   return id;
 }
 
@@ -69,8 +81,14 @@ absl::Status Store::DropNamespace(std::string_view name) {
   const std::string key = NamespaceRecordKey(*id, name);
   const format::Record record{
       .type = format::RecordType::kNamespaceDrop, .namespace_id = format::kSystemNamespace, .key = base::AsBytes(key)};
+  // Once the record has its place nothing may fail.
+  Namespaces::Changed without_it = namespaces_.Without(*id);
+  {
+    base::MutexLock upkeep_lock(upkeep_mutex_);
+    dropped_namespaces_.reserve(dropped_namespaces_.size() + 1);  // others are dropped by whoever has our lock
+  }
   const auto leave = [&](const log::Log::Written&) {
-    namespaces_.Remove(*id);
+    namespaces_.Install(std::move(without_it));
     if (const auto created = tree_->Erase(IndexKey(format::kSystemNamespace, key).view())) {
       DropReference(created->segment, created->size);
     }
@@ -79,7 +97,7 @@ absl::Status Store::DropNamespace(std::string_view name) {
     // No write into the namespace is under way while its end gets its place in the log.
     const std::vector<base::Mutex*> stripes = AllStripes();
     base::MutexesLock locks(stripes);
-    return log_->AppendControl(record, log::Log::Role::kTombstone, leave, io::Claimant::kDelete);
+    return log_->AppendControl(record, log::Log::Role::kTombstone, std::ref(leave), io::Claimant::kDelete);
   }();
   FIRN_RETURN_IF_ERROR(written.status());
 

@@ -1,6 +1,7 @@
 #include "db/namespaces.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace firn {
 
@@ -26,23 +27,24 @@ std::vector<NamespaceEntry> Namespaces::All() const {
   return *table_.load(std::memory_order_acquire);
 }
 
-void Namespaces::Add(NamespaceEntry entry) {
-  auto* fresh = new Table(All());
-  const auto at = std::lower_bound(fresh->begin(), fresh->end(), entry.id,
+Namespaces::Changed Namespaces::With(NamespaceEntry entry) const {
+  Changed changed{std::make_unique<Table>(All()), base::EpochDomain::Promise(epochs_, 1)};
+  Table& table = *changed.table;
+  const auto at = std::lower_bound(table.begin(), table.end(), entry.id,
                                    [](const NamespaceEntry& e, uint32_t wanted) { return e.id < wanted; });
-  fresh->insert(at, std::move(entry));
-  Replace(fresh);
+  table.insert(at, std::move(entry));
+  return changed;
 }
 
-void Namespaces::Remove(uint32_t id) {
-  auto* fresh = new Table(All());
-  std::erase_if(*fresh, [id](const NamespaceEntry& entry) { return entry.id == id; });
-  Replace(fresh);
+Namespaces::Changed Namespaces::Without(uint32_t id) const {
+  Changed changed{std::make_unique<Table>(All()), base::EpochDomain::Promise(epochs_, 1)};
+  std::erase_if(*changed.table, [id](const NamespaceEntry& entry) { return entry.id == id; });
+  return changed;
 }
 
-void Namespaces::Replace(Table* fresh) {
-  Table* old = table_.exchange(fresh, std::memory_order_acq_rel);
-  epochs_.Retire([old] { delete old; });
+void Namespaces::Install(Changed changed) {
+  Table* old = table_.exchange(changed.table.release(), std::memory_order_acq_rel);
+  changed.promise.Retire([old] { delete old; });
 }
 
 std::string NamespaceRecordKey(uint32_t id, std::string_view name) { return std::string(IndexKey(id, name).view()); }

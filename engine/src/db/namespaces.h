@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -21,6 +22,8 @@ struct NamespaceEntry {
 };
 
 class Namespaces {
+  using Table = std::vector<NamespaceEntry>;  // by id
+
  public:
   explicit Namespaces(base::EpochDomain& epochs) : epochs_(epochs), table_(new Table) {}
   ~Namespaces() { delete table_.load(std::memory_order_relaxed); }
@@ -30,14 +33,16 @@ class Namespaces {
   std::optional<uint32_t> Find(std::string_view name) const;
   std::vector<NamespaceEntry> All() const;  // by id
 
-  // Changes. The caller serialises them.
-  void Add(NamespaceEntry entry);
-  void Remove(uint32_t id);
+  // Changes, in two steps of which the second does not fail. The caller serialises them.
+  struct Changed {
+    std::unique_ptr<Table> table;
+    base::EpochDomain::Promise promise;
+  };
+  Changed With(NamespaceEntry entry) const;
+  Changed Without(uint32_t id) const;
+  void Install(Changed changed);
 
  private:
-  using Table = std::vector<NamespaceEntry>;  // by id
-  void Replace(Table* fresh);
-
   base::EpochDomain& epochs_;
   std::atomic<Table*> table_;
 };

@@ -5,6 +5,7 @@
 #include <tuple>
 
 #include "base/aligned_buffer.h"
+#include "base/memory.h"
 #include "db/store.h"
 #include "log/recovery.h"
 
@@ -166,8 +167,9 @@ Store::Store(const Options& options, Environment environment)
   expiries_ = std::make_unique<index::Tree>(epochs_);
 }
 
-void Store::Emit(EventKind kind, std::string message) const {
-  if (options_.listener != nullptr) options_.listener->OnEvent({kind, std::move(message)});
+void Store::Emit(EventKind kind, std::string message) const noexcept {
+  if (options_.listener == nullptr) return;
+  base::IfMemoryPermits([&] { options_.listener->OnEvent({kind, std::move(message)}); });
 }
 
 absl::StatusOr<std::unique_ptr<Store>> Store::Open(const Options& options, Environment environment) {
@@ -313,8 +315,8 @@ absl::Status Store::BuildIndex(std::vector<log::RecoveredSegment>& segments, uin
       next_namespace_id = std::max(next_namespace_id, entry->id + 1);  // dropped ones too: an id is never used again
       if (state.put_segment != nullptr) {
         // Where salvage has lost the record of a drop, a name may come up again: the later namespace has it.
-        if (const auto earlier = namespaces_.Find(entry->name)) namespaces_.Remove(*earlier);
-        namespaces_.Add(*entry);
+        if (const auto earlier = namespaces_.Find(entry->name)) namespaces_.Install(namespaces_.Without(*earlier));
+        namespaces_.Install(namespaces_.With(*entry));
       }
     }
     if (state.put_segment == nullptr) continue;
@@ -395,7 +397,9 @@ absl::StatusOr<bool> Store::RestoreValues(base::Bytes payload) {
   return true;
 }
 
-Store::~Store() { static_cast<void>(Close()); }
+Store::~Store() {
+  base::IfMemoryPermits([this] { static_cast<void>(Close()); });
+}
 
 absl::Status Store::Close() {
   if (base::ForkGeneration() != fork_generation_) return CheckUsable();
@@ -410,17 +414,17 @@ absl::Status Store::Close() {
     upkeep_.Join();
   }
   read_ahead_.Stop();
-  // Values first: an end that the log calls clean says that their newest file ends where it ends.
-  absl::Status status;
-  if (log_ != nullptr && !options_.read_only) {
-    status = log_->health();
-    if (status.ok()) status = log_->WaitDurable(log_->LastReserved());
-    if (status.ok()) {
+  absl::Status status = base::OrOutOfMemory([this]() -> absl::Status {
+    if (log_ == nullptr) return absl::OkStatus();
+    // Values first: an end that the log calls clean says that their newest file ends where it ends.
+    if (!options_.read_only) {
+      FIRN_RETURN_IF_ERROR(log_->health());
+      FIRN_RETURN_IF_ERROR(log_->WaitDurable(log_->LastReserved()));
       values_->FreeDropped(log_->durable_revision());
-      status = values_->Close();
+      FIRN_RETURN_IF_ERROR(values_->Close());
     }
-  }
-  if (log_ != nullptr && status.ok()) status = log_->Close();
+    return log_->Close();
+  });
   // However that ended: who opens the store next must not meet writes of ours.
   if (log_ != nullptr) log_->Stop();
   lock_.reset();

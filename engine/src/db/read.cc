@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/aligned_buffer.h"
+#include "base/memory.h"
 #include "db/store.h"
 
 namespace firn {
@@ -126,6 +127,7 @@ absl::Status Store::CheckServable(const Version& version) const {
 // A delete that is not durable leaves nothing to tell it by, once its tombstone has left the index. So while there may
 // be one, no key counts as absent.
 absl::Status Store::CheckAbsenceServable(uint64_t revision) const {
+  if (versions_->MayHaveLost(revision)) return base::OutOfMemory();  // of a version that the view needs
   const uint64_t durable = log_->durable_revision();
   if (std::min(revision, deleted_revision_.load(std::memory_order_acquire)) <= durable) return absl::OkStatus();
   return log_->health();
@@ -225,15 +227,15 @@ std::vector<absl::StatusOr<std::string>> Store::MultiGet(uint32_t namespace_id, 
   // index meanwhile. Busy keys may need a few turns; then a view settles it.
   constexpr int kOptimisticTurns = 4;
   uint64_t revision = options.snapshot != nullptr ? options.snapshot->revision() : 0;
-  bool has_view = false;
+  std::optional<View> view;
   for (int turn = 0;; ++turn) {
     const bool last_turn = turn == kOptimisticTurns;
     if (options.snapshot == nullptr) {
-      has_view = last_turn;
-      revision = last_turn ? AcquireView() : log_->published().Get();
+      if (last_turn) view.emplace(*this);
+      revision = view ? view->revision() : log_->published().Get();
     }
     bool consistent = true;
-    const bool has_snapshot = has_view || options.snapshot != nullptr;
+    const bool has_snapshot = view || options.snapshot != nullptr;
     for (size_t i = 0; i < keys.size() && (consistent || has_snapshot); ++i) {
       if (absl::IsInvalidArgument(results[i].status())) continue;
       const auto entry = tree_->Find(index_keys[i].view());
@@ -247,10 +249,7 @@ std::vector<absl::StatusOr<std::string>> Store::MultiGet(uint32_t namespace_id, 
     if (consistent || has_snapshot) break;
   }
   // Keys that went with their namespace are no state at any revision.
-  if (!IsAlive(namespace_id)) {
-    if (has_view) ReleaseView(revision);
-    return fail_all(base::NotFound("no such namespace"));
-  }
+  if (!IsAlive(namespace_id)) return fail_all(base::NotFound("no such namespace"));
 
   std::vector<io::ReadRequest> reads;
   struct Reading {
@@ -344,7 +343,7 @@ std::vector<absl::StatusOr<std::string>> Store::MultiGet(uint32_t namespace_id, 
   }
   finish_reads();
   guard.reset();
-  if (has_view) ReleaseView(revision);
+  view.reset();
   if (options.read_durable) {
     if (absl::Status status = AwaitDurable(newest); !status.ok()) return fail_all(status);
   }

@@ -4,6 +4,8 @@
 #include <span>
 #include <utility>
 
+#include "base/memory.h"
+
 namespace firn {
 namespace {
 
@@ -78,7 +80,7 @@ void ReadAhead::Run() {
     while (!reading_ && !stop_) changed_.Wait(mutex_);
     if (stop_) return;
     mutex_.Unlock();
-    Read();
+    if (!base::IfMemoryPermits([this] { Read(); })) parts_.clear();
     mutex_.Lock();
     reading_ = false;
     changed_.NotifyAll();

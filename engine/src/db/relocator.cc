@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 #include <utility>
 
 #include "base/aligned_buffer.h"
@@ -325,17 +326,18 @@ absl::Status Relocator::AdoptCopies() {
   // copies point to.
   if (value_file_) FIRN_RETURN_IF_ERROR(store_.values_->Sync());
   FIRN_RETURN_IF_ERROR(writer_->Finish());
+  result_.copies.reserve(result_.copies.size() + 1);  // once they are adopted nothing may fail
   FIRN_ASSIGN_OR_RETURN(log::Segment * copies, log_.Adopt(std::move(writer_)));
   MoveReferences(*copies);
+  moves_.clear();
+  move_keys_.clear();
   result_.copies.push_back(copies->id);
   result_.copies_bytes += copies->file->size_bytes();
   log_.SettleRelocation(copies->id);
-  moves_.clear();
-  move_keys_.clear();
   return absl::OkStatus();
 }
 
-void Relocator::MoveReferences(log::Segment& copies) {
+void Relocator::MoveReferences(log::Segment& copies) noexcept {
   for (const Move& move : moves_) {
     const std::string_view key = std::string_view(move_keys_).substr(move.key_at, move.key_size);
     if (IsTombstone(move.type)) {
@@ -356,7 +358,7 @@ void Relocator::MoveReferences(log::Segment& copies) {
       if (packed && packed->revision == move.revision && packed->segment == move.from.segment) {
         Expiry expiry = Expiry::Unpack(*packed);
         expiry.change_segment = copies.id;
-        store_.expiries_->Upsert(key, expiry.Pack());
+        store_.expiries_->Update(key, expiry.Pack());
         took_over();
       }
     } else if (auto entry = store_.tree_->Find(key);
@@ -365,12 +367,12 @@ void Relocator::MoveReferences(log::Segment& copies) {
       entry->offset = move.to.offset;
       SetRecordBytes(*entry, move.size);
       if (move.new_extent != values::kNoSlot) entry->size = move.new_extent;
-      store_.tree_->Upsert(key, *entry);
+      store_.tree_->Update(key, *entry);
       took_over();
     }
     const std::optional<uint32_t> extent =
         move.new_extent != values::kNoSlot ? std::optional(move.new_extent) : std::nullopt;
-    store_.versions_->Move(key, move.from, {move.to, move.size, extent}, move.revision, took_over);
+    store_.versions_->Move(key, move.from, {move.to, move.size, extent}, move.revision, std::ref(took_over));
     ReleaseExtent(move.new_extent, log_.LastReserved());
   }
 }

@@ -27,9 +27,8 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <unordered_set>
 #include <vector>
-
-#include <absl/container/flat_hash_set.h>
 
 #include "base/aligned_buffer.h"
 #include "db/keys.h"
@@ -108,7 +107,7 @@ class Relocator {
   values::Slot ExtentToMove(const Item& item) const;
   absl::Status CopyRecord(const Item& item);
   absl::Status AdoptCopies();
-  void MoveReferences(log::Segment& copies);
+  void MoveReferences(log::Segment& copies) noexcept;
 
   Store& store_;
   log::Log& log_;
@@ -127,7 +126,7 @@ class Relocator {
   std::vector<Move> moves_;
   std::string move_keys_;
   values::Slot unplaced_extent_ = values::kNoSlot;  // copied, and in no move yet
-  absl::flat_hash_set<uint64_t> kept_copies_;  // hashes of keys of which a version was copied that only a view needs
+  std::unordered_set<uint64_t> kept_copies_;  // hashes of keys of which a version was copied that only a view needs
   bool found_damage_ = false;
   log::SegmentId last_victim_ = format::kNoSegment;
   Result result_;

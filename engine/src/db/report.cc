@@ -2,8 +2,7 @@
 #include <algorithm>
 #include <cinttypes>
 #include <cstdio>
-
-#include <absl/container/flat_hash_set.h>
+#include <unordered_set>
 
 #include "base/aligned_buffer.h"
 #include "db/store.h"
@@ -115,8 +114,8 @@ absl::StatusOr<VerifyReport> Store::Verify(const ProgressCallback& progress) {
 
 // Reads every extent that the index names, once, and the headers of their files.
 absl::Status Store::VerifyValues(VerifyReport& report, VerifyProgress& progress) {
-  absl::flat_hash_set<values::Slot> seen;
-  absl::flat_hash_set<std::string> seen_files;
+  std::unordered_set<values::Slot> seen;
+  std::unordered_set<std::string> seen_files;
   std::string value;
   absl::Status go_on;
   tree_->ForEachPage(index::Tree::kLowest, [&](const index::Tree::Page& page) {

@@ -106,7 +106,19 @@ class Store {
 
   uint64_t AcquireView() { return versions_->AcquireView(); }
   void ShareView(uint64_t revision) { versions_->ShareView(revision); }
-  void ReleaseView(uint64_t revision);
+  void ReleaseView(uint64_t revision) noexcept;
+  // A view for the time of a call.
+  class View {
+   public:
+    explicit View(Store& store) : store_(store), revision_(store.AcquireView()) {}
+    ~View() { store_.ReleaseView(revision_); }
+    View(const View&) = delete;
+    uint64_t revision() const { return revision_; }
+
+   private:
+    Store& store_;
+    const uint64_t revision_;
+  };
 
   absl::Status Sync();
   absl::Status Flush();
@@ -131,8 +143,10 @@ class Store {
 
   // Ok if the store may be used by this process, and is open.
   absl::Status CheckUsable() const;
+  bool IsUsable() const { return !BelongsToParent() && !closed_.load(std::memory_order_acquire); }
   absl::Status CheckWritable() const;
 
+  bool MayHaveLost(uint64_t revision) const { return versions_->MayHaveLost(revision); }
   bool HasSegment(uint32_t id) const { return log_->segments().Find(id) != nullptr; }  // inside an epoch guard
 
   base::EpochDomain& epochs() { return epochs_; }
@@ -157,7 +171,7 @@ class Store {
   absl::StatusOr<bool> AdoptValue(std::string_view encoded, std::string_view index_key, index::Entry& entry);
   absl::StatusOr<bool> RestoreValues(base::Bytes payload);
   absl::Status BuildIndex(std::vector<log::RecoveredSegment>& segments, uint32_t& next_namespace_id);
-  void Emit(EventKind kind, std::string message) const;
+  void Emit(EventKind kind, std::string message) const noexcept;
 
   // Writing (write.cc).
   absl::StatusOr<Revision> Commit(std::span<Planned> planned, Durability durability);
@@ -165,7 +179,8 @@ class Store {
   absl::Status CheckAhead(const WriteOperation& operation) const;
   absl::Status CheckRoom(std::span<const Planned> planned) const;
   absl::StatusOr<Revision> Append(std::span<Planned* const> effective);
-  void Publish(Planned& planned, uint64_t revision, bool keep);
+  class Places;
+  void Publish(Planned& planned, uint64_t revision, bool keep) noexcept;
   void EraseTombstone(std::string_view index_key);
   // References to records, which keep segments alive.
   void AddReference(uint32_t segment, uint32_t size);
@@ -207,6 +222,7 @@ class Store {
 
   // Background work (upkeep.cc).
   void RunUpkeep();
+  void TryUpkeep(bool& made_room);
   void UpkeepTurn();
   void SweepExpired() ABSL_EXCLUSIVE_LOCKS_REQUIRED(reclaim_mutex_);
   void FreeDropped();

@@ -1,6 +1,7 @@
 // Background work on the index: entries that expired, entries of dropped namespaces, and segments nobody needs.
 #include <algorithm>
 
+#include "base/memory.h"
 #include "db/store.h"
 
 namespace firn {
@@ -33,12 +34,20 @@ void Store::RunUpkeep() {
       upkeep_kicked_ = false;
       room_requests = room_requests_;
     }
-    const bool healthy = log_->health().ok();
     const uint64_t rounds_before = rounds_.load(std::memory_order_relaxed);
-    if (healthy) UpkeepTurn();
-    const bool made = healthy && (!room_->full() || MakeRoom());
-    ServeRoom(room_requests, made || rounds_.load(std::memory_order_relaxed) != rounds_before);
+    bool made_room = false;
+    // What there was no memory for has its turn again when the next one comes.
+    base::IfMemoryPermits([&] { TryUpkeep(made_room); });
+    ServeRoom(room_requests, made_room || rounds_.load(std::memory_order_relaxed) != rounds_before);
   }
+}
+
+void Store::TryUpkeep(bool& made_room) {
+  // From here on this thread can enter epochs without memory, as those who let go of things have to.
+  { base::EpochGuard guard(epochs_); }
+  if (!log_->health().ok()) return;
+  UpkeepTurn();
+  made_room = !room_->full() || MakeRoom();
 }
 
 void Store::UpkeepTurn() {

@@ -1,9 +1,11 @@
 #include "db/versions.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "base/hash.h"
+#include "base/memory.h"
 
 namespace firn {
 namespace {
@@ -22,9 +24,12 @@ uint64_t Versions::AcquireView() {
   uint64_t revision;
   {
     base::MutexLock lock(views_mutex_);
+    revisions_.insert(UINT64_MAX);  // while it can still fail
     views_.fetch_add(1, std::memory_order_seq_cst);
     revision = log_.LastReserved();
-    revisions_.insert(revision);
+    auto view = revisions_.extract(std::prev(revisions_.end()));
+    view.value() = revision;
+    revisions_.insert(std::move(view));
   }
   log_.published().WaitFor(revision);
   return revision;
@@ -32,8 +37,8 @@ uint64_t Versions::AcquireView() {
 
 void Versions::ShareView(uint64_t revision) {
   base::MutexLock lock(views_mutex_);
-  views_.fetch_add(1, std::memory_order_seq_cst);
   revisions_.insert(revision);
+  views_.fetch_add(1, std::memory_order_seq_cst);
 }
 
 void Versions::ReleaseView(uint64_t revision, const Dropped& dropped) {
@@ -64,19 +69,15 @@ void Versions::DropLeftovers(const Dropped& dropped) {
 void Versions::DropPrefix(std::string_view prefix, const std::function<void(const Version&)>& release) {
   if (kept() == 0) return;
   for (Shard& shard : shards_) {
-    std::vector<Version> released;
-    {
-      base::MutexLock lock(shard.mutex);
-      auto chain = shard.chains.lower_bound(prefix);
-      while (chain != shard.chains.end() && chain->first.starts_with(prefix)) {
-        for (const Kept& kept : chain->second) {
-          released.push_back(kept.version);
-          Uncount(kept);
-        }
-        chain = shard.chains.erase(chain);
+    base::MutexLock lock(shard.mutex);
+    auto chain = shard.chains.lower_bound(prefix);
+    while (chain != shard.chains.end() && chain->first.starts_with(prefix)) {
+      for (Kept& kept : chain->second) {
+        release(kept.version);
+        Uncount(kept);
       }
+      chain = shard.chains.erase(chain);
     }
-    for (const Version& version : released) release(version);
   }
 }
 
@@ -143,39 +144,52 @@ void Versions::ForEach(const std::function<void(const Version&)>& each) const {
   }
 }
 
-void Versions::Keep(std::string_view index_key, const Version& old, bool put_is_shared, uint64_t replaced_by) {
+bool Versions::Keep(std::string_view index_key, const Version& old, bool put_is_shared, uint64_t replaced_by) {
   Shard& shard = ShardOf(index_key);
-  base::MutexLock lock(shard.mutex);
-  auto chain = shard.chains.find(index_key);
-  if (chain == shard.chains.end()) chain = shard.chains.emplace(index_key, std::vector<Kept>()).first;
-  chain->second.push_back({old, put_is_shared, replaced_by});
-  kept_.fetch_add(1, std::memory_order_relaxed);
-  AddBytes(chain->second.back());
+  const bool kept = base::IfMemoryPermits([&] {
+    base::MutexLock lock(shard.mutex);
+    auto chain = shard.chains.find(index_key);
+    if (chain == shard.chains.end()) {
+      std::vector<Kept> first;
+      first.reserve(1);
+      chain = shard.chains.emplace(index_key, std::move(first)).first;
+    }
+    chain->second.push_back({old, put_is_shared, replaced_by});
+    kept_.fetch_add(1, std::memory_order_relaxed);
+    AddBytes(chain->second.back());
+  });
+  if (kept) return true;
+  uint64_t lost = lost_revision_.load(std::memory_order_relaxed);
+  while (lost < replaced_by && !lost_revision_.compare_exchange_weak(lost, replaced_by, std::memory_order_acq_rel)) {
+  }
+  return false;
 }
 
-void Versions::AddBytes(const Kept& kept) {
+void Versions::AddBytes(Kept& kept) {
   const Version& version = kept.version;
   if (version.is_tombstone()) return;
   kept_records_.fetch_add(version.expiry.change_segment != 0 ? 2 : 1, std::memory_order_relaxed);
   kept_bytes_.fetch_add(version.record_bytes(), std::memory_order_relaxed);
   kept_own_bytes_.fetch_add(OwnBytes(version, kept.put_is_shared), std::memory_order_relaxed);
   if (!IsSeparated(version.entry)) return;
-  base::MutexLock lock(extents_mutex_);
-  ++extents_[version.entry.size];
+  kept.extent_counted = base::IfMemoryPermits([&] {
+    base::MutexLock lock(extents_mutex_);
+    ++extents_[version.entry.size];
+  });
 }
 
-void Versions::Uncount(const Kept& kept) {
+void Versions::Uncount(Kept& kept) {
   kept_.fetch_sub(1, std::memory_order_relaxed);
   RemoveBytes(kept);
 }
 
-void Versions::RemoveBytes(const Kept& kept) {
+void Versions::RemoveBytes(Kept& kept) {
   const Version& version = kept.version;
   if (version.is_tombstone()) return;
   kept_records_.fetch_sub(version.expiry.change_segment != 0 ? 2 : 1, std::memory_order_relaxed);
   kept_bytes_.fetch_sub(version.record_bytes(), std::memory_order_relaxed);
   kept_own_bytes_.fetch_sub(OwnBytes(version, kept.put_is_shared), std::memory_order_relaxed);
-  if (!IsSeparated(version.entry)) return;
+  if (!std::exchange(kept.extent_counted, false)) return;
   base::MutexLock lock(extents_mutex_);
   const auto named = extents_.find(version.entry.size);
   if (--named->second == 0) extents_.erase(named);
@@ -197,11 +211,10 @@ std::optional<Version> Versions::Find(std::string_view index_key, uint64_t revis
   return std::nullopt;
 }
 
-// Lets go of every version that was replaced at or below `bound`, the oldest view's revision.
+// Lets go of every version that was replaced at or below `bound`, the oldest view's revision. Needs no memory.
 void Versions::Prune(uint64_t bound, const Dropped& dropped) {
   for (Shard& shard : shards_) {
-    std::vector<Version> released;
-    std::vector<std::string> ended;
+    Chains ended;
     {
       base::MutexLock lock(shard.mutex);
       for (auto chain = shard.chains.begin(); chain != shard.chains.end();) {
@@ -209,20 +222,15 @@ void Versions::Prune(uint64_t bound, const Dropped& dropped) {
         const auto needed =
             std::find_if(kept.begin(), kept.end(), [bound](const Kept& k) { return k.replaced_by > bound; });
         for (auto k = kept.begin(); k != needed; ++k) {
-          released.push_back(k->version);
+          dropped.release(k->version);
           Uncount(*k);
         }
         kept.erase(kept.begin(), needed);
-        if (kept.empty()) {
-          ended.push_back(chain->first);
-          chain = shard.chains.erase(chain);
-        } else {
-          ++chain;
-        }
+        const auto here = chain++;
+        if (kept.empty()) ended.insert(shard.chains.extract(here));
       }
     }
-    for (const Version& version : released) dropped.release(version);
-    for (const std::string& key : ended) dropped.erase_tombstone(key);
+    for (const auto& [key, none] : ended) dropped.erase_tombstone(key);
   }
 }
 

@@ -15,9 +15,9 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <unordered_map>
+#include <utility>
 #include <vector>
-
-#include <absl/container/flat_hash_map.h>
 
 #include "base/sync.h"
 #include "db/keys.h"
@@ -35,8 +35,8 @@ class Versions {
   uint64_t AcquireView();
   // One more view at a revision of which the caller has one.
   void ShareView(uint64_t revision);
-  // `release` is called for every version that nobody needs any more; `erase_tombstone` for every key of which no older
-  // version is kept any more.
+  // `release` is called for every version that nobody needs any more, under a lock; `erase_tombstone` for every key of
+  // which no older version is kept any more.
   struct Dropped {
     std::function<void(const Version&)> release;
     std::function<void(std::string_view index_key)> erase_tombstone;
@@ -49,8 +49,11 @@ class Versions {
   void DropPrefix(std::string_view prefix, const std::function<void(const Version&)>& release);
 
   // The key's lock is held: `old` was replaced at `replaced_by`, in the index or about to be, by a version that names
-  // the same put or not.
-  void Keep(std::string_view index_key, const Version& old, bool put_is_shared, uint64_t replaced_by);
+  // the same put or not. False if there was no memory for it: then it is lost to the views that need it.
+  bool Keep(std::string_view index_key, const Version& old, bool put_is_shared, uint64_t replaced_by);
+  // Whether a version that a view at `revision` may need was lost: what it does not find may have been there. To be
+  // asked after the search.
+  bool MayHaveLost(uint64_t revision) const { return revision < lost_revision_.load(std::memory_order_acquire); }
   // Whether an older version of the key is kept.
   bool Keeps(std::string_view index_key) const;
   // Whether a kept version is, or owes its expiry to, the record of this revision at `place`.
@@ -84,17 +87,19 @@ class Versions {
     Version version;
     bool put_is_shared;  // with the version that replaced this one, which stays at least as long
     uint64_t replaced_by;
+    bool extent_counted = false;  // in extents_
   };
+  using Chains = std::map<std::string, std::vector<Kept>, std::less<>>;  // by key; ascending revisions
   struct Shard {
     mutable base::Mutex mutex;
-    std::map<std::string, std::vector<Kept>, std::less<>> chains ABSL_GUARDED_BY(mutex);  // ascending revisions
+    Chains chains ABSL_GUARDED_BY(mutex);
   };
   static constexpr size_t kShards = 64;
 
   Shard& ShardOf(std::string_view index_key) const;
-  void AddBytes(const Kept& kept);
-  void RemoveBytes(const Kept& kept);
-  void Uncount(const Kept& kept);
+  void AddBytes(Kept& kept);
+  void RemoveBytes(Kept& kept);
+  void Uncount(Kept& kept);
   void Prune(uint64_t bound, const Dropped& dropped);
 
   log::Log& log_;
@@ -104,8 +109,9 @@ class Versions {
   std::multiset<uint64_t> revisions_ ABSL_GUARDED_BY(views_mutex_);
   mutable std::array<Shard, kShards> shards_;
   mutable base::Mutex extents_mutex_;  // after a shard's
-  absl::flat_hash_map<uint32_t, uint32_t> extents_
-      ABSL_GUARDED_BY(extents_mutex_);  // by slot: how often they are named
+  // By slot: how often they are named. Those that there was no memory to count are missing.
+  std::unordered_map<uint32_t, uint32_t> extents_ ABSL_GUARDED_BY(extents_mutex_);
+  std::atomic<uint64_t> lost_revision_{0};  // views below it may have lost a version
 };
 
 }  // namespace firn

@@ -1,12 +1,12 @@
 // All changes: check, lock, condition, reserve, encode, publish, wait.
 #include <algorithm>
+#include <bit>
 #include <utility>
 
-#include <absl/container/flat_hash_map.h>
 #include <absl/container/inlined_vector.h>
-#include <absl/strings/string_view.h>
 
 #include "base/hash.h"
+#include "base/memory.h"
 #include "db/store.h"
 
 namespace firn {
@@ -65,12 +65,14 @@ struct Store::Planned {
 
   WriteOperation operation;
   IndexKey key;
-  std::optional<Version> current;  // visible before the change
-  bool superseded = false;         // a later operation of the batch on the key counts; the condition still has to hold
-  bool writes = false;             // as planned last, which is anew at each attempt
+  std::optional<index::Entry> found;  // in the index, a tombstone too; under the key's lock nobody changes it
+  std::optional<Version> current;     // visible before the change
+  bool superseded = false;  // a later operation of the batch on the key counts; the condition still has to hold
+  bool writes = false;      // as planned last, which is anew at each attempt
   format::Record record;
   uint64_t record_bytes = 0;
-  index::Entry place;  // of the record once it has one
+  index::Entry place;                          // of the record once it has one
+  bool new_entry = false, new_expiry = false;  // has a place held for it
   // A value of its own extent: one reference, until the change is published.
   std::optional<values::Slot> slot;
   std::string pointer;  // encoded
@@ -100,25 +102,31 @@ absl::Status Store::CheckAhead(const WriteOperation& operation) const {
 absl::StatusOr<Revision> Store::WriteStored(const WriteOperation& operation, const values::ValueStore::Stored& stored,
                                             uint64_t value_bytes, Durability durability) {
   OperationTimer timer(puts_, raw_clock_);
-  Planned planned(operation);
-  planned.slot = stored.slot;
-  planned.pointer = format::EncodeValuePointer(stored.pointer);
-  AwaitRunway({&planned, 1});
-  absl::Status valid = CheckOperation(operation);
-  auto revision = valid.ok() ? CommitSeparated({&planned, 1}, durability) : valid;
-  for (int waits = 0; io::IsNoRoom(revision.status()) && AwaitRoom(waits);) {
-    revision = CommitSeparated({&planned, 1}, durability);
-  }
-  if (planned.slot) ReleaseUnpublished(*planned.slot);
+  std::optional<Planned> planned;
+  const absl::StatusOr<Revision> revision = base::OrOutOfMemory([&]() -> absl::StatusOr<Revision> {
+    planned.emplace(operation);
+    planned->slot = stored.slot;
+    planned->pointer = format::EncodeValuePointer(stored.pointer);
+    const std::span<Planned> one(&*planned, 1);
+    AwaitRunway(one);
+    FIRN_RETURN_IF_ERROR(CheckOperation(operation));
+    auto committed = CommitSeparated(one, durability);
+    for (int waits = 0; io::IsNoRoom(committed.status()) && AwaitRoom(waits);) {
+      committed = CommitSeparated(one, durability);
+    }
+    return committed;
+  });
+  if (!planned || planned->slot) ReleaseUnpublished(stored.slot);
   if (revision.ok()) user_bytes_written_.fetch_add(value_bytes, std::memory_order_relaxed);
   unfreed_bytes_.fetch_add(value_bytes, std::memory_order_relaxed);
-  if (planned.current || !revision.ok()) pacer_.Grew(value_bytes);
+  if (!revision.ok() || planned->current) pacer_.Grew(value_bytes);
   return revision;
 }
 
 absl::StatusOr<Revision> Store::Apply(const Batch& batch, Durability durability) {
   OperationTimer timer(batches_, raw_clock_);
   FIRN_RETURN_IF_ERROR(CheckWritable());
+  if (batch.incomplete()) return base::OutOfMemory();  // while it was made
   if (batch.payload_bytes() > kBatchBytesMax) {
     return base::InvalidArgument("the batch has " + std::to_string(batch.payload_bytes()) +
                                  " bytes of keys, metadata and values; at most " + std::to_string(kBatchBytesMax) +
@@ -138,12 +146,16 @@ absl::StatusOr<Revision> Store::Apply(const Batch& batch, Durability durability)
     planned.emplace_back(operation);
   }
   // The last operation on a key counts; an expiry change after a put of the same batch becomes part of the put.
-  absl::flat_hash_map<absl::string_view, Planned*> last;
+  std::vector<Planned*> last(std::bit_ceil(2 * planned.size() + 1));  // by hash of the key, with linear probing
   for (Planned& each : planned) {
     const std::string_view key = each.key.view();
-    const auto [at, is_new] = last.try_emplace(absl::string_view(key.data(), key.size()), &each);
-    if (is_new) continue;
-    Planned& earlier = *at->second;
+    size_t at = base::Hash64(base::AsBytes(key)) % last.size();
+    while (last[at] != nullptr && last[at]->key.view() != key) at = (at + 1) % last.size();
+    if (last[at] == nullptr) {
+      last[at] = &each;
+      continue;
+    }
+    Planned& earlier = *last[at];
     if (each.operation.kind == Kind::kSetExpiry && earlier.operation.kind == Kind::kDelete) {
       return base::NotFound("an expiry change follows the delete of the same key in the batch");
     }
@@ -152,7 +164,7 @@ absl::StatusOr<Revision> Store::Apply(const Batch& batch, Durability durability)
       each.superseded = true;
     } else {
       earlier.superseded = true;
-      at->second = &each;
+      last[at] = &each;
     }
   }
   return Commit(planned, durability);
@@ -163,9 +175,11 @@ absl::StatusOr<Revision> Store::Commit(std::span<Planned> planned, Durability du
   for (const Planned& each : planned) bytes += each.operation.key.size() + each.operation.value.size();
   Throttle(bytes);
   AwaitRunway(planned);
-  const auto attempt = [&]() -> absl::StatusOr<Revision> {
-    FIRN_RETURN_IF_ERROR(Separate(planned, durability));
-    return CommitSeparated(planned, durability);
+  const auto attempt = [&] {
+    return base::OrOutOfMemory([&]() -> absl::StatusOr<Revision> {
+      FIRN_RETURN_IF_ERROR(Separate(planned, durability));
+      return CommitSeparated(planned, durability);
+    });
   };
   auto revision = attempt();
   for (int waits = 0; io::IsNoRoom(revision.status()) && AwaitRoom(waits);) revision = attempt();
@@ -281,7 +295,8 @@ absl::Status Store::Plan(Planned& planned) const {
     return base::NotFound("namespace " + std::to_string(operation.namespace_id) + " does not exist (any more)");
   }
   base::EpochGuard guard(epochs_);
-  planned.current = Locate(planned.key.view(), kNewest);
+  planned.found = tree_->Find(planned.key.view());
+  planned.current = planned.found ? LocateFrom(planned.key.view(), *planned.found, kNewest) : std::nullopt;
   const bool present = planned.current.has_value();
   switch (operation.condition.kind()) {
     case Condition::Kind::kNone:
@@ -307,8 +322,7 @@ absl::Status Store::Plan(Planned& planned) const {
   if (operation.kind == Kind::kDelete && !present) {
     // What has merely expired gets its tombstone: the time it expired by may not be recorded yet, and the next open may
     // find an earlier clock. What the sweep took out of the index had its time recorded.
-    const auto entry = tree_->Find(planned.key.view());
-    planned.writes = entry && (entry->flags & entry_flags::kTombstone) == 0;
+    planned.writes = planned.found && (planned.found->flags & entry_flags::kTombstone) == 0;
   }
 
   planned.record = {.type = TypeOf(operation.kind),
@@ -352,6 +366,49 @@ absl::Status Store::CheckRoom(std::span<const Planned> planned) const {
       std::to_string(options_.memory_budget_bytes) + ") or delete keys");
 }
 
+// Places in the index for what is about to be appended, which is all the memory that making it visible needs. They are
+// given up unless everything was published. The keys' locks are held.
+class Store::Places {
+ public:
+  Places(Store& store, std::span<Planned* const> effective) : store_(store), effective_(effective) {
+    try {
+      for (Planned* each : effective_) Hold(*each);
+    } catch (const std::bad_alloc&) {
+      GiveUp();
+      throw;
+    }
+  }
+  ~Places() { GiveUp(); }
+  Places(const Places&) = delete;
+  void Done() { effective_ = {}; }
+
+ private:
+  void Hold(Planned& planned) {
+    const std::string_view key = planned.key.view();
+    if (!planned.found) {
+      store_.tree_->Upsert(key, kPlaceholder);
+      planned.new_entry = true;
+    }
+    const WriteOperation& operation = planned.operation;
+    const bool had_expiry = planned.found && (planned.found->flags & entry_flags::kHasExpiry) != 0;
+    const bool gets_expiry =
+        operation.kind == Kind::kSetExpiry || (operation.kind == Kind::kPut && operation.expires_at_ms != 0);
+    if (gets_expiry && !had_expiry) {
+      store_.expiries_->Upsert(key, kPlaceholder);
+      planned.new_expiry = true;
+    }
+  }
+  void GiveUp() {
+    for (Planned* each : effective_) {
+      if (std::exchange(each->new_entry, false)) store_.tree_->Erase(each->key.view());
+      if (std::exchange(each->new_expiry, false)) store_.expiries_->Erase(each->key.view());
+    }
+  }
+
+  Store& store_;
+  std::span<Planned* const> effective_;
+};
+
 absl::StatusOr<Revision> Store::Append(std::span<Planned* const> effective) {
   uint64_t bytes = 0, key_bytes = 0, user_bytes = 0;
   bool frees = true;
@@ -361,10 +418,12 @@ absl::StatusOr<Revision> Store::Append(std::span<Planned* const> effective) {
     key_bytes += each->operation.key.size() + each->pointer.size();
     user_bytes += each->operation.key.size() + each->operation.value.size() + each->record.metadata.size();
   }
+  Places places(*this, effective);
   FIRN_ASSIGN_OR_RETURN(const log::Log::Slot slot,
                         log_->Reserve(bytes, static_cast<uint32_t>(effective.size()), key_bytes,
                                       frees ? io::Claimant::kDelete : io::Claimant::kWrite));
-  // From here on the revision is drawn: it must be published whatever happens.
+  // From here on the revision is drawn: it must be published whatever happens, and nothing may ask for memory that
+  // cannot do without.
   const bool keep = versions_->AnyView();
   uint64_t at = 0;
   for (Planned* each : effective) {
@@ -392,19 +451,19 @@ absl::StatusOr<Revision> Store::Append(std::span<Planned* const> effective) {
     }
   }
   for (Planned* each : effective) Publish(*each, slot.revision, keep);
+  places.Done();
   log_->published().Publish(slot.revision);
   user_bytes_written_.fetch_add(user_bytes, std::memory_order_relaxed);
   return slot.revision;
 }
 
 // Makes the change visible. What it replaces is kept for views, or its record is dead from here on.
-void Store::Publish(Planned& planned, uint64_t revision, bool keep) {
+void Store::Publish(Planned& planned, uint64_t revision, bool keep) noexcept {
   const std::string_view key = planned.key.view();
-  const std::optional<index::Entry> replaced = tree_->Find(key);
   std::optional<Version> old;
-  if (replaced) {
-    old = Version{*replaced, {}};
-    if ((replaced->flags & entry_flags::kHasExpiry) != 0) {
+  if (planned.found) {
+    old = Version{*planned.found, {}};
+    if ((planned.found->flags & entry_flags::kHasExpiry) != 0) {
       if (const auto expiry = expiries_->Find(key)) old->expiry = Expiry::Unpack(*expiry);
     }
   }
@@ -430,22 +489,24 @@ void Store::Publish(Planned& planned, uint64_t revision, bool keep) {
       AddReference(entry.segment, RecordBytes(entry));
       if (IsSeparated(entry)) values_->AddReference(entry.size);
   }
-  if (old && keep) versions_->Keep(key, *old, planned.operation.kind == Kind::kSetExpiry, revision);
+  const bool kept = old && keep && versions_->Keep(key, *old, planned.operation.kind == Kind::kSetExpiry, revision);
   if (old && (keep || (old->entry.flags & entry_flags::kHasOlder) != 0)) entry.flags |= entry_flags::kHasOlder;
   planned.place.flags = entry.flags;
 
   // Readers match the two tables by revision and look again while they disagree.
   const bool has_expiry = (entry.flags & entry_flags::kHasExpiry) != 0;
-  if (has_expiry) expiries_->Upsert(key, expiry.Pack());
-  tree_->Upsert(key, entry);
+  if (has_expiry) expiries_->Update(key, expiry.Pack());
+  tree_->Update(key, entry);
   if (!has_expiry && old && (old->entry.flags & entry_flags::kHasExpiry) != 0) expiries_->Erase(key);
-  if (old && !keep) DropVersion(*old, revision);
+  if (old && !kept) DropVersion(*old, revision);
 }
 
 // Takes the key's tombstone out of the index if no older version is kept that it hides. Called by the writer when
 // everything up to the tombstone's revision is published, and whenever the last older version of a key was dropped: of
-// the two, whoever comes second finds both the tombstone in the index and no version kept.
+// the two, whoever comes second finds both the tombstone in the index and no version kept. Under the key's lock: what a
+// writer has found stays as it is until it is replaced.
 void Store::EraseTombstone(std::string_view index_key) {
+  base::MutexLock stripe(StripeOf(index_key));
   const auto entry = tree_->Find(index_key);
   // A version that this tombstone hides was kept before the tombstone came into the index.
   if (!entry || (entry->flags & entry_flags::kTombstone) == 0 || versions_->Keeps(index_key)) return;
@@ -482,6 +543,9 @@ Versions::Dropped Store::DropCallbacks() {
           .erase_tombstone = [this](std::string_view key) { EraseTombstone(key); }};
 }
 
-void Store::ReleaseView(uint64_t revision) { versions_->ReleaseView(revision, DropCallbacks()); }
+void Store::ReleaseView(uint64_t revision) noexcept {
+  // What may be left for want of memory to enter the epoch goes with the next view, or with DropLeftovers().
+  base::IfMemoryPermits([&] { versions_->ReleaseView(revision, DropCallbacks()); });
+}
 
 }  // namespace firn

@@ -20,7 +20,7 @@ size_t CommonPrefix(std::string_view a, std::string_view b) { return Range{a, tr
 }  // namespace
 
 struct Tree::BulkLoader::State {
-  explicit State(Tree& tree_to_fill) : tree(tree_to_fill) {}
+  explicit State(Tree& tree_to_fill) : tree(tree_to_fill), change(*tree_to_fill.store_) {}
   void Add(std::string_view key, const Entry& entry);
   // Ends the leaf being collected.
   void Cut(bool has_high, std::string_view high);
@@ -30,7 +30,7 @@ struct Tree::BulkLoader::State {
   uint64_t MeasureWithout(size_t prefix_bytes) const;
 
   Tree& tree;
-  Garbage garbage;
+  Change change;             // of all that is built
   std::vector<Node*> nodes;  // of the highest level that is complete
   uint64_t entries = 0;
 
@@ -85,7 +85,7 @@ void Tree::BulkLoader::State::Emit(uint32_t level, const Piece* begin, const Pie
   const uint64_t bytes = NodeStore::Measure(level, range, begin, end, 0);
   if (bytes <= limit) {
     const uint32_t room = level == 0 ? 0 : Node::SlotAndItemBytesMaxInner();
-    to.push_back(store.Build(level, range, begin, end, 0, garbage, bytes + room));
+    to.push_back(store.Build(level, range, begin, end, 0, change, bytes + room));
     return;
   }
   const Piece* middle = begin + (end - begin) / 2;
@@ -110,10 +110,7 @@ void Tree::BulkLoader::State::BuildAbove() {
 
 Tree::BulkLoader::BulkLoader(Tree& tree) : state_(std::make_unique<State>(tree)) { FIRN_CHECK(tree.entries() == 0); }
 
-// Without Finish() the tree stays empty.
-Tree::BulkLoader::~BulkLoader() {
-  for (Node* node : state_->nodes) state_->tree.store_->FreeSubtree(node);
-}
+Tree::BulkLoader::~BulkLoader() = default;
 
 void Tree::BulkLoader::Add(std::string_view key, const Entry& entry) { state_->Add(key, entry); }
 
@@ -130,9 +127,10 @@ void Tree::BulkLoader::Finish() {
   place.version = place.node->lock().Read();
   FIRN_CHECK(tree.LockBoth(place));
   FIRN_CHECK(place.node->count() == 0);
-  tree.Replace(place, state.nodes.front(), state.garbage);
+  HeldLocks held(*place.node, *place.parent);
+  Replace(place, state.nodes.front(), state.change, held);
   tree.entries_.store(state.entries, std::memory_order_relaxed);
-  tree.store_->Retire(state.garbage);
+  state.change.Retire();
   state.nodes.clear();
   state.entries = 0;
 }

@@ -37,6 +37,7 @@ namespace firn::index {
 // A key kept outside its leaf, whole. It moves from leaf to leaf with its item.
 struct LongKey {
   uint32_t size;
+  mutable const LongKey* next_unretired;  // of NodeStore, once it has left the tree
   std::string_view view() const { return {reinterpret_cast<const char*>(this + 1), size}; }
 };
 

@@ -1,10 +1,12 @@
 #include "index/node_store.h"
 
 #include <algorithm>
-#include <cstdlib>
+#include <new>
+#include <utility>
 
 #include "base/check.h"
 #include "base/coding.h"
+#include "base/memory.h"
 
 namespace firn::index {
 namespace {
@@ -65,24 +67,63 @@ uint64_t NodeStore::Measure(uint32_t level, const Range& range, const Piece* beg
   return bytes;
 }
 
-Node* NodeStore::NewNode(uint32_t level, const Range& range, uint64_t content_bytes) {
+Change::~Change() {
+  for (Node* node : made_nodes_) {
+    if (node != nullptr) store_.FreeNode(node);
+  }
+  for (const LongKey* key : made_keys_) {
+    if (key != nullptr) store_.FreeKey(key);
+  }
+}
+
+void Change::Prepare(size_t nodes) {
+  FIRN_CHECK(nodes <= left_nodes_.size());
+  promise_.emplace(store_.epochs_, going_keys_.size() + nodes);
+}
+
+void Change::Show(std::initializer_list<Node*> left) noexcept {
+  made_nodes_.clear();
+  made_keys_.clear();
+  std::copy(left.begin(), left.end(), left_nodes_.begin());
+}
+
+void Change::Retire() noexcept {
+  NodeStore* const store = &store_;
+  for (Node* node : std::exchange(left_nodes_, {})) {
+    if (node != nullptr) promise_->Retire([store, node] { store->FreeNode(node); });
+  }
+  if (!promise_) return;
+  for (const LongKey* key : going_keys_) promise_->Retire([store, key] { store->FreeKey(key); });
+  going_keys_.clear();
+}
+
+NodeStore::~NodeStore() {
+  base::MutexLock lock(unretired_mutex_);
+  while (unretired_ != nullptr) FreeKey(std::exchange(unretired_, unretired_->next_unretired));
+}
+
+Node* NodeStore::NewNode(uint32_t level, const Range& range, uint64_t content_bytes, Change& change) {
   const size_t beside = Node::BytesBesideContent(range);
   const size_t size = base::RoundUp(beside + content_bytes, kStepBytes);
   const auto content = static_cast<uint32_t>(base::RoundDown(size - beside, Node::kWordBytes));
-  return Node::Construct(Allocate(beside + content), level, range, content);
+  Node*& made = change.made_nodes_.emplace_back(nullptr);
+  made = Node::Construct(Allocate(beside + content), level, range, content);
+  return made;
 }
 
-Node* NodeStore::Copy(const Node& node, uint32_t free_bytes) {
+Node* NodeStore::Copy(const Node& node, uint32_t free_bytes, Change& change) {
   const std::string high = node.High();
-  Node* copy = NewNode(node.level(), {node.low(), node.has_high(), high}, uint64_t{node.LiveBytes()} + free_bytes);
+  const Range range{node.low(), node.has_high(), high};
+  Node* copy = NewNode(node.level(), range, uint64_t{node.LiveBytes()} + free_bytes, change);
   copy->AppendAll(node);
   return copy;
 }
 
 Node* NodeStore::Build(uint32_t level, const Range& range, const Piece* begin, const Piece* end, size_t base_size,
-                       Garbage& garbage, uint64_t content_bytes_min) {
+                       Change& change, uint64_t content_bytes_min) {
   const size_t drop = range.PrefixSize() - base_size;
-  Node* node = NewNode(level, range, std::max(content_bytes_min, Measure(level, range, begin, end, base_size)));
+  const uint64_t content_bytes = std::max(content_bytes_min, Measure(level, range, begin, end, base_size));
+  Node* node = NewNode(level, range, content_bytes, change);
   for (const Piece* piece = begin; piece != end; ++piece) {
     const auto position = static_cast<uint32_t>(piece - begin);
     if (level > 0) {
@@ -92,10 +133,10 @@ Node* NodeStore::Build(uint32_t level, const Range& range, const Piece* begin, c
     const std::string_view suffix = piece->suffix.substr(drop);
     const LongKey* long_key = nullptr;
     if (Node::IsIndirect(0, suffix.size())) {
-      long_key =
-          piece->long_key != nullptr ? piece->long_key : NewLongKey(range.low.substr(0, base_size), piece->suffix);
+      long_key = piece->long_key != nullptr ? piece->long_key
+                                            : NewLongKey(range.low.substr(0, base_size), piece->suffix, change);
     } else if (piece->long_key != nullptr) {
-      garbage.keys.push_back(piece->long_key);
+      change.going_keys_.push_back(piece->long_key);
     }
     node->InsertEntry(position, suffix, piece->entry, long_key);
   }
@@ -103,22 +144,34 @@ Node* NodeStore::Build(uint32_t level, const Range& range, const Piece* begin, c
   return node;
 }
 
-const LongKey* NodeStore::NewLongKey(std::string_view base, std::string_view suffix) {
+const LongKey* NodeStore::NewLongKey(std::string_view base, std::string_view suffix, Change& change) {
   const size_t size = base.size() + suffix.size();
+  const LongKey*& made = change.made_keys_.emplace_back(nullptr);
   auto* key = static_cast<LongKey*>(Allocate(sizeof(LongKey) + size));
   key->size = static_cast<uint32_t>(size);
+  key->next_unretired = nullptr;
   char* bytes = reinterpret_cast<char*>(key + 1);
   bytes += base.copy(bytes, base.size());
   suffix.copy(bytes, suffix.size());
+  made = key;
   return key;
 }
 
-void NodeStore::Retire(const Garbage& garbage) {
-  for (Node* node : garbage.nodes) {
-    epochs_.Retire([this, node] { Free(node, node->allocated_bytes()); });
+void NodeStore::RetireKey(const LongKey* key) noexcept {
+  {
+    base::MutexLock lock(unretired_mutex_);
+    key->next_unretired = std::exchange(unretired_, key);
   }
-  for (const LongKey* key : garbage.keys) {
-    epochs_.Retire([this, key] { Free(key, sizeof(LongKey) + key->size); });
+  for (;;) {
+    // One at a time: none may be lost if memory runs out.
+    std::optional<base::EpochDomain::Promise> promise;
+    if (!base::IfMemoryPermits([&] { promise.emplace(epochs_, 1); })) return;
+    {
+      base::MutexLock lock(unretired_mutex_);
+      if (unretired_ == nullptr) return;
+      key = std::exchange(unretired_, unretired_->next_unretired);
+    }
+    promise->Retire([this, key] { FreeKey(key); });
   }
 }
 
@@ -127,22 +180,21 @@ void NodeStore::FreeSubtree(Node* node) {
     if (!node->is_leaf()) {
       FreeSubtree(node->ChildAt(i));
     } else if (const LongKey* key = node->LongKeyAt(i)) {
-      Free(key, sizeof(LongKey) + key->size);
+      FreeKey(key);
     }
   }
-  Free(node, node->allocated_bytes());
+  FreeNode(node);
 }
 
 void* NodeStore::Allocate(size_t size) {
   const size_t whole = base::RoundUp(size, kAlignmentBytes);
-  void* memory = std::aligned_alloc(kAlignmentBytes, whole);
-  FIRN_CHECK(memory != nullptr);
+  void* memory = ::operator new (whole, std::align_val_t{kAlignmentBytes});
   memory_bytes_.fetch_add(whole, std::memory_order_relaxed);
   return memory;
 }
 
-void NodeStore::Free(const void* memory, size_t size) {
-  std::free(const_cast<void*>(memory));
+void NodeStore::Free(const void* memory, size_t size) noexcept {
+  ::operator delete (const_cast<void*>(memory), std::align_val_t{kAlignmentBytes});
   memory_bytes_.fetch_sub(base::RoundUp(size, kAlignmentBytes), std::memory_order_relaxed);
 }
 

@@ -6,6 +6,7 @@
 #include "index/tree.h"
 
 #include "base/check.h"
+#include "base/memory.h"
 #include "index/node.h"
 #include "index/node_store.h"
 
@@ -13,12 +14,21 @@ namespace firn::index {
 
 using base::EpochGuard;
 
-Tree::Tree(base::EpochDomain& epochs)
-    : epochs_(epochs),
-      store_(std::make_unique<NodeStore>(epochs, memory_bytes_)),
-      top_(store_->NewNode(Node::kLevelTop, Range{}, 0)) {
-  top_->InsertChild(0, {}, store_->NewNode(0, Range{}, 0));
+namespace {
+
+// The fixed node, above an empty leaf.
+Node* MakeTop(NodeStore& store) {
+  Change change(store);
+  Node* const top = store.NewNode(Node::kLevelTop, Range{}, 0, change);
+  top->InsertChild(0, {}, store.NewNode(0, Range{}, 0, change));
+  change.Show({});
+  return top;
 }
+
+}  // namespace
+
+Tree::Tree(base::EpochDomain& epochs)
+    : epochs_(epochs), store_(std::make_unique<NodeStore>(epochs, memory_bytes_)), top_(MakeTop(*store_)) {}
 
 Tree::~Tree() {
   epochs_.Synchronize();
@@ -70,11 +80,9 @@ std::optional<Entry> Tree::Upsert(std::string_view key, const Entry& entry) {
   EpochGuard guard(epochs_);
   for (int turn = 0;; ++turn) {
     Place place;
-    Garbage garbage;
     const Step step = Descend(key, Side::kAt, 0, Way::kInsert, place);
     if (step == Step::kCrowded) {
-      MakeRoom(place, garbage);
-      store_->Retire(garbage);
+      MakeRoom(place);
       continue;
     }
     if (step != Step::kThere || !place.node->lock().TryLock(place.version)) {
@@ -92,17 +100,41 @@ std::optional<Entry> Tree::Upsert(std::string_view key, const Entry& entry) {
       return old;
     }
     const std::string_view suffix = key.substr(leaf.prefix().size());
-    if (leaf.FreeBytes() >= Node::SlotAndItemBytes(0, suffix.size())) {
-      const bool indirect = Node::IsIndirect(0, suffix.size());
-      leaf.InsertEntry(position, suffix, entry, indirect ? store_->NewLongKey({}, key) : nullptr);
+    if (leaf.FreeBytes() < Node::SlotAndItemBytes(0, suffix.size())) {
+      if (!InsertIntoFull(place, position, key, entry)) {
+        base::SpinPause(turn);
+        continue;
+      }
+    } else if (Node::IsIndirect(0, suffix.size())) {
+      HeldLocks held(leaf);
+      Change change(*store_);
+      leaf.InsertEntry(position, suffix, entry, store_->NewLongKey({}, key, change));
+      change.Show({});
       leaf.lock().Unlock();
-    } else if (!InsertIntoFull(place, position, key, entry, garbage)) {
+      held.Done();
+    } else {
+      leaf.InsertEntry(position, suffix, entry, nullptr);
+      leaf.lock().Unlock();
+    }
+    entries_.fetch_add(1, std::memory_order_relaxed);
+    return std::nullopt;
+  }
+}
+
+void Tree::Update(std::string_view key, const Entry& entry) {
+  EpochGuard guard(epochs_);
+  for (int turn = 0;; ++turn) {
+    Place place;
+    if (Descend(key, Side::kAt, 0, Way::kRead, place) != Step::kThere || !place.node->lock().TryLock(place.version)) {
       base::SpinPause(turn);
       continue;
     }
-    entries_.fetch_add(1, std::memory_order_relaxed);
-    store_->Retire(garbage);
-    return std::nullopt;
+    uint32_t position;
+    bool found;
+    FIRN_CHECK(place.node->LowerBound(key, place.version, position, found) && found);
+    place.node->SetEntry(position, entry);
+    place.node->lock().Unlock();
+    return;
   }
 }
 
@@ -124,14 +156,13 @@ std::optional<Entry> Tree::Erase(std::string_view key, uint64_t only_revision) {
       leaf.lock().UnlockUnchanged();
       return std::nullopt;
     }
-    Garbage garbage;
-    if (const LongKey* long_key = leaf.LongKeyAt(position)) garbage.keys.push_back(long_key);
+    const LongKey* const long_key = leaf.LongKeyAt(position);
     leaf.Remove(position);
     const bool sparse = leaf.IsSparse();
     leaf.lock().Unlock();
     entries_.fetch_sub(1, std::memory_order_relaxed);
-    store_->Retire(garbage);
-    if (sparse) Shrink(key);
+    if (long_key != nullptr) store_->RetireKey(long_key);
+    if (sparse) base::IfMemoryPermits([&] { Shrink(key); });
     return old;
   }
 }

@@ -38,7 +38,8 @@ struct Entry {
 class Node;
 class NodeStore;
 class Pieces;
-struct Garbage;
+class Change;
+class HeldLocks;
 enum class Side;
 
 class Tree {
@@ -55,11 +56,13 @@ class Tree {
   // segment) holds its own guard around both.
   std::optional<Entry> Find(std::string_view key) const;
 
-  // Inserts or replaces; returns the entry that was there.
+  // Inserts or replaces; returns the entry that was there. Throws std::bad_alloc, and has changed nothing then.
   std::optional<Entry> Upsert(std::string_view key, const Entry& entry);
+  // Replaces the entry of a key that is there, and needs no memory.
+  void Update(std::string_view key, const Entry& entry);
 
   // Removes `key` if it is there and (with `only_revision` != 0) still has that revision. Returns what was
-  // removed.
+  // removed. Needs no memory, but leaves nodes as sparse as they come to be where there is none.
   std::optional<Entry> Erase(std::string_view key, uint64_t only_revision = 0);
 
   // A copy of one leaf's entries, in key order: the unit of iteration. Each fill is one consistent read of
@@ -114,7 +117,7 @@ class Tree {
   class BulkLoader {
    public:
     explicit BulkLoader(Tree& tree);
-    ~BulkLoader();
+    ~BulkLoader();  // without Finish() the tree stays empty
     void Add(std::string_view key, const Entry& entry);
     void Finish();
 
@@ -145,17 +148,17 @@ class Tree {
 
   Step Descend(std::string_view key, Side side, uint32_t level, Way way, Place& place) const;
   bool LockBoth(Place& place) const;
-  void Replace(Place& place, Node* fresh, Garbage& garbage);
-  void ReplaceWithTwo(Place& place, Node* left, Node* right, Garbage& garbage);
-  void MakeRoom(Place& place, Garbage& garbage);
-  void Split(Place& place, Pieces& pieces, size_t cut, Garbage& garbage);
-  bool InsertIntoFull(Place& place, uint32_t position, std::string_view key, const Entry& entry, Garbage& garbage);
+  static void Replace(Place& place, Node* fresh, Change& change, HeldLocks& held);
+  void ReplaceWithTwo(Place& place, Node* left, Node* right, Change& change, HeldLocks& held);
+  void MakeRoom(Place& place);
+  void Split(Place& place, Pieces& pieces, size_t cut, Change& change, HeldLocks& held);
+  bool InsertIntoFull(Place& place, uint32_t position, std::string_view key, const Entry& entry);
 
   enum class Shrunk { kNothing, kSomething, kAgain, kTooHigh };
   void Shrink(std::string_view key);
   Shrunk ShrinkLevel(std::string_view key, uint32_t level, bool& lonely);
-  Shrunk MergeWith(Place& place, uint32_t left_position, Garbage& garbage);
-  Shrunk ShrinkLocked(Place& place, Garbage& garbage);
+  Shrunk MergeWith(Place& place, uint32_t left_position, Change& change, HeldLocks& held);
+  Shrunk ShrinkLocked(Place& place, Change& change, HeldLocks& held);
 
   static bool TryFillPage(const Node& node, uint64_t version, Page& page);
   void FillPage(std::string_view key, Side side, Page& page) const;

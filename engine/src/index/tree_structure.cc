@@ -1,7 +1,7 @@
 // How the tree changes its shape. Every change locks a node and its parent (and, to merge, a sibling), builds
 // new nodes, puts them into the parent and marks the old ones obsolete. Locks are only tried, never waited
 // for, so there is no order to keep and no deadlock: who does not get one lets go of all and starts again at
-// the root.
+// the root. Where memory runs out the locks are let go, and what was built is freed, before anything has changed.
 #include <algorithm>
 #include <string>
 
@@ -54,33 +54,37 @@ bool Tree::LockBoth(Place& place) const {
 }
 
 // Both locks are held; they are free afterwards.
-void Tree::Replace(Place& place, Node* fresh, Garbage& garbage) {
+void Tree::Replace(Place& place, Node* fresh, Change& change, HeldLocks& held) {
+  change.Prepare(1);
   place.parent->SetChild(place.position, fresh);
   place.parent->lock().Unlock();
   place.node->lock().UnlockObsolete();
-  garbage.nodes.push_back(place.node);
+  held.Done();
+  change.Show({place.node});
 }
 
-void Tree::ReplaceWithTwo(Place& place, Node* left, Node* right, Garbage& garbage) {
+void Tree::ReplaceWithTwo(Place& place, Node* left, Node* right, Change& change, HeldLocks& held) {
   if (place.parent == top_) {
     Piece halves[2];
     halves[0].child = left;
     halves[1].child = right;
     halves[1].suffix = right->low();
     const uint64_t content = Node::SlotAndItemBytes(1, right->low().size()) + 2 * Node::SlotAndItemBytesMaxInner();
-    Node* root = store_->Build(left->level() + 1, Range{}, halves, halves + 2, 0, garbage, content);
-    Replace(place, root, garbage);
+    Node* root = store_->Build(left->level() + 1, Range{}, halves, halves + 2, 0, change, content);
+    Replace(place, root, change, held);
     return;
   }
+  change.Prepare(1);
   place.parent->SetChild(place.position, left);
   place.parent->InsertChild(place.position + 1, right->low().substr(place.parent->prefix().size()), right);
   place.parent->lock().Unlock();
   place.node->lock().UnlockObsolete();
-  garbage.nodes.push_back(place.node);
+  held.Done();
+  change.Show({place.node});
 }
 
 // `pieces` are the node's, and perhaps one more. Both locks are held; they are free afterwards.
-void Tree::Split(Place& place, Pieces& pieces, size_t cut, Garbage& garbage) {
+void Tree::Split(Place& place, Pieces& pieces, size_t cut, Change& change, HeldLocks& held) {
   const Node& node = *place.node;
   const std::vector<Piece>& list = pieces.list;
   FIRN_CHECK(cut > 0 && cut < list.size());
@@ -94,54 +98,64 @@ void Tree::Split(Place& place, Pieces& pieces, size_t cut, Garbage& garbage) {
   const Piece* begin = list.data();
   const Piece* end = begin + list.size();
   Node* left =
-      store_->Build(node.level(), {node.low(), true, separator}, begin, begin + cut, pieces.base_size(), garbage);
+      store_->Build(node.level(), {node.low(), true, separator}, begin, begin + cut, pieces.base_size(), change);
   Node* right =
-      store_->Build(node.level(), {separator, node.has_high(), high}, begin + cut, end, pieces.base_size(), garbage);
-  ReplaceWithTwo(place, left, right, garbage);
+      store_->Build(node.level(), {separator, node.has_high(), high}, begin + cut, end, pieces.base_size(), change);
+  ReplaceWithTwo(place, left, right, change, held);
 }
 
 // An inner node gets room for one more child: by moving to a larger node, or by a split.
-void Tree::MakeRoom(Place& place, Garbage& garbage) {
+void Tree::MakeRoom(Place& place) {
   if (!LockBoth(place)) return;
-  const Node& node = *place.node;
-  const uint32_t room = Node::SlotAndItemBytesMaxInner();
-  const std::string high = node.High();
-  if (node.LiveBytes() + room <= NodeStore::ContentBytesMax({node.low(), node.has_high(), high})) {
-    Replace(place, store_->Copy(node, room), garbage);
-    return;
+  Change change(*store_);
+  {
+    HeldLocks held(*place.node, *place.parent);
+    const Node& node = *place.node;
+    const uint32_t room = Node::SlotAndItemBytesMaxInner();
+    const std::string high = node.High();
+    if (node.LiveBytes() + room <= NodeStore::ContentBytesMax({node.low(), node.has_high(), high})) {
+      Replace(place, store_->Copy(node, room, change), change, held);
+    } else {
+      Pieces pieces(node.prefix().size());
+      pieces.Append(node);
+      Split(place, pieces, MiddleCut(node.level(), pieces.list), change, held);
+    }
   }
-  Pieces pieces(node.prefix().size());
-  pieces.Append(node);
-  Split(place, pieces, MiddleCut(node.level(), pieces.list), garbage);
+  change.Retire();
 }
 
 // The leaf's lock is held, the parent's is not; the leaf's is free afterwards. False: try again from the
 // root.
-bool Tree::InsertIntoFull(Place& place, uint32_t position, std::string_view key, const Entry& entry, Garbage& garbage) {
+bool Tree::InsertIntoFull(Place& place, uint32_t position, std::string_view key, const Entry& entry) {
   const Node& leaf = *place.node;
   if (!place.parent->lock().TryLock(place.parent_version)) {
     place.node->lock().UnlockUnchanged();
     return false;
   }
-  const std::string_view suffix = key.substr(leaf.prefix().size());
-  const uint32_t room = Node::SlotAndItemBytes(0, suffix.size());
-  const std::string high = leaf.High();
-  if (leaf.LiveBytes() + room <= NodeStore::ContentBytesMax({leaf.low(), leaf.has_high(), high})) {
-    Node* copy = store_->Copy(leaf, room);
-    const bool indirect = Node::IsIndirect(0, suffix.size());
-    copy->InsertEntry(position, suffix, entry, indirect ? store_->NewLongKey({}, key) : nullptr);
-    Replace(place, copy, garbage);
-    return true;
+  Change change(*store_);
+  {
+    HeldLocks held(*place.node, *place.parent);
+    const std::string_view suffix = key.substr(leaf.prefix().size());
+    const uint32_t room = Node::SlotAndItemBytes(0, suffix.size());
+    const std::string high = leaf.High();
+    if (leaf.LiveBytes() + room <= NodeStore::ContentBytesMax({leaf.low(), leaf.has_high(), high})) {
+      Node* copy = store_->Copy(leaf, room, change);
+      const bool indirect = Node::IsIndirect(0, suffix.size());
+      copy->InsertEntry(position, suffix, entry, indirect ? store_->NewLongKey({}, key, change) : nullptr);
+      Replace(place, copy, change, held);
+    } else {
+      Pieces pieces(leaf.prefix().size());
+      pieces.Append(leaf);
+      Piece added;
+      added.suffix = suffix;
+      added.entry = entry;
+      pieces.list.insert(pieces.list.begin() + position, added);
+      const bool at_end = position == leaf.count();
+      const bool ascending = at_end && (!leaf.has_high() || leaf.appends_in_row() >= kAppendsInRowMin);
+      Split(place, pieces, ascending ? pieces.list.size() - 1 : MiddleCut(0, pieces.list), change, held);
+    }
   }
-  Pieces pieces(leaf.prefix().size());
-  pieces.Append(leaf);
-  Piece added;
-  added.suffix = suffix;
-  added.entry = entry;
-  pieces.list.insert(pieces.list.begin() + position, added);
-  const bool at_end = position == leaf.count();
-  const bool ascending = at_end && (!leaf.has_high() || leaf.appends_in_row() >= kAppendsInRowMin);
-  Split(place, pieces, ascending ? pieces.list.size() - 1 : MiddleCut(0, pieces.list), garbage);
+  change.Retire();
   return true;
 }
 
@@ -168,45 +182,44 @@ Tree::Shrunk Tree::ShrinkLevel(std::string_view key, uint32_t level, bool& lonel
   if (step != Step::kThere) return Shrunk::kAgain;
   if (!place.node->IsSparse()) return Shrunk::kNothing;
   if (!LockBoth(place)) return Shrunk::kAgain;
-  lonely = place.parent->count() == 1;
-  Garbage garbage;
-  const Shrunk shrunk = ShrinkLocked(place, garbage);
-  store_->Retire(garbage);
+  Change change(*store_);
+  Shrunk shrunk;
+  {
+    HeldLocks held(*place.node, *place.parent);
+    lonely = place.parent->count() == 1;
+    shrunk = ShrinkLocked(place, change, held);
+  }
+  change.Retire();
   return shrunk;
 }
 
-Tree::Shrunk Tree::ShrinkLocked(Place& place, Garbage& garbage) {
+Tree::Shrunk Tree::ShrinkLocked(Place& place, Change& change, HeldLocks& held) {
   const Node& node = *place.node;
   if (place.parent == top_ && !node.is_leaf() && node.count() == 1) {
-    Replace(place, node.ChildAt(0), garbage);
+    Replace(place, node.ChildAt(0), change, held);
     return Shrunk::kSomething;
   }
   const uint32_t first = place.position > 0 ? place.position - 1 : 0;
   for (uint32_t left = first; left <= place.position && left + 1 < place.parent->count(); ++left) {
-    if (const Shrunk shrunk = MergeWith(place, left, garbage); shrunk != Shrunk::kNothing) return shrunk;
+    if (const Shrunk shrunk = MergeWith(place, left, change, held); shrunk != Shrunk::kNothing) return shrunk;
   }
   const uint32_t room = node.is_leaf() ? 0 : Node::SlotAndItemBytesMaxInner();
   if (node.LiveBytes() + room + NodeStore::kStepBytes <= node.content_bytes()) {
-    Replace(place, store_->Copy(node, room), garbage);
+    Replace(place, store_->Copy(node, room, change), change, held);
     return Shrunk::kSomething;
   }
-  place.parent->lock().UnlockUnchanged();
-  place.node->lock().UnlockUnchanged();
   return Shrunk::kNothing;
 }
 
 // Makes one node of the children at `left_position` and the next, one of which is place.node. Both locks are
-// held; they are free afterwards unless there was nothing to gain.
-Tree::Shrunk Tree::MergeWith(Place& place, uint32_t left_position, Garbage& garbage) {
+// held.
+Tree::Shrunk Tree::MergeWith(Place& place, uint32_t left_position, Change& change, HeldLocks& held) {
   Node* left = place.parent->ChildAt(left_position);
   Node* right = place.parent->ChildAt(left_position + 1);
   Node* sibling = left == place.node ? right : left;
   uint64_t version = sibling->lock().Peek();
-  if (!sibling->lock().TryLock(version)) {
-    place.parent->lock().UnlockUnchanged();
-    place.node->lock().UnlockUnchanged();
-    return Shrunk::kAgain;
-  }
+  if (!sibling->lock().TryLock(version)) return Shrunk::kAgain;
+  HeldLocks held_sibling(*sibling);
   const uint32_t level = left->level();
   const std::string high = right->High();
   const Range range{left->low(), right->has_high(), high};
@@ -220,18 +233,16 @@ Tree::Shrunk Tree::MergeWith(Place& place, uint32_t left_position, Garbage& garb
   // Short of full, or the next insert would split it again.
   const uint64_t limit = uint64_t{NodeStore::ContentBytesMax(range)} * (one_empty ? 8 : 7) / 8;
   const uint32_t room = level > 0 ? Node::SlotAndItemBytesMaxInner() : 0;
-  if (content + room > limit) {
-    sibling->lock().UnlockUnchanged();
-    return Shrunk::kNothing;
-  }
-  Node* merged = store_->Build(level, range, begin, end, pieces.base_size(), garbage, content + room);
+  if (content + room > limit) return Shrunk::kNothing;
+  Node* merged = store_->Build(level, range, begin, end, pieces.base_size(), change, content + room);
+  change.Prepare(2);
   place.parent->SetChild(left_position, merged);
   place.parent->Remove(left_position + 1);
   place.parent->lock().Unlock();
-  for (Node* node : {left, right}) {
-    node->lock().UnlockObsolete();
-    garbage.nodes.push_back(node);
-  }
+  for (Node* node : {left, right}) node->lock().UnlockObsolete();
+  held.Done();
+  held_sibling.Done();
+  change.Show({left, right});
   return Shrunk::kSomething;
 }
 

@@ -3,6 +3,9 @@
 #include <cstdint>
 #include <limits>
 #include <string>
+#include <utility>
+
+#include "base/memory.h"
 
 namespace firn::io {
 namespace {
@@ -108,7 +111,9 @@ absl::Status File::PunchHole(uint64_t offset, uint64_t size_bytes) {
 }
 
 void File::Settle() {
-  if (account_ != nullptr) ledger_->Settle(*account_, [this] { return AllocatedBytes(); });
+  // What was done is done: an account that cannot be settled for want of memory is settled by the next operation.
+  if (account_ == nullptr) return;
+  base::IfMemoryPermits([this] { ledger_->Settle(*account_, [this] { return AllocatedBytes(); }); });
 }
 
 absl::StatusOr<std::unique_ptr<File>> Disk::Open(std::string_view name, OpenMode mode) {
@@ -125,8 +130,9 @@ absl::Status Disk::Remove(std::string_view name) {
 }
 
 absl::Status Disk::Rename(std::string_view from, std::string_view to) {
+  std::string new_name(to);
   FIRN_RETURN_IF_ERROR(DoRename(from, to));
-  ledger_.Rename(from, to);
+  ledger_.Rename(from, std::move(new_name));
   return absl::OkStatus();
 }
 

@@ -14,8 +14,8 @@ std::shared_ptr<Ledger::Account> Ledger::Join(std::string_view name, const Measu
   if (const auto found = accounts_.find(name); found != accounts_.end()) return found->second;
   auto account = std::make_shared<Account>();
   account->bytes = measure().value_or(0);
-  used_bytes_ += account->bytes;
   accounts_.emplace(name, account);
+  used_bytes_ += account->bytes;
   return account;
 }
 
@@ -41,13 +41,13 @@ void Ledger::Remove(std::string_view name) {
   Close(name);
 }
 
-void Ledger::Rename(std::string_view from, std::string_view to) {
+void Ledger::Rename(std::string_view from, std::string to) {
   base::MutexLock lock(mutex_);
   Close(to);
   const auto found = accounts_.find(from);
   if (found == accounts_.end()) return;
   auto moving = accounts_.extract(found);
-  moving.key() = std::string(to);
+  moving.key() = std::move(to);
   accounts_.insert(std::move(moving));
 }
 

@@ -30,8 +30,9 @@ class Ledger {
   std::shared_ptr<Account> Join(std::string_view name, const Measure& measure);
   // What cannot be measured stays as it was.
   void Settle(Account& account, const Measure& measure);
+  // These two need no memory.
   void Remove(std::string_view name);
-  void Rename(std::string_view from, std::string_view to);
+  void Rename(std::string_view from, std::string to);
 
   uint64_t used_bytes() const { return used_bytes_.load(std::memory_order_relaxed); }
 

@@ -10,6 +10,7 @@
 
 #include "base/aligned_buffer.h"
 #include "base/fork.h"
+#include "base/memory.h"
 #include "io/transfer.h"
 
 namespace firn::io {
@@ -73,8 +74,9 @@ absl::Status PosixFile::DoWriteBehind(uint64_t offset, base::Bytes data) {
 std::shared_ptr<WriteBehind> PosixFile::Behind() {
   base::MutexLock lock(behind_mutex_);
   if (behind_ != nullptr || behind_refused_) return behind_;
-  behind_ = WriteBehind::Open(fd());
-  const bool for_now = errno == EMFILE || errno == ENFILE || errno == ENOMEM;
+  const bool had_memory =
+      base::IfMemoryPermits([this]() ABSL_NO_THREAD_SAFETY_ANALYSIS { behind_ = WriteBehind::Open(fd()); });
+  const bool for_now = !had_memory || errno == EMFILE || errno == ENFILE || errno == ENOMEM;
   behind_refused_ = behind_ == nullptr && !for_now;
   return behind_;
 }

@@ -46,11 +46,16 @@ Ring* RingPool::OfThisThread() {
     if (entry.pool_number == number_) return entry.ring;
   }
   std::erase_if(entries, [](const ThreadRings::Entry& entry) { return entry.pool.expired(); });
+  entries.reserve(entries.size() + 1);
   auto ring = Ring::Create(features_);
   if (!ring.ok()) return nullptr;
-  entries.push_back({.pool_number = number_, .pool = weak_from_this(), .ring = ring->get()});
-  const base::MutexLock lock(mutex_);
-  return rings_.emplace_back(*std::move(ring)).get();
+  Ring* made;
+  {
+    const base::MutexLock lock(mutex_);
+    made = rings_.emplace_back(*std::move(ring)).get();
+  }
+  entries.push_back({.pool_number = number_, .pool = weak_from_this(), .ring = made});
+  return made;
 }
 
 void RingPool::DropOfThisThread() {

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/memory.h"
+
 namespace firn::io {
 namespace {
 
@@ -24,7 +26,8 @@ constexpr std::string_view kNoRoom = "no room: ";
 }  // namespace
 
 bool IsNoRoom(const absl::Status& status) {
-  return absl::IsResourceExhausted(status) && std::string(status.message()).starts_with(kNoRoom);
+  const std::string_view message(status.message().data(), status.message().size());
+  return absl::IsResourceExhausted(status) && message.starts_with(kNoRoom);
 }
 
 absl::Status Room::Open(std::span<const std::string_view> folders, bool read_only) {
@@ -114,7 +117,11 @@ absl::Status Room::ClaimLocked(File& file, uint64_t size_bytes, uint64_t from_by
 
 absl::Status Room::OpenReserve() {
   if (reserve_ != nullptr) return absl::OkStatus();
-  FIRN_ASSIGN_OR_RETURN(reserve_, disk_.Open(kReserveFile, OpenMode::kCreate));
+  auto made = disk_.Open(kReserveFile, OpenMode::kCreate);
+  // Making it may have failed half-way before.
+  if (absl::IsAlreadyExists(made.status())) made = disk_.Open(kReserveFile, OpenMode::kReadWrite);
+  if (!made.ok()) return made.status();
+  reserve_ = *std::move(made);
   return disk_.SyncFolder("");
 }
 
@@ -252,8 +259,10 @@ void Room::Note(const absl::Status& refused) {
   const bool full = !refused.ok();
   if (full_.load(std::memory_order_relaxed) == full || full_.exchange(full) == full) return;
   if (!options_.on_change) return;
-  options_.on_change(
-      full, full ? std::string(refused.message()) : std::string(disk_.path()) + ": there is room for writes again");
+  base::IfMemoryPermits([&] {
+    options_.on_change(
+        full, full ? std::string(refused.message()) : std::string(disk_.path()) + ": there is room for writes again");
+  });
 }
 
 }  // namespace firn::io

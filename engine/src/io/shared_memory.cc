@@ -16,20 +16,25 @@ namespace {
 
 class MappedFile : public SharedMemory {
  public:
-  explicit MappedFile(base::MutableBytes bytes)
-      : bytes_(bytes), fork_generation_(base::ForkGeneration()), locked_(::mlock(bytes.data(), bytes.size()) == 0) {}
+  MappedFile() : fork_generation_(base::ForkGeneration()) {}
   ~MappedFile() override {
     // A child never had the mapping: by now something of its own may live at that address.
-    if (base::ForkGeneration() == fork_generation_) ::munmap(bytes_.data(), bytes_.size());
+    if (!bytes_.empty() && base::ForkGeneration() == fork_generation_) ::munmap(bytes_.data(), bytes_.size());
+  }
+
+  // Takes over the mapping.
+  void Own(base::MutableBytes bytes) {
+    bytes_ = bytes;
+    locked_ = ::mlock(bytes.data(), bytes.size()) == 0;
   }
 
   base::MutableBytes bytes() override { return bytes_; }
   bool locked() const override { return locked_; }
 
  private:
-  const base::MutableBytes bytes_;
+  base::MutableBytes bytes_;
   const uint64_t fork_generation_;
-  const bool locked_;
+  bool locked_ = false;
 };
 
 // Every block has space, so that a store to memory cannot fail for want of it (SIGBUS).
@@ -73,10 +78,11 @@ absl::StatusOr<std::unique_ptr<SharedMemory>> MapFile(const FileDescriptor& fd, 
                                     std::to_string(size_bytes));
   }
   FIRN_RETURN_IF_ERROR(ClaimSpace(fd, size_bytes, name));
+  auto memory = std::make_unique<MappedFile>();
   void* address = ::mmap(nullptr, size_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd.get(), 0);
   if (address == MAP_FAILED) return base::ErrnoStatus(errno, "map " + name);
   const base::MutableBytes bytes(static_cast<std::byte*>(address), size_bytes);
-  auto memory = std::make_unique<MappedFile>(bytes);
+  memory->Own(bytes);
   if (::madvise(address, size_bytes, MADV_DONTFORK) != 0) return base::ErrnoStatus(errno, "map " + name);
   FIRN_RETURN_IF_ERROR(Prefault(bytes, name));
   return memory;

@@ -87,6 +87,7 @@ class BatchRead {
  public:
   BatchRead(Ring& ring, std::span<ReadRequest> requests) : ring_(ring), requests_(requests) {
     transfers_.reserve(requests.size());
+    unfinished_.reserve(requests.size());  // while anything is in flight nothing may fail
     for (const ReadRequest& request : requests) {
       transfers_.emplace_back(TransferKind::kRead, request.offset, request.out.size());
     }

@@ -8,6 +8,7 @@
 #include <string>
 #include <utility>
 
+#include "base/memory.h"
 #include "io/transfer.h"
 
 namespace firn::io {
@@ -59,8 +60,8 @@ WriteBehind::Range WriteBehind::Gather(Range written) {
     ready = std::exchange(gathered_, written);
   }
   if (ready.bytes() == 0 && gathered_.bytes() >= kChunkBytes) ready = std::exchange(gathered_, Range());
-  if (ready.bytes() != 0) {
-    sent_.push_back(ready);
+  // What there is no memory to note is not waited for.
+  if (ready.bytes() != 0 && base::IfMemoryPermits([&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { sent_.push_back(ready); })) {
     sent_bytes_ += ready.bytes();
   }
   return ready;

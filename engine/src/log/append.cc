@@ -1,5 +1,7 @@
 // Appending: reserving revisions and places, and moving from unit to unit, buffer to buffer, segment to segment.
 #include <algorithm>
+#include <optional>
+#include <utility>
 
 #include "base/check.h"
 #include "log/unit.h"
@@ -23,10 +25,13 @@ absl::StatusOr<Log::Slot> Log::Reserve(uint64_t bytes, uint32_t records, uint64_
     {
       base::MutexLock lock(append_mutex_);
       if (poisoned_.load(std::memory_order_relaxed) || appending_stopped_) break;
+      // Once there is a slot nothing may fail. A rotation may come in between.
+      std::optional<SegmentTable::Room> room;
+      if (joins != nullptr) room.emplace(segments_, 1);
       need = TryReserve(bytes, directory, claimant, slot);
       if (need == Need::kNothing) {
         ++active_operations_;
-        if (joins != nullptr) segments_.Insert(joins);
+        if (joins != nullptr) segments_.Insert(joins, *std::move(room));
       }
     }
     switch (need) {
@@ -81,22 +86,32 @@ bool Log::FitsActive(uint64_t unit_end, uint64_t directory_bytes, io::Claimant c
          active_->file->size_bytes();
 }
 
-// Makes `open_` a unit with room for `bytes` in the active segment, which has the space.
-Log::Need Log::OpenUnit(uint64_t bytes) {
+// A unit to be opened for `bytes`, with memory of its own if they are more than a buffer holds.
+std::unique_ptr<Log::Unit> Log::NewUnit(uint64_t bytes) {
+  auto unit = std::make_unique<Unit>();
+  const uint64_t wanted = format::kUnitHeaderBytes + bytes;
+  if (wanted > kTailBufferBytes) unit->own_memory = base::AlignedBuffer(wanted);
+  return unit;
+}
+
+// Makes `open_` a unit with room for `bytes` in the active segment, which has the space. With a `unit` made for it, and
+// a buffer free, it does not fail.
+Log::Need Log::OpenUnit(uint64_t bytes, std::unique_ptr<Unit> unit) {
   CloseUnit();
   const uint32_t start = active_->units_end.load(std::memory_order_relaxed);
   const uint64_t wanted = format::kUnitHeaderBytes + bytes;
-  if (wanted > kTailBufferBytes) {
+  const bool own_memory = wanted > kTailBufferBytes;
+  const bool goes_on = buffer_ != kTailBuffers && start + wanted <= uint64_t{buffer_base_} + kTailBufferBytes;
+  if (!own_memory && !goes_on && unwritten_units_[next_buffer_] != 0) return Need::kBuffer;
+  if (unit == nullptr) unit = NewUnit(bytes);
+  open_ = std::move(unit);
+  if (own_memory) {
     if (buffer_ != kTailBuffers) tail_->Leave(buffer_, start);
     buffer_ = kTailBuffers;
-    open_ = std::make_unique<Unit>();
-    open_->own_memory = base::AlignedBuffer(wanted);
     open_->memory = open_->own_memory.data();
     open_->room_bytes = open_->own_memory.size();
   } else {
-    const bool goes_on = buffer_ != kTailBuffers && start + wanted <= uint64_t{buffer_base_} + kTailBufferBytes;
     if (!goes_on) {
-      if (unwritten_units_[next_buffer_] != 0) return Need::kBuffer;
       if (buffer_ != kTailBuffers) {
         tail_->Leave(buffer_, start);
         flushing_full_.Kick();  // the buffer just left can be written
@@ -106,7 +121,6 @@ Log::Need Log::OpenUnit(uint64_t bytes) {
       next_buffer_ = (next_buffer_ + 1) % kTailBuffers;
       tail_->Assign(buffer_, *active_, start);
     }
-    open_ = std::make_unique<Unit>();
     open_->buffer = buffer_;
     open_->memory = tail_->memory(buffer_) + (start - buffer_base_);
     open_->room_bytes = buffer_base_ + kTailBufferBytes - start;
@@ -120,7 +134,9 @@ Log::Need Log::OpenUnit(uint64_t bytes) {
 void Log::CloseUnit() {
   if (open_ == nullptr) return;
   active_->units_end.store(static_cast<uint32_t>(open_->end()), std::memory_order_relaxed);
-  closed_.push_back(std::move(open_));
+  Unit* const unit = open_.get();
+  (closed_ == nullptr ? closed_ : last_closed_->next) = std::move(open_);
+  last_closed_ = unit;
 }
 
 void Log::Take(uint64_t bytes, uint64_t directory_bytes, Slot& slot) {
@@ -192,30 +208,30 @@ Log::Need Log::Rotate(uint64_t bytes, uint64_t directory_bytes, io::Claimant cla
     return Need::kSegment;
   }
   if (unwritten_units_[next_buffer_] != 0) return Need::kBuffer;
+  Beginning beginning(segments_, LiveIdsBody());
+  left_.push_back(active_);
   if (buffer_ != kTailBuffers) {
     tail_->Leave(buffer_, active_->units_end.load(std::memory_order_relaxed));
     buffer_ = kTailBuffers;
   }
-  left_.push_back(active_);
   active_for_ = prepared_for_;
   prepare_failed_ = false;
-  Activate(std::move(prepared_));
+  Activate(std::move(prepared_), std::move(beginning));
   flushing_full_.Kick();
   preparing_.Kick();
   return Need::kNothing;
 }
 
 // The segment's first record lists the live ones. A buffer is free.
-void Log::Activate(std::shared_ptr<Segment> segment) {
+void Log::Activate(std::shared_ptr<Segment> segment, Beginning beginning) {
   active_ = std::move(segment);
   for (Attempt& attempt : attempts_) attempt.capacity_bytes = 0;
-  segments_.Insert(active_);
-  const std::string body = LiveIdsBody();
-  directory_bytes_ = kFooterBytesMin + 2 * body.size();
+  segments_.Insert(active_, std::move(beginning.room));
+  directory_bytes_ = kFooterBytesMin + 2 * beginning.live_ids.size();
   active_operations_ = 0;
 
-  format::Record record{.type = format::RecordType::kLiveIds, .value = base::AsBytes(body)};
-  FIRN_CHECK(OpenUnit(format::RecordSize(record)) == Need::kNothing);
+  format::Record record{.type = format::RecordType::kLiveIds, .value = base::AsBytes(beginning.live_ids)};
+  FIRN_CHECK(OpenUnit(format::RecordSize(record), std::move(beginning.unit)) == Need::kNothing);
   Slot slot;
   Take(format::RecordSize(record), 0, slot);
   active_->revision_min.store(slot.revision, std::memory_order_relaxed);  // all that follow are higher
@@ -225,10 +241,11 @@ void Log::Activate(std::shared_ptr<Segment> segment) {
   published_.Publish(slot.revision);
 }
 
-std::string Log::LiveIdsBody() {
+// Of the segments that live beside one that is about to begin.
+std::string Log::LiveIdsBody() const {
   format::LiveIds live{.next_namespace_id = next_namespace_id.load(std::memory_order_relaxed)};
   for (const auto& segment : segments_.All()) {
-    if (segment == active_ || segment->retiring.load(std::memory_order_relaxed)) continue;
+    if (segment->retiring.load(std::memory_order_relaxed)) continue;
     live.segments.push_back({segment->id, segment->units_end.load(std::memory_order_relaxed)});
   }
   return format::EncodeLiveIds(live);

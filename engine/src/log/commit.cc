@@ -1,4 +1,5 @@
 // Group commit: one flusher at a time writes what has been appended; everybody else waits for its group or the next.
+#include <algorithm>
 #include <cstring>
 
 #include "base/check.h"
@@ -53,7 +54,7 @@ absl::Status Log::WaitForBuffer() {
 uint64_t Log::FlushTurn() {
   const auto full_buffers = [this] {
     base::MutexLock lock(append_mutex_);
-    return !closed_.empty();
+    return closed_ != nullptr;
   };
   const auto now_nanos = [this] { return options_.monotonic_clock->MonotonicNanos(); };
   // However fast buffers fill meanwhile, writes become durable in time.
@@ -93,35 +94,35 @@ void Log::LeadFlush(Extent extent) {
 }
 
 absl::Status Log::FlushUnits(Extent extent) noexcept {
-  std::deque<std::unique_ptr<Unit>> units;
+  std::unique_ptr<Unit> units;
+  uint64_t last_revision = written_revision_.load(std::memory_order_relaxed);
   {
     base::MutexLock lock(append_mutex_);
     if (extent != Extent::kFullBuffers) CloseUnit();
-    units.swap(closed_);
+    units = std::move(closed_);
+    if (units != nullptr) last_revision = last_closed_->last_revision;
   }
   const bool sync = extent == Extent::kDurable;
-  flush_takes_up_to_.store(
-      units.empty() ? written_revision_.load(std::memory_order_relaxed) : units.back()->last_revision,
-      std::memory_order_release);
-  absl::Status status;
-  if (!units.empty() && options_.before_write) status = options_.before_write();
-  if (status.ok()) status = WriteUnits(units, sync);
+  flush_takes_up_to_.store(last_revision, std::memory_order_release);
+  const absl::Status status = base::OrOutOfMemory([&]() -> absl::Status {
+    if (units != nullptr && options_.before_write) FIRN_RETURN_IF_ERROR(options_.before_write());
+    return WriteUnits(units.get(), sync);
+  });
   if (!status.ok()) {
     // Writers may still be encoding into units that were not reached, and will say so to them.
-    for (const auto& unit : units) AwaitWriters(*unit);
+    for (const Unit* unit = units.get(); unit != nullptr; unit = unit->next.get()) AwaitWriters(*unit);
   }
   return status;
 }
 
-absl::Status Log::WriteUnits(const std::deque<std::unique_ptr<Unit>>& units, bool sync) {
-  for (size_t i = 0; i < units.size(); ++i) {
-    Unit& unit = *units[i];
+absl::Status Log::WriteUnits(Unit* first, bool sync) {
+  for (Unit* unit = first; unit != nullptr; unit = unit->next.get()) {
     // A segment's first unit vouches for every segment before it: they are durable before it is written.
-    if (last_written_ != nullptr && last_written_ != unit.segment) FIRN_RETURN_IF_ERROR(SyncSegment(*last_written_));
-    const bool last_of_segment = i + 1 == units.size() || units[i + 1]->segment != unit.segment;
+    if (last_written_ != nullptr && last_written_ != unit->segment) FIRN_RETURN_IF_ERROR(SyncSegment(*last_written_));
+    const bool last_of_segment = unit->next == nullptr || unit->next->segment != unit->segment;
     const bool durable = sync && last_of_segment;
-    FIRN_RETURN_IF_ERROR(WriteUnit(unit, durable ? io::Flush::kData : io::Flush::kBehind));
-    FinishUnit(unit, durable);
+    FIRN_RETURN_IF_ERROR(WriteUnit(*unit, durable ? io::Flush::kData : io::Flush::kBehind));
+    FinishUnit(*unit, durable);
   }
   if (sync && last_written_ != nullptr) FIRN_RETURN_IF_ERROR(SyncSegment(*last_written_));
   return absl::OkStatus();
@@ -150,8 +151,11 @@ absl::Status Log::WriteUnit(Unit& unit, io::Flush flush) {
 
 void Log::FinishUnit(Unit& unit, bool durable) {
   Segment& segment = *unit.segment;
-  NoteUnit(segment, {unit.memory + format::kUnitHeaderBytes, unit.payload_bytes},
-           unit.offset + static_cast<uint32_t>(format::kUnitHeaderBytes));
+  const base::Bytes payload{unit.memory + format::kUnitHeaderBytes, unit.payload_bytes};
+  const auto payload_offset = unit.offset + static_cast<uint32_t>(format::kUnitHeaderBytes);
+  // The unit is on disk, whatever there is no memory for: sealing will read the directory from there.
+  if (!base::IfMemoryPermits([&] { NoteUnit(segment, payload, payload_offset); })) segment.directory = nullptr;
+  segment.last_revision = std::max(segment.last_revision, unit.last_revision);
   segment.time_ms_max = written_time_ms_;
   commits_.fetch_add(1, std::memory_order_relaxed);
   commit_writes_.fetch_add(unit.operations, std::memory_order_relaxed);
@@ -211,14 +215,19 @@ absl::Status Log::RecordTime(int64_t time_ms) {
 }
 
 // A failed write or flush is final. What the kernel did with the data is unknown, so nothing is tried again.
-void Log::Poison(const absl::Status& why) {
-  const std::string message =
-      "the store accepts no more writes, because one failed: " + std::string(why.message()) +
-      ". What was acknowledged as durable is safe; close the store, mend the disk, open it again";
+void Log::Poison(const absl::Status& why) noexcept {
+  absl::Status poison = out_of_memory_poison_;
+  if (!base::IsOutOfMemory(why)) {
+    base::IfMemoryPermits([&] {
+      poison = base::Unavailable("the store accepts no more writes, because one failed: " + std::string(why.message()) +
+                                 ". What was acknowledged as durable is safe; close the store, mend the disk, open it "
+                                 "again");
+    });
+  }
   {
     base::MutexLock lock(flush_mutex_);
     if (!poison_.ok()) return;
-    poison_ = base::Unavailable(message);
+    poison_ = poison;
     poisoned_.store(true, std::memory_order_release);
     group_done_[0].NotifyAll();
     group_done_[1].NotifyAll();
@@ -230,7 +239,7 @@ void Log::Poison(const absl::Status& why) {
     segment_sealed_.NotifyAll();
     runway_longer_.NotifyAll();
   }
-  options_.on_event(EventKind::kPoisoned, message);
+  Say(EventKind::kPoisoned, [&] { return std::string(poison.message()); });
 }
 
 absl::Status Log::health() const {

@@ -21,7 +21,10 @@ Log::Log(io::Disk& disk, const format::Superblock& superblock, base::EpochDomain
       options_(std::move(options)),
       own_room_(options_.room == nullptr ? std::make_unique<io::Room>(disk, io::RoomOptions{}) : nullptr),
       room_(options_.room == nullptr ? *own_room_ : *options_.room),
-      segments_(epochs) {}
+      segments_(epochs),
+      out_of_memory_poison_(base::Unavailable(
+          "the store accepts no more writes, because one failed: out of memory while it was written. What was "
+          "acknowledged as durable is safe; close the store and open it again")) {}
 
 Log::~Log() { Stop(); }
 
@@ -76,7 +79,7 @@ absl::Status Log::Begin(RecoveredLog recovered) {
   FIRN_ASSIGN_OR_RETURN(std::shared_ptr<Segment> first, PrepareFirst(IsYoung()));
   {
     base::MutexLock lock(append_mutex_);
-    Activate(std::move(first));
+    Activate(std::move(first), Beginning(segments_, LiveIdsBody()));
   }
   // Rule 3: what was cut off is never believed, so the cuts are durable before anything new can be acknowledged.
   if (!recovered.cuts.empty()) {

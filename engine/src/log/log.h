@@ -24,6 +24,7 @@
 #include "base/clock.h"
 #include "base/epoch.h"
 #include "base/histogram.h"
+#include "base/memory.h"
 #include "base/sync.h"
 #include "base/worker.h"
 #include "format/record.h"
@@ -216,20 +217,22 @@ class Log {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_);
   bool FitsActive(uint64_t unit_end, uint64_t directory_bytes, io::Claimant claimant) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_);
-  Need OpenUnit(uint64_t bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_);
+  static std::unique_ptr<Unit> NewUnit(uint64_t bytes);
+  Need OpenUnit(uint64_t bytes, std::unique_ptr<Unit> unit = nullptr) ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_);
   void CloseUnit() ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_);
   uint64_t CapacityFor(uint64_t bytes, uint64_t directory_bytes) const;
   Need Rotate(uint64_t bytes, uint64_t directory_bytes, io::Claimant claimant)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_);
   void Take(uint64_t bytes, uint64_t directory_bytes, Slot& slot) ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_);
-  std::string LiveIdsBody() ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_);
+  std::string LiveIdsBody() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_);
   absl::Status CheckAppending();
   absl::Status WaitForSegment(uint64_t capacity_bytes, io::Claimant claimant);
   absl::Status WaitForBuffer();
   bool RunwayIsShort() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_);
   void NoteRunway() ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_);
 
-  void Activate(std::shared_ptr<Segment> segment) ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_);
+  struct Beginning;
+  void Activate(std::shared_ptr<Segment> segment, Beginning beginning) ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_);
 
   // Group commit (commit.cc).
   enum class Extent {
@@ -238,20 +241,26 @@ class Log {
     kDurable,      // and synced
   };
   void LeadFlush(Extent extent) ABSL_EXCLUSIVE_LOCKS_REQUIRED(flush_mutex_);
-  // noexcept: writers stand in the units it takes, so where memory ends in here the process ends, and does not hang.
+  // Writers stand in the units it takes: it waits for them before it lets go of any.
   absl::Status FlushUnits(Extent extent) noexcept;
-  absl::Status WriteUnits(const std::deque<std::unique_ptr<Unit>>& units, bool sync);
+  absl::Status WriteUnits(Unit* first, bool sync);
   static void AwaitWriters(const Unit& unit);
   absl::Status WriteUnit(Unit& unit, io::Flush flush);
   absl::Status SyncSegment(Segment& segment);
   void FinishUnit(Unit& unit, bool durable);
   void NoteDurable(const Segment& segment, uint64_t end);
-  void Poison(const absl::Status& why);
+  void Poison(const absl::Status& why) noexcept;
+  // Tells the listener what `message` returns. Where there is no memory for it nobody is told.
+  template <typename Message>
+  void Say(EventKind kind, const Message& message) const noexcept {
+    base::IfMemoryPermits([&] { options_.on_event(kind, message()); });
+  }
   uint64_t FlushTurn();
   uint64_t FlushIntervalNanos() const { return uint64_t{options_.flush_interval_ms} * 1'000'000; }
 
   // Segments (segments.cc, prepare.cc).
   void PrepareNext();
+  void TryPrepareNext();
   void NotePrepared() ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_);
   uint64_t WantedBytes(io::Claimant claimant) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_);
   void NoteAttempt(io::Claimant claimant, const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_);
@@ -267,8 +276,10 @@ class Log {
   absl::StatusOr<std::unique_ptr<io::File>> OpenSpare(Segment& segment, uint64_t capacity_bytes, bool has_to_fit);
   absl::StatusOr<std::unique_ptr<io::File>> ClaimFile(Segment& segment, uint64_t capacity_bytes, io::Claimant claimant);
   absl::Status Seal(Segment& segment);
+  absl::Status RebuildDirectory(Segment& segment);
   void SealLeft();
-  void Recycle(std::shared_ptr<Segment> segment, bool keep = true);
+  void Recycle(std::shared_ptr<Segment> segment, bool keep = true) noexcept;
+  absl::Status WriteHeader(Segment& segment);
   std::vector<SegmentId> DeadSegments() const;
 
   io::Disk& disk_;
@@ -289,7 +300,8 @@ class Log {
   uint64_t directory_bytes_ ABSL_GUARDED_BY(append_mutex_) = 0;    // bound on the active segment's footer
   uint64_t active_operations_ ABSL_GUARDED_BY(append_mutex_) = 0;  // since the segment's live ids
   std::unique_ptr<Unit> open_ ABSL_GUARDED_BY(append_mutex_);
-  std::deque<std::unique_ptr<Unit>> closed_ ABSL_GUARDED_BY(append_mutex_);
+  std::unique_ptr<Unit> closed_ ABSL_GUARDED_BY(append_mutex_);  // the first; each has the next
+  Unit* last_closed_ ABSL_GUARDED_BY(append_mutex_) = nullptr;
   size_t buffer_ ABSL_GUARDED_BY(append_mutex_) = kTailBuffers;  // the one being filled; kTailBuffers: none
   uint32_t buffer_base_ ABSL_GUARDED_BY(append_mutex_) = 0;
   std::array<uint32_t, kTailBuffers> unwritten_units_ ABSL_GUARDED_BY(append_mutex_){};
@@ -322,6 +334,7 @@ class Log {
   std::array<base::CondVar, 2> group_done_;
   base::CondVar flush_done_;  // for those who wait for written data or buffers, not for a group
   absl::Status poison_ ABSL_GUARDED_BY(flush_mutex_);
+  const absl::Status out_of_memory_poison_;  // made before memory can run out
   std::atomic<bool> poisoned_{false};
   std::atomic<uint64_t> durable_revision_{0};
   std::atomic<uint64_t> written_revision_{0};

@@ -9,6 +9,14 @@ namespace firn::log {
 // Lets writes into segments that were taken from the reserve, if it is whole again; and prepares the next segment: for
 // writes, or else for whoever waits for one and may take it from the reserve.
 void Log::PrepareNext() {
+  if (base::IfMemoryPermits([this] { TryPrepareNext(); })) return;
+  // Whoever waits has to hear of it: what was wished for may have been taken note of already.
+  base::MutexLock lock(append_mutex_);
+  for (size_t i = 0; i < attempts_.size(); ++i) NoteAttempt(static_cast<io::Claimant>(i), base::OutOfMemory());
+  NotePrepared();
+}
+
+void Log::TryPrepareNext() {
   using io::Claimant;
   bool prepare = false, restore = false;
   std::array<bool, io::kClaimants> wanted;

@@ -47,7 +47,7 @@ absl::Status Recovery::OpenFiles() {
   std::set<std::string> not_read;
   for (const io::ReadRequest& read : reads) {
     if (read.status.ok()) continue;
-    if (!options_.salvage) return read.status;
+    if (Stops(read.status)) return read.status;
     not_read.insert(read.file->name());
   }
   for (size_t i = 0; i < files.size(); ++i) {
@@ -147,7 +147,7 @@ absl::Status Recovery::FindNewest(bool fresh) {
       newest_footer_ = std::move(footer);
       return absl::OkStatus();
     }
-    if (!scanner.read_error().ok() && !options_.salvage) return scanner.read_error();
+    if (Stops(scanner.read_error())) return scanner.read_error();
   }
   if (fresh) return absl::OkStatus();
   return base::DataLoss(std::string(disk_.path()) + ": there is a SUPERBLOCK but no segment in log/ verifies (" +
@@ -243,7 +243,7 @@ absl::Status Recovery::WalkNewest(uint64_t at, uint64_t previous) {
       at += found.size;
     } else {
       // The log must not seem to end where it cannot be read.
-      if (!scanner.read_error().ok() && !options_.salvage) return scanner.read_error();
+      if (Stops(scanner.read_error())) return scanner.read_error();
       break;
     }
   }
@@ -254,7 +254,7 @@ absl::Status Recovery::WalkNewest(uint64_t at, uint64_t previous) {
 }
 
 // The first unit beyond the end of the log that says more than the end was durable when it was written.
-std::optional<Recovery::Witness> Recovery::FindWitness() {
+absl::StatusOr<std::optional<Recovery::Witness>> Recovery::FindWitness() {
   const Position end{newest_->id, newest_->units_end.load()};
   for (const SegmentPtr& segment : candidates_) {
     if (segment->id < newest_->id || segment->header.generation > 0) continue;
@@ -263,19 +263,24 @@ std::optional<Recovery::Witness> Recovery::FindWitness() {
     uint64_t at = segment == newest_ ? end.offset : kFirstUnitOffset;
     torn_ = torn_ || scanner.HasUnitHead(at);
     while (const auto found = scanner.FindUnit(at, limit)) {
-      const auto header = scanner.UnitAt(*found)->header;
+      const auto unit = scanner.UnitAt(*found);
+      if (!unit) break;  // it could not be read again
+      const format::UnitHeader& header = unit->header;
       torn_ = true;
       Saw(header.last_revision);
-      if (header.durable > end) return Witness{segment, *found, header.first_revision};
+      if (header.durable > end) return std::optional<Witness>({segment, *found, header.first_revision});
       at = *found + uint64_t{header.blocks} * format::kBlockBytes;
     }
+    if (!absl::IsDataLoss(scanner.read_error()) && Stops(scanner.read_error())) return scanner.read_error();
   }
-  return std::nullopt;
+  return std::optional<Witness>();
 }
 
 // What lies beyond the end of the log: nothing, a torn tail, or proof that acknowledged data is missing.
 absl::Status Recovery::CheckBeyondEnd() {
-  while (const auto witness = FindWitness()) {
+  for (;;) {
+    FIRN_ASSIGN_OR_RETURN(const std::optional<Witness> witness, FindWitness());
+    if (!witness) break;
     const uint64_t end = newest_->units_end.load();
     FIRN_RETURN_IF_ERROR(
         Damage(At(*newest_, end), "acknowledged data does not verify: " + At(*witness->segment, witness->offset) +

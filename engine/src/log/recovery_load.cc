@@ -4,6 +4,7 @@
 #include <map>
 
 #include "base/check.h"
+#include "base/memory.h"
 #include "base/sync.h"
 #include "log/recovery_steps.h"
 
@@ -25,6 +26,7 @@ absl::Status Recovery::ScanSealed(Segment& segment, uint64_t end) {
       at += uint64_t{unit->header.blocks} * format::kBlockBytes;
       continue;
     }
+    if (!absl::IsDataLoss(scanner.read_error()) && Stops(scanner.read_error())) return scanner.read_error();
     const uint64_t next = scanner.FindUnit(at + format::kBlockBytes, end).value_or(end);
     std::string what =
         "acknowledged data does not verify: " + std::to_string(next - at) + " bytes are lost, whole or in part";
@@ -98,11 +100,15 @@ absl::Status Recovery::LoadLive() {
   std::atomic<size_t> next{0};
   const auto work = [&] {
     for (size_t i = next.fetch_add(1); i < jobs.size(); i = next.fetch_add(1)) {
-      jobs[i].directory = LoadSegment(jobs[i].segment, jobs[i].end);
+      jobs[i].directory = base::OrOutOfMemory([&] { return LoadSegment(jobs[i].segment, jobs[i].end); });
     }
   };
   std::vector<base::Thread> threads;
-  for (size_t i = 1; i < std::min(kThreads, jobs.size()); ++i) threads.emplace_back("firn-recover", work);
+  threads.reserve(kThreads);
+  // A helper that cannot be had is done without.
+  base::IfMemoryPermits([&] {
+    for (size_t i = 1; i < std::min(kThreads, jobs.size()); ++i) threads.emplace_back("firn-recover", work);
+  });
   work();
   for (base::Thread& thread : threads) thread.Join();
 

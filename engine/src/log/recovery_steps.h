@@ -44,7 +44,7 @@ class Recovery {
   absl::Status TakeTailUnit(const TailUnit& unit);
   absl::Status MakeDurable();
   SegmentPtr NextInTail() const;
-  std::optional<Witness> FindWitness();
+  absl::StatusOr<std::optional<Witness>> FindWitness();
   absl::Status CheckBeyondEnd();
   absl::Status CheckCloseMark();
   void GoOnIn(const SegmentPtr& segment);
@@ -55,6 +55,11 @@ class Recovery {
   absl::Status LoadLive();
   void TakeSpares();
 
+  // A read that failed for another reason than the medium says nothing of what lies there: neither that the log ends
+  // nor that something is damaged, and salvage must not take it for lost.
+  bool Stops(const absl::Status& read_error) const {
+    return !read_error.ok() && !(options_.salvage && absl::IsDataLoss(read_error));
+  }
   absl::Status CheckUnreadable();
   absl::Status Damage(std::string_view place, std::string_view what);
   static std::string At(const Segment& segment, uint64_t offset) {

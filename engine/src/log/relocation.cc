@@ -24,7 +24,12 @@ absl::StatusOr<std::unique_ptr<RelocationWriter>> Log::BeginRelocation(uint64_t 
   FIRN_RETURN_IF_ERROR(CheckAppending());
   FIRN_ASSIGN_OR_RETURN(std::shared_ptr<Segment> segment,
                         PrepareSegment(bytes_max, generation, io::Claimant::kReclaim));
-  return std::unique_ptr<RelocationWriter>(new RelocationWriter(*this, std::move(segment), bytes_max));
+  std::unique_ptr<RelocationWriter> writer;
+  if (!base::IfMemoryPermits([&] { writer.reset(new RelocationWriter(*this, segment, bytes_max)); })) {
+    Recycle(std::move(segment));
+    return base::OutOfMemory();
+  }
+  return writer;
 }
 
 absl::StatusOr<Segment*> Log::Adopt(std::unique_ptr<RelocationWriter> writer) {
@@ -35,16 +40,19 @@ absl::StatusOr<Segment*> Log::Adopt(std::unique_ptr<RelocationWriter> writer) {
     return status;
   }
   segment->settled.store(false, std::memory_order_relaxed);
-  const std::string body = format::EncodeAdoptList({{segment->id, segment->units_end.load(std::memory_order_relaxed)}});
-  const auto written = AppendControl({.type = format::RecordType::kAdopt, .value = base::AsBytes(body)}, Role::kControl,
-                                     nullptr, io::Claimant::kControl, segment);
+  const absl::StatusOr<Written> written = base::OrOutOfMemory([&] {
+    const std::string body =
+        format::EncodeAdoptList({{segment->id, segment->units_end.load(std::memory_order_relaxed)}});
+    return AppendControl({.type = format::RecordType::kAdopt, .value = base::AsBytes(body)}, Role::kControl, nullptr,
+                         io::Claimant::kControl, segment);
+  });
   if (!written.ok()) {
     writer->segment_ = segment;  // which nothing names: a spare
     return written.status();
   }
   FIRN_RETURN_IF_ERROR(WaitDurable(written->revision));
-  options_.on_event(EventKind::kSegmentSealed,
-                    segment->file->name() + " adopted: " + std::to_string(writer->records()) + " relocated records");
+  Say(EventKind::kSegmentSealed,
+      [&] { return segment->file->name() + " adopted: " + std::to_string(writer->records()) + " relocated records"; });
   return segment.get();
 }
 

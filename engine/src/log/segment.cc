@@ -50,6 +50,7 @@ void NoteUnit(Segment& segment, base::Bytes payload, uint32_t payload_offset) {
         }
         break;
       default: {
+        if (segment.directory == nullptr) break;
         const bool has_pointer = (record.flags & format::record_flags::kValuePointer) != 0;
         segment.record_bytes += decoded->size_bytes;
         segment.directory->Add({.namespace_id = record.namespace_id,
@@ -155,24 +156,34 @@ bool SegmentTable::MayHoldOlder(uint64_t key_hash, uint64_t revision, std::span<
   return false;
 }
 
-void SegmentTable::Insert(std::shared_ptr<Segment> segment) {
-  base::MutexLock lock(mutex_);
-  auto fresh = std::make_unique<Map>(*map_.load(std::memory_order_relaxed));
-  const auto at = std::lower_bound(fresh->begin(), fresh->end(), segment->id,
-                                   [](const auto& s, SegmentId wanted) { return s->id < wanted; });
-  fresh->insert(at, std::move(segment));
-  Replace(std::move(fresh));
+SegmentTable::Room::Room(const SegmentTable& table, size_t insertions_between)
+    : map_(std::make_unique<Map>()), promise_(table.epochs_, 1) {
+  map_->reserve(table.size() + insertions_between + 1);
 }
 
-std::shared_ptr<Segment> SegmentTable::Remove(SegmentId id) {
+void SegmentTable::Insert(std::shared_ptr<Segment> segment, Room room) {
   base::MutexLock lock(mutex_);
-  auto fresh = std::make_unique<Map>(*map_.load(std::memory_order_relaxed));
-  const auto at = std::find_if(fresh->begin(), fresh->end(), [id](const auto& s) { return s->id == id; });
-  if (at == fresh->end()) return nullptr;
-  std::shared_ptr<Segment> removed = *at;
-  fresh->erase(at);
-  Replace(std::move(fresh));
-  return removed;
+  Replace(room, map_.load(std::memory_order_relaxed)->size() + 1, [&](Map& map) {
+    const auto at = std::lower_bound(map.begin(), map.end(), segment->id,
+                                     [](const auto& s, SegmentId wanted) { return s->id < wanted; });
+    map.insert(at, std::move(segment));
+  });
+}
+
+void SegmentTable::Remove(std::span<const SegmentId> ids, Room room) {
+  base::MutexLock lock(mutex_);
+  Replace(room, map_.load(std::memory_order_relaxed)->size(), [&](Map& map) {
+    std::erase_if(map, [&](const auto& s) { return std::find(ids.begin(), ids.end(), s->id) != ids.end(); });
+  });
+}
+
+template <typename Change>
+void SegmentTable::Replace(Room& room, size_t size_max, const Change& change) {
+  room.map_->reserve(size_max);  // in vain but where there were more insertions than was said
+  *room.map_ = *map_.load(std::memory_order_relaxed);
+  change(*room.map_);
+  Map* const old = map_.exchange(room.map_.release(), std::memory_order_acq_rel);
+  room.promise_.Retire([old] { delete old; });
 }
 
 std::vector<std::shared_ptr<Segment>> SegmentTable::All() const {
@@ -183,11 +194,6 @@ std::vector<std::shared_ptr<Segment>> SegmentTable::All() const {
 size_t SegmentTable::size() const {
   base::MutexLock lock(mutex_);
   return map_.load(std::memory_order_relaxed)->size();
-}
-
-void SegmentTable::Replace(std::unique_ptr<Map> fresh) {
-  Map* old = map_.exchange(fresh.release(), std::memory_order_acq_rel);
-  epochs_.Retire([old] { delete old; });
 }
 
 }  // namespace firn::log

@@ -77,6 +77,7 @@ struct Segment {
   std::vector<SegmentId> retired;
   std::vector<Position> cuts;
   std::vector<Position> adopted;
+  // Null: it was made a footer of, or there was no memory for all of it.
   std::unique_ptr<format::FooterBuilder> directory = std::make_unique<format::FooterBuilder>();
   std::string recovered_footer;  // of a segment that recovery had to scan: what sealing will write
 
@@ -89,8 +90,8 @@ struct Segment {
   std::vector<Overlay> overlays;
 };
 
-// Takes what a unit's payload says into the segment's directory and manifest fields. The payload has been verified, or
-// was just written by this process.
+// Takes what a unit's payload says into the segment's directory, if it has one, and manifest fields. The payload has
+// been verified, or was just written by this process.
 void NoteUnit(Segment& segment, base::Bytes payload, uint32_t payload_offset);
 
 // The footer of what was noted. To be called once: the directory is gone then. Makes the key filter.
@@ -104,6 +105,8 @@ absl::Status ReadSegmentBytes(const Segment& segment, uint64_t offset, base::Mut
 
 // The segments a store consists of, by id. Readers hold an EpochGuard and take no lock; changes replace the whole map.
 class SegmentTable {
+  using Map = std::vector<std::shared_ptr<Segment>>;  // sorted by id
+
  public:
   explicit SegmentTable(base::EpochDomain& epochs) : epochs_(epochs), map_(new Map) {}
   ~SegmentTable() { delete map_.load(std::memory_order_relaxed); }
@@ -116,17 +119,29 @@ class SegmentTable {
   // has to stay. The caller is inside an epoch guard.
   bool MayHoldOlder(uint64_t key_hash, uint64_t revision, std::span<const SegmentId> except) const;
 
-  void Insert(std::shared_ptr<Segment> segment);
-  // The segment leaves the table; readers that found it may still be using it.
-  std::shared_ptr<Segment> Remove(SegmentId id);
+  // Each change, and what it needs of memory, which can be had before: then the change does not fail.
+  class Room {
+   public:
+    // For this many changes by others in between, all of them insertions.
+    Room(const SegmentTable& table, size_t insertions_between);
+
+   private:
+    friend class SegmentTable;
+    std::unique_ptr<Map> map_;
+    base::EpochDomain::Promise promise_;
+  };
+  void Insert(std::shared_ptr<Segment> segment) { Insert(std::move(segment), Room(*this, 0)); }
+  void Insert(std::shared_ptr<Segment> segment, Room room);
+  // The segments leave the table; readers that found them may still be using them.
+  void Remove(std::span<const SegmentId> ids, Room room);
   // Ascending ids.
   std::vector<std::shared_ptr<Segment>> All() const;
   size_t size() const;
 
  private:
-  using Map = std::vector<std::shared_ptr<Segment>>;  // sorted by id
-
-  void Replace(std::unique_ptr<Map> fresh) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // `change` gets a copy of the map.
+  template <typename Change>
+  void Replace(Room& room, size_t size_max, const Change& change) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   base::EpochDomain& epochs_;
   mutable base::Mutex mutex_;  // writers

@@ -1,6 +1,8 @@
 // Segments that come and go: their files, sealing those that were left, retiring those nobody needs.
 #include <algorithm>
 #include <cstring>
+#include <optional>
+#include <utility>
 
 #include "base/check.h"
 #include "log/segment_scan.h"
@@ -111,7 +113,7 @@ absl::StatusOr<std::unique_ptr<io::File>> Log::ClaimFile(Segment& segment, uint6
     }
     return disk_.SyncFolder(kLogFolder);
   };
-  if (absl::Status status = prepare(); !status.ok()) {
+  if (absl::Status status = base::OrOutOfMemory(prepare); !status.ok()) {
     file.reset();
     static_cast<void>(disk_.Remove(name));  // gives back what it had claimed; recovery would take it for a spare
     return status;
@@ -134,25 +136,29 @@ absl::StatusOr<std::shared_ptr<Segment>> Log::PrepareSegment(uint64_t capacity_b
   }
   if (!file.ok()) return file.status();
   segment->file = *std::move(file);
-  segment->header.store_uuid = superblock_.uuid;
-  segment->header.segment = segment->id;
-  // Copies keep their revisions, which may be the store's first.
-  segment->header.first_revision = generation > 0 ? superblock_.revision_floor + 1 : published_.Get() + 1;
-  segment->header.created_ms = options_.clock->NowMs();
-  {
-    base::MutexLock lock(spares_mutex_);  // whoever prepares segments; a source of chance need not be thread-safe
-    base::StoreLe(segment->header.salt.data(), options_.random->Next());
-    base::StoreLe(segment->header.salt.data() + 8, options_.random->Next());
-  }
-  segment->seed = format::ChecksumSeed(superblock_.secret, segment->header.salt);
-  segment->revision_min.store(segment->header.first_revision, std::memory_order_relaxed);
-  base::AlignedBuffer block(format::kBlockBytes);
-  format::EncodeSegmentHeader(segment->header, superblock_.secret, block.bytes());
-  if (absl::Status status = segment->file->Write(0, block.bytes(), io::Flush::kData); !status.ok()) {
+  if (absl::Status status = base::OrOutOfMemory([&] { return WriteHeader(*segment); }); !status.ok()) {
     Recycle(std::move(segment), /*keep=*/false);  // or every further attempt would claim more of the disk
     return status;
   }
   return segment;
+}
+
+absl::Status Log::WriteHeader(Segment& segment) {
+  segment.header.store_uuid = superblock_.uuid;
+  segment.header.segment = segment.id;
+  // Copies keep their revisions, which may be the store's first.
+  segment.header.first_revision = segment.header.generation > 0 ? superblock_.revision_floor + 1 : published_.Get() + 1;
+  segment.header.created_ms = options_.clock->NowMs();
+  {
+    base::MutexLock lock(spares_mutex_);  // whoever prepares segments; a source of chance need not be thread-safe
+    base::StoreLe(segment.header.salt.data(), options_.random->Next());
+    base::StoreLe(segment.header.salt.data() + 8, options_.random->Next());
+  }
+  segment.seed = format::ChecksumSeed(superblock_.secret, segment.header.salt);
+  segment.revision_min.store(segment.header.first_revision, std::memory_order_relaxed);
+  base::AlignedBuffer block(format::kBlockBytes);
+  format::EncodeSegmentHeader(segment.header, superblock_.secret, block.bytes());
+  return segment.file->Write(0, block.bytes(), io::Flush::kData);
 }
 
 // Seals what was left and is written. Run by firn-log, and by Close() when that has ended.
@@ -166,7 +172,7 @@ void Log::SealLeft() {
     }
     if (segment->written_end.load(std::memory_order_acquire) != segment->units_end.load(std::memory_order_relaxed))
       return;
-    const absl::Status status = Seal(*segment);
+    const absl::Status status = base::OrOutOfMemory([&] { return Seal(*segment); });
     if (!status.ok() && status.code() != absl::StatusCode::kResourceExhausted) {
       Poison(status);
       return;
@@ -183,11 +189,34 @@ absl::Status Log::Seal(Segment& segment) {
   std::string footer = std::move(segment.recovered_footer);
   // What has expired by now stays expired after the next open, however the clock jumps.
   segment.time_ms_max = std::max(segment.time_ms_max, options_.clock->NowMs());
+  if (footer.empty() && segment.directory == nullptr) FIRN_RETURN_IF_ERROR(RebuildDirectory(segment));
   if (footer.empty()) footer = FinishFooter(segment);
   FIRN_RETURN_IF_ERROR(WriteFooter(room_, segment, footer));
   segment.sealed.store(true, std::memory_order_release);
-  options_.on_event(EventKind::kSegmentSealed,
-                    segment.file->name() + " sealed: " + std::to_string(segment.file->size_bytes()) + " bytes");
+  Say(EventKind::kSegmentSealed,
+      [&] { return segment.file->name() + " sealed: " + std::to_string(segment.file->size_bytes()) + " bytes"; });
+  return absl::OkStatus();
+}
+
+// Of a segment that was left, and is written and durable, when there was no memory for what its units held.
+absl::Status Log::RebuildDirectory(Segment& segment) {
+  auto directory = std::make_unique<format::FooterBuilder>();
+  segment.directory = std::move(directory);
+  segment.record_bytes = 0;
+  segment.live_ids = {};
+  segment.retired.clear();
+  segment.cuts.clear();
+  segment.adopted.clear();
+  SegmentScanner scanner(segment);
+  for (uint64_t at = kFirstUnitOffset; at < segment.units_end.load(std::memory_order_relaxed);) {
+    const auto unit = scanner.UnitAt(at);
+    if (!unit) {
+      if (!scanner.read_error().ok()) return scanner.read_error();
+      return base::DataLoss(segment.file->name() + " at offset " + std::to_string(at) + ": this unit does not verify");
+    }
+    NoteUnit(segment, unit->payload, static_cast<uint32_t>(at + format::kUnitHeaderBytes));
+    at += uint64_t{unit->header.blocks} * format::kBlockBytes;
+  }
   return absl::OkStatus();
 }
 
@@ -237,7 +266,8 @@ absl::StatusOr<format::FooterReader> Log::LoadDirectory(SegmentId id) {
   }
   const uint32_t end = segment->units_end.load(std::memory_order_relaxed);
   if (auto footer = LoadFooter(*segment); footer && footer->summary().units_end == end) return *std::move(footer);
-  options_.on_event(EventKind::kFooterFallback, segment->file->name() + " has no footer that verifies and was scanned");
+  Say(EventKind::kFooterFallback,
+      [&] { return segment->file->name() + " has no footer that verifies and was scanned"; });
   return ScanDirectory(*segment);
 }
 
@@ -292,26 +322,34 @@ absl::Status Log::Retire(const std::vector<SegmentId>& ids) {
   if (going.empty()) return absl::OkStatus();
   // Rule 1: the retire record is durable, and readers have left, before a file is reused.
   std::vector<SegmentId> listed;
-  listed.reserve(going.size());
-  for (const auto& segment : going) listed.push_back(segment->id);
-  const std::string body = format::EncodeRetireList(listed);
-  const auto written = AppendControl({.type = format::RecordType::kRetire, .value = base::AsBytes(body)},
-                                     Role::kControl, nullptr, io::Claimant::kControl);
-  const absl::Status durable = written.ok() ? WaitDurable(written->revision) : written.status();
+  std::optional<SegmentTable::Room> room;
+  const absl::Status durable = base::OrOutOfMemory([&]() -> absl::Status {
+    constexpr size_t kInsertionsMax = 64;  // while this waits; should there be more, memory is wanted once again
+    room.emplace(segments_, kInsertionsMax);
+    listed.reserve(going.size());
+    for (const auto& segment : going) listed.push_back(segment->id);
+    const std::string body = format::EncodeRetireList(listed);
+    FIRN_ASSIGN_OR_RETURN(const Written written,
+                          AppendControl({.type = format::RecordType::kRetire, .value = base::AsBytes(body)},
+                                        Role::kControl, nullptr, io::Claimant::kControl));
+    return WaitDurable(written.revision);
+  });
   if (!durable.ok()) {
     set_retiring(false);
     return durable;
   }
   // Readers that were sent to these segments by the index before it changed still have to find them.
   epochs_.Synchronize();
-  for (const auto& segment : going) segments_.Remove(segment->id);
+  segments_.Remove(listed, *std::move(room));
   epochs_.Synchronize();
   for (auto& segment : going) {
-    options_.on_event(EventKind::kSegmentRetired, segment->file->name() + " retired: nothing in it is needed");
+    Say(EventKind::kSegmentRetired, [&] { return segment->file->name() + " retired: nothing in it is needed"; });
     Recycle(std::move(segment));
   }
   // Before anybody else takes what was given back.
-  if (room_.full() || room_.reserve_bytes() != 0) static_cast<void>(room_.Restore());
+  if (room_.full() || room_.reserve_bytes() != 0) {
+    base::IfMemoryPermits([&] { static_cast<void>(room_.Restore()); });
+  }
   return absl::OkStatus();
 }
 
@@ -344,20 +382,23 @@ absl::Status Log::Shrink() {
 }
 
 // The file of a segment that is no part of the store, or no longer: a spare, or nothing.
-void Log::Recycle(std::shared_ptr<Segment> segment, bool keep) {
-  const SpareFile spare{segment->file->name(), segment->header.incarnation, segment->file->size_bytes()};
-  const auto links = segment->file->Links();
-  const bool ours_alone = links.ok() && *links == 1;
-  const bool fits = spare.size_bytes >= options_.segment_bytes_min / 2;
-  segment.reset();
-  {
-    base::MutexLock lock(spares_mutex_);
-    if (keep && ours_alone && fits && room_.whole() && spares_.size() < kSparesMax) {
-      spares_.push_back(spare);
-      return;
+void Log::Recycle(std::shared_ptr<Segment> segment, bool keep) noexcept {
+  // What stays behind is a spare at the next open.
+  base::IfMemoryPermits([&] {
+    const SpareFile spare{segment->file->name(), segment->header.incarnation, segment->file->size_bytes()};
+    const auto links = segment->file->Links();
+    const bool ours_alone = links.ok() && *links == 1;
+    const bool fits = spare.size_bytes >= options_.segment_bytes_min / 2;
+    segment.reset();
+    {
+      base::MutexLock lock(spares_mutex_);
+      if (keep && ours_alone && fits && room_.whole() && spares_.size() < kSparesMax) {
+        spares_.push_back(spare);
+        return;
+      }
     }
-  }
-  static_cast<void>(disk_.Remove(spare.name));  // what stays behind is a spare at the next open
+    static_cast<void>(disk_.Remove(spare.name));
+  });
 }
 
 }  // namespace firn::log

@@ -1,8 +1,8 @@
 // Aligned buffers of one piece each, kept for the next use.
 #pragma once
 
+#include <array>
 #include <utility>
-#include <vector>
 
 #include "base/aligned_buffer.h"
 #include "base/sync.h"
@@ -29,7 +29,7 @@ class BufferPool {
 
   uint64_t memory_bytes() {
     base::MutexLock lock(mutex_);
-    return kept_.size() * kPieceBytes;
+    return kept_count_ * kPieceBytes;
   }
 
  private:
@@ -38,21 +38,18 @@ class BufferPool {
   base::AlignedBuffer Take() {
     {
       base::MutexLock lock(mutex_);
-      if (!kept_.empty()) {
-        base::AlignedBuffer buffer = std::move(kept_.back());
-        kept_.pop_back();
-        return buffer;
-      }
+      if (kept_count_ != 0) return std::move(kept_[--kept_count_]);
     }
     return base::AlignedBuffer(kPieceBytes);
   }
   void Give(base::AlignedBuffer buffer) {
     base::MutexLock lock(mutex_);
-    if (kept_.size() < kKeptMax) kept_.push_back(std::move(buffer));
+    if (kept_count_ < kept_.size()) kept_[kept_count_++] = std::move(buffer);
   }
 
   base::Mutex mutex_;
-  std::vector<base::AlignedBuffer> kept_ ABSL_GUARDED_BY(mutex_);
+  std::array<base::AlignedBuffer, kKeptMax> kept_ ABSL_GUARDED_BY(mutex_);  // the first kept_count_ of them
+  size_t kept_count_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace firn::values

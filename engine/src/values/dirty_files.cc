@@ -3,11 +3,19 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/memory.h"
+
 namespace firn::values {
 
 void DirtyFiles::Mark(std::shared_ptr<io::File> file) {
   base::MutexLock lock(mutex_);
   if (std::find(files_.rbegin(), files_.rend(), file) == files_.rend()) files_.push_back(std::move(file));
+  marks_.fetch_add(1, std::memory_order_release);
+}
+
+void DirtyFiles::Fail(const absl::Status& why) {
+  base::MutexLock lock(mutex_);
+  if (failure_.ok()) failure_ = why;
   marks_.fetch_add(1, std::memory_order_release);
 }
 
@@ -27,10 +35,10 @@ absl::Status DirtyFiles::Sync() {
       covered = marks_.load(std::memory_order_relaxed);
     }
     base::SchedulePoint();
-    absl::Status status;
-    for (const auto& file : files) {
-      if (status = file->Sync(); !status.ok()) break;
-    }
+    absl::Status status = base::OrOutOfMemory([&]() -> absl::Status {
+      for (const auto& file : files) FIRN_RETURN_IF_ERROR(file->Sync());
+      return absl::OkStatus();
+    });
     base::MutexLock lock(mutex_);
     syncing_ = false;
     if (status.ok()) {

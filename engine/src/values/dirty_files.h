@@ -20,6 +20,8 @@ class DirtyFiles {
  public:
   // To be called after a write to `file` has returned and before anybody may rely on it. Keeps the file open.
   void Mark(std::shared_ptr<io::File> file);
+  // A write whose file could not be marked: no Sync() succeeds any more.
+  void Fail(const absl::Status& why);
   // Everything marked before the call is durable when it returns OK. The first failure is final.
   absl::Status Sync();
 

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/memory.h"
 
 namespace firn::values {
 namespace {
@@ -79,7 +80,9 @@ ExtentTable::Acquired ExtentTable::Adopt(const base::Hash128Value& hash, const P
 
 Slot ExtentTable::Insert(Shard& shard, const base::Hash128Value& hash, const Place& place, uint32_t check,
                          State state) {
-  if (shard.count >= shard.heads.size()) GrowHeads(shard);
+  // Without memory the chains get longer.
+  if (shard.count >= shard.heads.size())
+    base::IfMemoryPermits([&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { GrowHeads(shard); });
   const Slot slot = TakeSlot();
   Slot& head = HeadOf(shard, hash);
   Extent& extent = extents_by_slot_[slot];
@@ -174,8 +177,11 @@ bool ExtentTable::DropReference(Shard& shard, Slot slot, uint64_t revision) {
   const bool last = --extent.references == 0;
   if (!last || recovering_.load(std::memory_order_relaxed)) {
     if (revision > durable_revision_.load(std::memory_order_relaxed)) {
-      uint64_t& highest = shard.released[slot];
-      highest = std::max(highest, revision);
+      const bool listed = base::IfMemoryPermits([&]() ABSL_NO_THREAD_SAFETY_ANALYSIS {
+        uint64_t& highest = shard.released[slot];
+        highest = std::max(highest, revision);
+      });
+      if (!listed) shard.released_unlisted = std::max(shard.released_unlisted, revision);
     }
     return false;
   }
@@ -183,13 +189,17 @@ bool ExtentTable::DropReference(Shard& shard, Slot slot, uint64_t revision) {
     revision = std::max(revision, earlier->second);
     shard.released.erase(earlier);
   }
+  revision = std::max(revision, shard.released_unlisted);
   if (extent.state == kReady) Unlink(shard, slot);
   extent.state = kDropped;
   if (extent.file == kNoFile) {
     PutSlot(slot);
   } else {
     base::MutexLock lock(dropped_mutex_);
-    dropped_.push_back({slot, revision});
+    const bool listed = base::IfMemoryPermits([&]() ABSL_NO_THREAD_SAFETY_ANALYSIS {
+      dropped_.push_back({slot, revision});
+    });
+    if (!listed) AddUnlisted(slot, revision);
   }
   return true;
 }
@@ -220,10 +230,23 @@ std::vector<Slot> ExtentTable::TakeDropped(uint64_t durable_revision) {
   durable_revision_.store(durable_revision, std::memory_order_relaxed);
   for (Shard& shard : shards_) {
     base::MutexLock lock(shard.mutex);
-    absl::erase_if(shard.released, [=](const auto& released) { return released.second <= durable_revision; });
+    std::erase_if(shard.released, [=](const auto& released) { return released.second <= durable_revision; });
+    if (shard.released_unlisted <= durable_revision) shard.released_unlisted = 0;
   }
   std::vector<Slot> taken;
   base::MutexLock lock(dropped_mutex_);
+  const bool take_unlisted = unlisted_dropped_ != kNoSlot && unlisted_revision_ <= durable_revision;
+  size_t taken_max = dropped_.size();
+  if (take_unlisted) {
+    for (Slot slot = unlisted_dropped_; slot != kNoSlot; slot = extents_by_slot_[slot].next) ++taken_max;
+  }
+  taken.reserve(taken_max);  // none may get lost on the way
+  if (take_unlisted) {
+    unlisted_revision_ = 0;
+    for (; unlisted_dropped_ != kNoSlot; unlisted_dropped_ = extents_by_slot_[unlisted_dropped_].next) {
+      taken.push_back(unlisted_dropped_);
+    }
+  }
   std::erase_if(dropped_, [&](const Dropped& dropped) {
     if (dropped.revision > durable_revision) return false;
     taken.push_back(dropped.slot);
@@ -238,6 +261,17 @@ void ExtentTable::Recycle(Slot slot) {
   PutSlot(slot);
 }
 
+void ExtentTable::PutBackDropped(Slot slot) {
+  FIRN_CHECK(extents_by_slot_[slot].state == kDropped);
+  base::MutexLock lock(dropped_mutex_);
+  AddUnlisted(slot, 0);
+}
+
+void ExtentTable::AddUnlisted(Slot slot, uint64_t revision) {
+  extents_by_slot_[slot].next = std::exchange(unlisted_dropped_, slot);
+  unlisted_revision_ = std::max(unlisted_revision_, revision);
+}
+
 void ExtentTable::ForEach(const std::function<void(Slot, uint32_t references)>& each) {
   for (Shard& shard : shards_) {
     base::MutexLock lock(shard.mutex);
@@ -247,6 +281,7 @@ void ExtentTable::ForEach(const std::function<void(Slot, uint32_t references)>& 
   }
   base::MutexLock lock(dropped_mutex_);
   for (const Dropped& dropped : dropped_) each(dropped.slot, 0);
+  for (Slot slot = unlisted_dropped_; slot != kNoSlot; slot = extents_by_slot_[slot].next) each(slot, 0);
 }
 
 Slot ExtentTable::TakeSlot() {
@@ -268,7 +303,8 @@ uint64_t ExtentTable::memory_bytes() {
   for (Shard& shard : shards_) {
     base::MutexLock lock(shard.mutex);
     bytes += shard.heads.capacity() * sizeof(Slot);
-    bytes += shard.released.capacity() * (sizeof(std::pair<Slot, uint64_t>) + 1);
+    bytes += shard.released.bucket_count() * sizeof(void*) +
+             shard.released.size() * (sizeof(std::pair<Slot, uint64_t>) + 2 * sizeof(void*));
   }
   {
     base::MutexLock lock(slots_mutex_);

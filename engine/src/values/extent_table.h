@@ -16,9 +16,8 @@
 #include <cstdint>
 #include <functional>
 #include <span>
+#include <unordered_map>
 #include <vector>
-
-#include <absl/container/flat_hash_map.h>
 
 #include "base/hash.h"
 #include "base/sync.h"
@@ -60,7 +59,8 @@ class ExtentTable {
   Acquired Adopt(const base::Hash128Value& hash, const Place& place, uint32_t check);
 
   void AddReference(Slot slot);
-  // Drops one reference, because of the change at `revision`. True if it was the last and the extent is dropped.
+  // Drops one reference, because of the change at `revision`. True if it was the last and the extent is dropped. Needs
+  // no memory.
   bool Release(Slot slot, uint64_t revision);
 
   uint32_t ReferencesTo(Slot slot);
@@ -75,6 +75,8 @@ class ExtentTable {
   // Dropped extents none of whose releases has a revision above `durable_revision`. They stay readable until Recycle().
   std::vector<Slot> TakeDropped(uint64_t durable_revision);
   void Recycle(Slot slot);
+  // Of one that was taken: the next TakeDropped() gives it again. Needs no memory.
+  void PutBackDropped(Slot slot);
 
   // For tests, while no other call runs: each extent with its references, and with 0 each that waits to be freed.
   void ForEach(const std::function<void(Slot, uint32_t references)>& each);
@@ -98,7 +100,7 @@ class ExtentTable {
     uint32_t length;
     uint32_t references : 29;
     uint32_t state : 3;
-    Slot next;  // in its hash chain, or in the list of free slots
+    Slot next;  // in its hash chain, in the list of free slots, or in that of unlisted dropped extents
   };
   static_assert(sizeof(Extent) == 40);
 
@@ -110,7 +112,9 @@ class ExtentTable {
     std::vector<Slot> heads ABSL_GUARDED_BY(mutex);
     // Of extents that are still referred to: the highest revision that dropped a reference. When the last one goes, all
     // of these changes have to be durable, in whatever order they were made. Forgotten once durable.
-    absl::flat_hash_map<Slot, uint64_t> released ABSL_GUARDED_BY(mutex);
+    std::unordered_map<Slot, uint64_t> released ABSL_GUARDED_BY(mutex);
+    // The highest of those that `released` had no memory for: it counts for every extent of the shard.
+    uint64_t released_unlisted ABSL_GUARDED_BY(mutex) = 0;
   };
   struct Dropped {
     Slot slot;
@@ -132,6 +136,7 @@ class ExtentTable {
   bool DropReference(Shard& shard, Slot slot, uint64_t revision) ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mutex);
   Slot TakeSlot();
   void PutSlot(Slot slot);
+  void AddUnlisted(Slot slot, uint64_t revision) ABSL_EXCLUSIVE_LOCKS_REQUIRED(dropped_mutex_);
 
   GrowingArray<Extent, kFirstChunk> extents_by_slot_;
   std::array<Shard, kShards> shards_;
@@ -142,6 +147,9 @@ class ExtentTable {
 
   base::Mutex dropped_mutex_;
   std::vector<Dropped> dropped_ ABSL_GUARDED_BY(dropped_mutex_);
+  // A chain of those that dropped_ had no memory for, and the highest revision among them.
+  Slot unlisted_dropped_ ABSL_GUARDED_BY(dropped_mutex_) = kNoSlot;
+  uint64_t unlisted_revision_ ABSL_GUARDED_BY(dropped_mutex_) = 0;
 
   std::atomic<bool> recovering_{true};
   std::atomic<uint64_t> durable_revision_{0};

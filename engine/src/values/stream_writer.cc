@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/memory.h"
 
 namespace firn::values {
 namespace {
@@ -94,10 +95,15 @@ absl::StatusOr<ValueStore::Stored> StreamWriter::FinishFile() {
   store_.table_.SetPlace(acquired.slot, file_->slot, offset);
   const Place place = store_.table_.PlaceOf(acquired.slot);
   store_.slack_bytes_.fetch_add(store_.TakenBytes(place) - place.length, std::memory_order_relaxed);
-  store_.dirty_.Mark(handle);
-  store_.table_.Publish(acquired.slot);
-  store_.Unpin(*file_);
-  file_ = nullptr;
+  // The extent is being waited for, and from here on the file goes with it.
+  const bool marked = base::IfMemoryPermits([&] { store_.dirty_.Mark(handle); });
+  if (marked) {
+    store_.table_.Publish(acquired.slot);
+  } else {
+    store_.Abandon(acquired.slot);
+  }
+  store_.Unpin(*std::exchange(file_, nullptr));
+  if (!marked) return base::OutOfMemory();
   return ValueStore::Stored{acquired.slot, store_.PointerOf(acquired.slot, std::move(piece_checksums_))};
 }
 

@@ -6,6 +6,7 @@
 
 #include "base/aligned_buffer.h"
 #include "base/check.h"
+#include "base/memory.h"
 #include "format/value_header.h"
 
 namespace firn::values {
@@ -40,12 +41,19 @@ void ValueFile::AddFreeRange(uint64_t begin, uint64_t end) {
     --next;
     begin = next->first;
   }
+  decltype(free_ranges)::node_type grown;
   while (next != free_ranges.end() && next->first <= end) {
     end = std::max(end, next->second);
     free_bytes -= next->second - next->first;
-    next = free_ranges.erase(next);
+    grown = free_ranges.extract(next++);
   }
-  free_ranges.emplace(begin, end);
+  if (grown.empty()) {
+    free_ranges.emplace(begin, end);
+  } else {
+    grown.key() = begin;
+    grown.mapped() = end;
+    free_ranges.insert(std::move(grown));
+  }
   free_bytes += end - begin;
 }
 
@@ -111,7 +119,11 @@ absl::StatusOr<std::shared_ptr<ValueFile>> FileTable::Create(uint64_t alignment_
   file->alignment_bytes = alignment_bytes;
   file->header_ok = true;
   file->pinned = true;
-  auto handle = BeginFile(*file, clock, random, claimant);
+  auto handle = base::OrOutOfMemory([&]() -> absl::StatusOr<Handle> {
+    FIRN_ASSIGN_OR_RETURN(Handle begun, BeginFile(*file, clock, random, claimant));
+    Register(file);
+    return begun;
+  });
   if (!handle.ok()) {
     static_cast<void>(disk_.Remove(ValueFileName(file->id)));  // what stays is removed at the next open
     return handle.status();
@@ -120,7 +132,6 @@ absl::StatusOr<std::shared_ptr<ValueFile>> FileTable::Create(uint64_t alignment_
     base::MutexLock lock(file->handle_mutex);
     file->handle = *std::move(handle);
   }
-  Register(file);
   Opened(*file);
   return file;
 }
@@ -158,15 +169,20 @@ absl::Status FileTable::MakeFolder() {
 
 void FileTable::Register(const std::shared_ptr<ValueFile>& file) {
   base::MutexLock lock(mutex_);
-  if (free_slots_.empty()) {
-    by_slot_.Grow(slots_used_);
-    file->slot = slots_used_++;
+  const bool fresh_slot = free_slots_.empty();
+  const uint32_t slot = fresh_slot ? slots_used_ : free_slots_.back();
+  if (fresh_slot) {
+    free_slots_.reserve(slots_used_ + 1);
+    by_slot_.Grow(slot);
+  }
+  by_id_[file->id] = file;
+  if (fresh_slot) {
+    ++slots_used_;
   } else {
-    file->slot = free_slots_.back();
     free_slots_.pop_back();
   }
-  by_slot_[file->slot].store(file.get(), std::memory_order_release);
-  by_id_[file->id] = file;
+  file->slot = slot;
+  by_slot_[slot].store(file.get(), std::memory_order_release);
 }
 
 absl::Status FileTable::Remove(ValueFile& file) {
@@ -181,7 +197,6 @@ absl::Status FileTable::Remove(ValueFile& file) {
   const auto found = by_id_.find(file.id);
   last = std::move(found->second);
   free_slots_.push_back(last->slot);
-  untidy_.erase(last->id);
   by_id_.erase(found);
   return absl::OkStatus();
 }
@@ -259,15 +274,18 @@ void FileTable::CloseOneUnused(const ValueFile& except) {
   }
 }
 
+// A file that there is no memory to note stays open until it is removed.
 void FileTable::Opened(ValueFile& file) {
   file.used_lately.store(true, std::memory_order_relaxed);
-  bool too_many;
-  {
-    base::MutexLock lock(mutex_);
-    opened_.push_back(file.id);
-    too_many = opened_.size() > open_files_max_;
-  }
-  if (too_many) CloseOneUnused(file);
+  base::IfMemoryPermits([&] {
+    bool too_many;
+    {
+      base::MutexLock lock(mutex_);
+      opened_.push_back(file.id);
+      too_many = opened_.size() > open_files_max_;
+    }
+    if (too_many) CloseOneUnused(file);
+  });
 }
 
 void FileTable::Close(ValueFile& file) {
@@ -290,17 +308,24 @@ uint64_t FileTable::AllocatedBytes(ValueFile& file) {
   return file.allocated_bytes;
 }
 
-void FileTable::MarkUntidy(const ValueFile& file) {
+void FileTable::MarkUntidy(ValueFile& file) {
   base::MutexLock lock(mutex_);
-  if (by_id_.contains(file.id)) untidy_.insert(file.id);
+  file.untidy = true;
+}
+
+void FileTable::MarkAllUntidy() {
+  base::MutexLock lock(mutex_);
+  for (const auto& [id, file] : by_id_) file->untidy = true;
 }
 
 std::vector<std::shared_ptr<ValueFile>> FileTable::TakeUntidy() {
   std::vector<std::shared_ptr<ValueFile>> files;
   base::MutexLock lock(mutex_);
-  files.reserve(untidy_.size());
-  for (const uint32_t id : untidy_) files.push_back(by_id_.at(id));
-  untidy_.clear();
+  const auto untidy = std::count_if(by_id_.begin(), by_id_.end(), [](const auto& each) { return each.second->untidy; });
+  files.reserve(static_cast<size_t>(untidy));
+  for (const auto& [id, file] : by_id_) {
+    if (std::exchange(file->untidy, false)) files.push_back(file);
+  }
   return files;
 }
 

@@ -12,7 +12,6 @@
 #include <deque>
 #include <map>
 #include <memory>
-#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -45,7 +44,7 @@ struct ValueFile {
   // Ranges nothing needs that still take space; begin to end, apart from each other. Of the thread that frees.
   std::map<uint64_t, uint64_t> free_ranges;
   uint64_t free_bytes = 0;
-  void AddFreeRange(uint64_t begin, uint64_t end);
+  void AddFreeRange(uint64_t begin, uint64_t end);  // or std::bad_alloc, and nothing has changed
   void RemoveFreeRange(uint64_t begin);
 
   // What an extent takes of this file: up to where the next one may begin.
@@ -56,6 +55,8 @@ struct ValueFile {
   Handle handle ABSL_GUARDED_BY(handle_mutex);
   uint64_t allocated_bytes ABSL_GUARDED_BY(handle_mutex) = 0;  // when it was closed
   std::atomic<bool> used_lately{false};
+
+  bool untidy = false;  // guarded by the table's mutex
 };
 
 std::string ValueFileName(uint32_t id);
@@ -87,8 +88,10 @@ class FileTable {
   absl::StatusOr<Handle> Open(ValueFile& file);
   uint64_t AllocatedBytes(ValueFile& file);
 
-  // Files that may have something to be given back. A file is handed out once for each time it was marked.
-  void MarkUntidy(const ValueFile& file);
+  // Files that may have something to be given back, in the order they were made. A file is handed out once for each
+  // time it was marked. Marking needs no memory.
+  void MarkUntidy(ValueFile& file);
+  void MarkAllUntidy();
   std::vector<std::shared_ptr<ValueFile>> TakeUntidy();
 
   size_t damaged_headers() const { return damaged_headers_; }
@@ -120,9 +123,8 @@ class FileTable {
 
   base::Mutex mutex_;
   std::map<uint32_t, std::shared_ptr<ValueFile>> by_id_ ABSL_GUARDED_BY(mutex_);
-  std::vector<uint32_t> free_slots_ ABSL_GUARDED_BY(mutex_);
+  std::vector<uint32_t> free_slots_ ABSL_GUARDED_BY(mutex_);  // has room for all slots
   uint32_t slots_used_ ABSL_GUARDED_BY(mutex_) = 0;
-  std::set<uint32_t> untidy_ ABSL_GUARDED_BY(mutex_);    // ids, so that files are freed in the order they were made
   std::deque<uint32_t> opened_ ABSL_GUARDED_BY(mutex_);  // ids of files with a handle, longest ago first
 };
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/check.h"
+#include "base/memory.h"
 #include "values/value_store.h"
 
 namespace firn::values {
@@ -55,12 +56,20 @@ uint64_t ValueStore::FreeDropped(uint64_t durable_revision, uint64_t bytes_max, 
   base::MutexLock lock(free_mutex_);
   durable_revision_ = durable_revision;
   uint64_t given_back = 0;
-  if (const std::vector<Slot> slots = table_.TakeDropped(durable_revision); !slots.empty()) {
+  // Marks may have been taken and nothing come of them.
+  const bool whole =
+      base::IfMemoryPermits([&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { FreeDroppedLocked(bytes_max, active, given_back); });
+  if (!whole) files_.MarkAllUntidy();
+  return given_back;
+}
+
+void ValueStore::FreeDroppedLocked(uint64_t bytes_max, ActiveFile active, uint64_t& given_back) {
+  if (const std::vector<Slot> slots = table_.TakeDropped(durable_revision_); !slots.empty()) {
     base::SchedulePoint();
     epochs_.Synchronize();
     FreeTaken(slots);
   }
-  if (options_.read_only) return 0;
+  if (options_.read_only) return;
   // The most for each hole first; the longer a file waits, the more of its holes have grown together. Those that are
   // written to come last.
   std::vector<std::pair<uint64_t, std::shared_ptr<ValueFile>>> by_free_bytes;
@@ -79,7 +88,6 @@ uint64_t ValueStore::FreeDropped(uint64_t durable_revision, uint64_t bytes_max, 
     }
   }
   TrimClaim(LookAheadBytes());
-  return given_back;
 }
 
 // Nobody can reach these extents any more.
@@ -87,7 +95,11 @@ void ValueStore::FreeTaken(const std::vector<Slot>& slots) {
   for (const Slot slot : slots) {
     const Place place = table_.PlaceOf(slot);
     ValueFile& file = files_.At(place.file);
-    file.AddFreeRange(place.offset, file.ExtentEnd(place.offset, place.length));
+    const uint64_t end = file.ExtentEnd(place.offset, place.length);
+    if (!base::IfMemoryPermits([&] { file.AddFreeRange(place.offset, end); })) {
+      table_.PutBackDropped(slot);  // readers have left for good: the next time will do
+      continue;
+    }
     // Last, because a file without extents may go.
     file.extents.fetch_sub(1, std::memory_order_relaxed);
     files_.MarkUntidy(file);
@@ -112,7 +124,6 @@ uint64_t ValueStore::GiveBack(ValueFile& file, uint64_t bytes_max) {
     return bytes;
   }
   const uint64_t bytes = PunchFreeRanges(file, bytes_max);
-  waiting_bytes_.fetch_sub(bytes, std::memory_order_relaxed);
   if (!file.free_ranges.empty()) files_.MarkUntidy(file);
   return bytes;
 }
@@ -136,6 +147,7 @@ uint64_t ValueStore::PunchFreeRanges(ValueFile& file, uint64_t bytes_max) {
     punches_.fetch_add(1, std::memory_order_relaxed);
     bytes += end - begin;
     file.RemoveFreeRange(begin);
+    waiting_bytes_.fetch_sub(end - begin, std::memory_order_relaxed);
   }
   return bytes;
 }

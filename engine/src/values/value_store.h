@@ -126,7 +126,7 @@ class ValueStore {
   uint64_t AwaitRunway(uint64_t bytes, base::Clock& clock, uint64_t nanos_max);
   // Makes the file that follows, if it is due: so that writers never wait for one. By one thread, holding no lock.
   void PrepareNext();
-  // One reference fewer, because of the change at `revision`; 0 if no record ever named it. No I/O.
+  // One reference fewer, because of the change at `revision`; 0 if no record ever named it. No I/O, no memory.
   void Release(Slot slot, uint64_t revision);
   // The caller holds a reference.
   void AddReference(Slot slot);
@@ -243,6 +243,8 @@ class ValueStore {
 
   // value_free.cc
   void CountDropped(uint64_t taken_bytes, uint64_t length_bytes);
+  void FreeDroppedLocked(uint64_t bytes_max, ActiveFile active, uint64_t& given_back)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(free_mutex_);
   void FreeTaken(const std::vector<Slot>& slots) ABSL_EXCLUSIVE_LOCKS_REQUIRED(free_mutex_);
   static bool IsDead(const ValueFile& file);
   uint64_t GiveBack(ValueFile& file, uint64_t bytes_max = UINT64_MAX) ABSL_EXCLUSIVE_LOCKS_REQUIRED(free_mutex_);

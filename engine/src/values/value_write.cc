@@ -1,9 +1,11 @@
 // Putting values: sharing what is there, healing what has rotted, writing what is new.
 #include <algorithm>
 #include <cstring>
+#include <functional>
 #include <utility>
 
 #include "base/check.h"
+#include "base/memory.h"
 #include "values/value_store.h"
 
 namespace firn::values {
@@ -45,9 +47,8 @@ absl::StatusOr<ValueStore::Stored> ValueStore::Put(base::Bytes value, io::Flush 
   FIRN_ASSIGN_OR_RETURN(const ExtentTable::Acquired acquired,
                         Share(options_.hash(value, secret_), value.size(), CheckOf(checksums), source));
   if (acquired.is_new) {
-    FIRN_RETURN_IF_ERROR(StoreNew(acquired.slot, value.size(), [&](io::File& file, const Place& place) {
-      return WriteBytes(file, place.offset, value, flush);
-    }));
+    const auto write = [&](io::File& file, const Place& place) { return WriteBytes(file, place.offset, value, flush); };
+    FIRN_RETURN_IF_ERROR(StoreNew(acquired.slot, value.size(), std::ref(write)));
   }
   return Stored{acquired.slot, PointerOf(acquired.slot, std::move(checksums))};
 }
@@ -66,9 +67,10 @@ absl::StatusOr<ValueStore::Stored> ValueStore::CopyOut(Slot slot, std::vector<ui
   FIRN_ASSIGN_OR_RETURN(const ExtentTable::Acquired acquired,
                         Share(*hash, from.length, CheckOf(piece_checksums), source, slot));
   if (acquired.is_new) {
-    FIRN_RETURN_IF_ERROR(StoreNew(acquired.slot, from.length, [&](io::File& file, const Place& place) {
+    const auto write = [&](io::File& file, const Place& place) {
       return WriteFrom(file, place, source, io::Flush::kBehind);
-    }));
+    };
+    FIRN_RETURN_IF_ERROR(StoreNew(acquired.slot, from.length, std::ref(write)));
     evacuated_.fetch_add(1, std::memory_order_relaxed);
   }
   return Stored{acquired.slot, PointerOf(acquired.slot, std::move(piece_checksums))};
@@ -102,14 +104,14 @@ absl::StatusOr<ExtentTable::Acquired> ValueStore::Share(const base::Hash128Value
   for (;;) {
     const ExtentTable::Acquired acquired = table_.Acquire(hash, length, check, different);
     if (acquired.is_new) return acquired;
-    const absl::StatusOr<bool> same = Holds(acquired.slot, check, source);
+    const absl::StatusOr<bool> same = base::OrOutOfMemory([&] { return Holds(acquired.slot, check, source); });
     if (same.ok() && *same) {
       dedup_hits_.fetch_add(1, std::memory_order_relaxed);
       dedup_bytes_.fetch_add(length, std::memory_order_relaxed);
       return acquired;
     }
-    different.push_back(acquired.slot);
     Release(acquired.slot, 0);
+    different.push_back(acquired.slot);
     FIRN_RETURN_IF_ERROR(same.status());
   }
 }
@@ -134,8 +136,10 @@ absl::StatusOr<bool> ValueStore::Holds(Slot slot, uint32_t check, const Source& 
 
 absl::Status ValueStore::Heal(const Place& place, const Source& source) {
   FIRN_ASSIGN_OR_RETURN(const Handle handle, files_.Open(files_.At(place.file)));
+  dirty_.Mark(handle);  // while it can still be given up
   FIRN_RETURN_IF_ERROR(WriteFrom(*handle, place, source, io::Flush::kNone));
-  dirty_.Mark(handle);
+  // A sync may have come in between. Bytes that nobody can sync must not pass for durable ones.
+  if (!base::IfMemoryPermits([&] { dirty_.Mark(handle); })) dirty_.Fail(base::OutOfMemory());
   healed_.fetch_add(1, std::memory_order_relaxed);
   return absl::OkStatus();
 }
@@ -148,10 +152,11 @@ absl::Status ValueStore::WriteFrom(io::File& file, const Place& place, const Sou
   return absl::OkStatus();
 }
 
-// Gives a new extent its place and its bytes. If that fails nobody gets it.
+// Gives a new extent its place and its bytes. If that fails nobody gets it. `write` must not take memory to be copied:
+// the extent is being waited for already.
 absl::Status ValueStore::StoreNew(Slot slot, uint64_t length,
                                   const std::function<absl::Status(io::File&, const Place&)>& write) {
-  const absl::Status status = [&]() -> absl::Status {
+  const absl::Status status = base::OrOutOfMemory([&]() -> absl::Status {
     FIRN_ASSIGN_OR_RETURN(const Reserved reserved, Reserve(length));
     table_.SetPlace(slot, reserved.file->slot, reserved.offset);
     const Place place = table_.PlaceOf(slot);
@@ -163,7 +168,7 @@ absl::Status ValueStore::StoreNew(Slot slot, uint64_t length,
     base::SchedulePoint();
     table_.Publish(slot);
     return absl::OkStatus();
-  }();
+  });
   if (!status.ok()) Abandon(slot);
   return status;
 }
@@ -242,10 +247,11 @@ void ValueStore::PrepareNext() {
   const uint64_t limit = FileBytesMax();
   std::shared_ptr<ValueFile> file;
   uint64_t claimed = format::kBlockBytes;
-  if (room_.whole() && !room_.full() && room_.FreeBytes() >= 2 * limit) {
+  // Writers may be waiting: whatever comes of it is told below.
+  base::IfMemoryPermits([&] {
+    if (!room_.whole() || room_.full() || room_.FreeBytes() < 2 * limit) return;
     if (auto fresh = CreateFile(); fresh.ok()) file = *std::move(fresh);
-  }
-  if (file != nullptr) {
+    if (file == nullptr) return;
     const uint64_t wanted = base::RoundDown(std::min(LookAheadBytes(), limit), format::kBlockBytes);
     for (bool more = true; more && claimed < wanted;) {
       const uint64_t end = std::min(claimed + kClaimBytesMax, wanted);
@@ -253,7 +259,7 @@ void ValueStore::PrepareNext() {
       more = Claim(*file, claimed + format::kBlockBytes, ahead_bytes, &claimed).ok() && claimed == end;
       preparing_bytes_.store(claimed - format::kBlockBytes, std::memory_order_relaxed);
     }
-  }
+  });
   base::MutexLock lock(append_mutex_);
   preparing_bytes_.store(0, std::memory_order_relaxed);
   next_state_ = file != nullptr ? Next::kReady : active_ == before ? Next::kFailed : Next::kNotDue;
@@ -294,7 +300,8 @@ absl::StatusOr<ValueStore::Reserved> ValueStore::ReserveOwnFile(uint64_t length)
   FIRN_ASSIGN_OR_RETURN(std::shared_ptr<ValueFile> file, CreateFile());
   const uint64_t offset = file->first_extent();
   uint64_t claimed = format::kBlockBytes;
-  const absl::Status status = Claim(*file, offset + base::RoundUp(length, format::kBlockBytes), 0, &claimed);
+  const absl::Status status = base::OrOutOfMemory(
+      [&] { return Claim(*file, offset + base::RoundUp(length, format::kBlockBytes), 0, &claimed); });
   if (status.ok()) file->extents.fetch_add(1, std::memory_order_relaxed);
   Unpin(*file);
   FIRN_RETURN_IF_ERROR(status);
@@ -341,7 +348,7 @@ void ValueStore::Discard(std::shared_ptr<ValueFile> file) {
   const bool frees = free_mutex_.TryLock();
   Unpin(*file);
   if (!frees) return;
-  GiveBack(*file);
+  base::IfMemoryPermits([&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { GiveBack(*file); });  // else the next FreeDropped() does
   free_mutex_.Unlock();
 }
 

@@ -1,0 +1,110 @@
+// A store that meets failures of its machine, and what must hold of it meanwhile and afterwards.
+//
+// Every call goes through here and is judged by what firn/db.h says of its status:
+//   OK                 it happened; what is read is what was written
+//   ResourceExhausted  nothing happened
+//   Unavailable        of a write, in a store that is poisoned by it: it happened whole or not at all, and the next
+//   open tells
+// Where system calls fail, DataLoss may take the place of ResourceExhausted. Whatever else comes is a failure of the
+// test, which ends the program and names the point that replays it.
+#pragma once
+
+#include <firn/db.h>
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace firn::test {
+
+// "scenario, point, mode": printed with a failure.
+void SetLabel(std::string label);
+[[noreturn]] void Fail(const std::string& what);
+void Demand(bool holds, const std::string& what);
+
+class Life {
+ public:
+  using Opener = std::function<absl::StatusOr<std::unique_ptr<DB>>(const Options& options)>;
+  // `failures`: that a call may give while the machine fails.
+  Life(Opener opener, std::vector<absl::StatusCode> failures);
+
+  Options options;
+  DB& db() { return *db_; }
+  bool is_open() const { return db_ != nullptr; }
+  // From here to EndFailures() calls may fail.
+  void BeginFailures() { failing_ = true; }
+  void EndFailures() { failing_ = false; }
+
+  // False if it failed, as it may.
+  bool Open();
+  void Close();
+  void Drop();
+
+  void Put(std::string_view key, std::string_view value, Durability durability = Durability::kSynced,
+           int64_t expires_at_ms = 0);
+  void PutStream(std::string_view key, std::string_view value);
+  void Delete(std::string_view key, Durability durability = Durability::kSynced);
+  void SetExpiry(std::string_view key, int64_t expires_at_ms);
+  using Changes = std::vector<std::pair<std::string, std::optional<std::string>>>;
+  void Apply(const Changes& changes);
+  // A namespace of its own: made, written to, dropped.
+  void CreateNamespace(std::string_view name);
+  void PutIn(std::string_view name, std::string_view key, std::string_view value);
+  void DropNamespace(std::string_view name);
+
+  void Get(std::string_view key);
+  void GetStream(std::string_view key);
+  void MultiGet();
+  void Scan();
+  // Takes a view, changes the store by `meanwhile`, and reads what was there before, in every way.
+  void WithSnapshot(const std::function<void()>& meanwhile);
+  void Sync();
+  void Flush();
+  void Compact();
+  void Verify();
+  void LookAround();  // what tells statistics
+
+  // Nothing fails any more. The store works, or is poisoned, and holds what it should.
+  void CheckAlive();
+  // Of the store that is opened next, by nobody's failure: it holds what was acknowledged, and is whole.
+  enum class End { kClosed, kKilled, kPowerCut };
+  void CheckReopened(End end);
+
+ private:
+  using Value = std::optional<std::string>;
+  struct Key {
+    Value now;                 // as acknowledged last
+    std::vector<Value> maybe;  // writes that got no answer
+    std::vector<Value> after_power_cut;
+  };
+  struct Group {  // a batch that got no answer
+    Changes changes;
+    std::map<std::string, Value> before;
+  };
+
+  // Whether the call happened.
+  bool Judge(const absl::Status& status, const std::string& what);
+  void Acknowledge(std::string_view key, Value value, bool durable);
+  void NoteWrite(const Changes& changes, const absl::Status& status, Durability durability, const std::string& what);
+  void Settle();
+  void CheckValue(const std::string& key, const absl::StatusOr<std::string>& result, const Value& expected,
+                  const std::string& how);
+  bool Poisoned();
+
+  const Opener opener_;
+  const std::vector<absl::StatusCode> failures_;
+  std::unique_ptr<DB> db_;
+  bool failing_ = false;
+  std::map<std::string, Key, std::less<>> keys_;  // of the namespace NAME as "NAME/KEY"
+  std::vector<Group> groups_;
+  std::map<std::string, bool, std::less<>> namespaces_;  // whether it is sure to exist
+  std::map<std::string, bool, std::less<>> unsure_namespaces_;
+};
+
+}  // namespace firn::test

@@ -22,6 +22,12 @@ absl::Status CheckName(std::string_view name) {
 
 }  // namespace
 
+std::vector<base::Mutex*> Store::AllStripes() const {
+  std::vector<base::Mutex*> stripes;
+  for (base::Mutex& stripe : stripes_) stripes.push_back(&stripe);
+  return stripes;
+}
+
 absl::StatusOr<uint32_t> Store::CreateNamespace(std::string_view name) {
   FIRN_RETURN_IF_ERROR(CheckWritable());
   FIRN_RETURN_IF_ERROR(CheckName(name));

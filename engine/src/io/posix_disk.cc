@@ -86,7 +86,12 @@ absl::StatusOr<std::unique_ptr<File>> PosixDisk::DoOpen(std::string_view name, O
   FIRN_ASSIGN_OR_RETURN(FileDescriptor fd,
                         OpenAt(directory_.fd, path, flags, mode == OpenMode::kCreate ? "create" : "open"));
   struct stat status;
-  if (::fstat(fd.get(), &status) != 0) return base::ErrnoStatus(errno, "stat " + path);
+  if (::fstat(fd.get(), &status) != 0) {
+    const int error = errno;
+    // What was made and is not handed out would be in the way of whoever tries again.
+    if (mode == OpenMode::kCreate) ::unlinkat(directory_.fd.get(), path.c_str(), 0);
+    return base::ErrnoStatus(error, "stat " + path);
+  }
   if (!S_ISREG(status.st_mode)) return base::InvalidArgument("open " + path + ": not a regular file");
   return MakeFile(path, std::move(fd), static_cast<uint64_t>(status.st_size));
 }

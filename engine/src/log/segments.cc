@@ -79,11 +79,17 @@ absl::StatusOr<std::unique_ptr<io::File>> Log::OpenSpare(Segment& segment, uint6
     if (spare.name.empty()) return nullptr;
     // The new name is for people; a crash may undo it, and recovery believes the header only.
     FIRN_RETURN_IF_ERROR(disk_.Rename(spare.name, name));
-    FIRN_ASSIGN_OR_RETURN(std::unique_ptr<io::File> file, disk_.Open(name, io::OpenMode::kReadWrite));
+    auto file = disk_.Open(name, io::OpenMode::kReadWrite);
+    const absl::StatusOr<uint64_t> counted = file.ok() ? (*file)->Links() : file.status();
+    if (!counted.ok()) {
+      file = counted.status();
+      static_cast<void>(disk_.Remove(name));  // or the name would be in the way of the next attempt
+      return counted.status();
+    }
     // Rule 6: a power cut may have brought back the name of a file that is shared.
-    FIRN_ASSIGN_OR_RETURN(const uint64_t links, file->Links());
+    const uint64_t links = *counted;
     if (links == 1) return file;
-    file.reset();
+    file->reset();
     FIRN_RETURN_IF_ERROR(disk_.Remove(name));
   }
 }

@@ -197,7 +197,7 @@ void ValueStore::GiveBackAhead() {
 // returns the others.
 std::vector<std::shared_ptr<ValueFile>> ValueStore::RemoveDead(uint64_t& given_back) {
   std::vector<std::shared_ptr<ValueFile>> files = files_.TakeUntidy();
-  std::erase_if(files, [&](const std::shared_ptr<ValueFile>& file) {
+  std::erase_if(files, [&](const std::shared_ptr<ValueFile>& file) ABSL_EXCLUSIVE_LOCKS_REQUIRED(free_mutex_) {
     const bool dead = IsDead(*file);
     if (dead) {
       given_back += GiveBack(*file);

@@ -236,6 +236,7 @@ class Store {
   void VerifyValueHeader(io::File& file, VerifyReport& report) const;
   bool FreeValues(const reclaim::Space& space, const reclaim::Goal& goal);
   bool HolesMayWait() const;
+  void ShedWhenEmptied();
 
   const Options options_;
   std::unique_ptr<io::Disk> disk_;
@@ -304,6 +305,9 @@ class Store {
   uint64_t waiting_bytes_seen_ ABSL_GUARDED_BY(reclaim_mutex_) = 0;  // of values, when upkeep last looked
   uint64_t next_time_record_nanos_ ABSL_GUARDED_BY(reclaim_mutex_) = 0;
   bool pinned_over_ceiling_ = false;  // as the listener was told; upkeep thread only
+  // The newest revision, since when it is that, and the one after which an empty store has given back what it kept
+  // ready; upkeep thread only.
+  uint64_t quiet_revision_ = 0, quiet_since_nanos_ = 0, quiet_shed_revision_ = UINT64_MAX;
   base::Thread upkeep_;
 
   OperationStats puts_, deletes_, batches_, gets_, multi_gets_, syncs_;

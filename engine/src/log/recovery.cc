@@ -56,7 +56,7 @@ absl::Status Recovery::OpenFiles() {
     if (header.status().code() == absl::StatusCode::kFailedPrecondition) return header.status();
     if (!header.ok()) {
       const bool never_used = absl::IsNotFound(header.status()) && !not_read.contains(files[i]->name());
-      (never_used ? no_segments_ : unreadable_).push_back(files[i]->name());
+      (never_used ? no_segments_ : unreadable_).push_back({files[i]->name(), 0, files[i]->size_bytes()});
       continue;
     }
     auto segment = std::make_shared<Segment>();
@@ -158,7 +158,7 @@ absl::Status Recovery::FindNewest(bool fresh) {
 // A header is small enough to be written whole or not at all. One that does not verify is damage; where its file is
 // newer than all others, by name at least, what was acknowledged last is in there.
 absl::Status Recovery::CheckUnreadable() {
-  for (const std::string& name : unreadable_) {
+  for (const auto& [name, incarnation, size_bytes] : unreadable_) {
     if (name < newest_->file->name()) continue;
     missing_ = true;
     FIRN_RETURN_IF_ERROR(Damage(name + " at offset 0",

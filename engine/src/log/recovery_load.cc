@@ -129,12 +129,13 @@ void Recovery::TakeSpares() {
     if (const auto footer = LoadFooter(*segment)) Saw(footer->summary().last_revision);
     spares.push_back({segment->file->name(), segment->header.incarnation, segment->file->size_bytes()});
   }
-  for (const std::string& name : no_segments_) spares.push_back({name, 0});
-  if (!missing_) {
-    for (const std::string& name : unreadable_) spares.push_back({name, 0});
-  }
+  spares.insert(spares.end(), no_segments_.begin(), no_segments_.end());
+  if (!missing_) spares.insert(spares.end(), unreadable_.begin(), unreadable_.end());
   candidates_.clear();
-  if (options_.read_only) return;
+  if (options_.read_only) {
+    result_.spares = std::move(spares);  // they count as the store's space
+    return;
+  }
   for (SpareFile& spare : spares) {
     if (result_.spares.size() < kSparesMax) {
       result_.spares.push_back(std::move(spare));

@@ -186,12 +186,22 @@ absl::StatusOr<std::string> ArgumentKey(const std::string& text, bool hex) {
   return key;
 }
 
+// Too much of it is wrong usage, and a file that is missing no key that is.
+static absl::Status InputFailure(const absl::Status& status) {
+  const bool too_large = absl::IsOutOfRange(status);
+  return absl::Status(too_large ? absl::StatusCode::kInvalidArgument : absl::StatusCode::kUnknown, status.message());
+}
+
 absl::StatusOr<std::string> InputBytes(const std::string& path) {
   absl::StatusOr<std::string> bytes = ReadInput(path, kValueBytesMax);
-  if (bytes.ok()) return bytes;
-  const bool too_large = absl::IsOutOfRange(bytes.status());
-  return absl::Status(too_large ? absl::StatusCode::kInvalidArgument : absl::StatusCode::kUnknown,
-                      bytes.status().message());
+  if (!bytes.ok()) return InputFailure(bytes.status());
+  return bytes;
+}
+
+absl::StatusOr<InputPieces> OpenInput(const std::string& path) {
+  absl::StatusOr<InputPieces> pieces = InputPieces::Open(path, kValueBytesMax);
+  if (!pieces.ok()) return InputFailure(pieces.status());
+  return pieces;
 }
 
 std::string CheckNotEmpty(const std::string& text) { return text.empty() ? "it is empty" : ""; }

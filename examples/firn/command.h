@@ -14,6 +14,8 @@
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
 
+#include "support/files.h"
+
 namespace firn::tools {
 
 // Documented in docs/cli.md and in every --help.
@@ -74,6 +76,8 @@ absl::StatusOr<std::string> ArgumentKey(const std::string& text, bool hex);
 // What a file, or for "-" the standard input, holds. InvalidArgument when that is more than a value may have; whatever
 // the system refuses is Unknown.
 absl::StatusOr<std::string> InputBytes(const std::string& path);
+// The same, a piece at a time.
+absl::StatusOr<InputPieces> OpenInput(const std::string& path);
 
 // Checks for CLI::Option::check: what is wrong, empty if nothing is.
 std::string CheckNotEmpty(const std::string& text);

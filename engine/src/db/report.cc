@@ -270,11 +270,13 @@ std::string Stats::ToString() const {
   if (quota_bytes != 0) add("quota      %.1f of %.1f MiB used\n", mib(quota_used_bytes), mib(quota_bytes));
   add("room       %.1f MiB free for writes, %.1f kept back for deletes and reclaim%s\n", mib(free_bytes),
       mib(reserve_bytes), disk_full ? "; FULL" : "");
+  char amplification[32] = "not known, nothing put";
+  if (user_bytes_written != 0) std::snprintf(amplification, sizeof(amplification), "%.2f", write_amplification);
   add("reclaim    %.1f MiB given back, %.1f MiB in %" PRIu64
-      " records moved, %.1f MiB of it read ahead; write amplification %.2f; debt %.2f, writers held back %.3f s in "
+      " records moved, %.1f MiB of it read ahead; write amplification %s; debt %.2f, writers held back %.3f s in "
       "all\n",
-      mib(reclaimed_bytes), mib(relocated_bytes), relocated_records, mib(read_ahead_bytes), write_amplification,
-      reclaim_debt, static_cast<double>(throttled_ns) / 1e9);
+      mib(reclaimed_bytes), mib(relocated_bytes), relocated_records, mib(read_ahead_bytes), amplification, reclaim_debt,
+      static_cast<double>(throttled_ns) / 1e9);
   add("commits    %" PRIu64 " with %" PRIu64 " writes, %.1f MiB; group size p50 %" PRIu64 ", max %" PRIu64 "\n",
       commits, commit_writes, mib(commit_bytes), group_size_p50, group_size_max);
   add("index      %" PRIu64 " keys, %.1f MiB, %.1f bytes a key; %" PRIu64 " older versions for %" PRIu64 " views\n",

@@ -19,12 +19,10 @@ std::string Describe(const State& state) {
 }
 
 bool Ledger::Permits(const State& found, bool power_was_cut) const {
-  size_t promised = durable_;
+  size_t promised = 0;
   for (size_t i = 0; i < operations_.size(); ++i) {
-    const Outcome outcome = operations_[i].outcome;
-    if (outcome == Outcome::kDurable || (outcome == Outcome::kDone && !power_was_cut)) {
-      promised = std::max(promised, i + 1);
-    }
+    const bool done = operations_[i].outcome == Outcome::kDone && !power_was_cut;
+    if (done || operations_[i].durable) promised = i + 1;
   }
   std::set<State> possible{start_}, since_durable{start_};
   if (promised == 0 && possible.contains(found)) return true;
@@ -43,18 +41,24 @@ bool Ledger::Permits(const State& found, bool power_was_cut) const {
       next.insert(std::move(state));
     }
     possible = std::move(next);
-    if (operations_[i].outcome == Outcome::kDurable || i < durable_) since_durable.clear();
+    if (operations_[i].durable) since_durable.clear();
     since_durable.insert(possible.begin(), possible.end());
     if (i + 1 >= promised && possible.contains(found)) return true;
   }
   return false;
 }
 
+void Ledger::NoteAllDurable() {
+  for (auto at = operations_.rbegin(); at != operations_.rend() && at->outcome != Outcome::kPowerCut; ++at) {
+    at->durable = true;
+  }
+}
+
 std::string Ledger::Describe() const {
   std::string text = "began with\n" + test::Describe(start_);
   for (size_t i = 0; i < operations_.size(); ++i) {
     static constexpr const char* kOutcomes[] = {"done", "durable", "unknown", "power cut"};
-    text += std::to_string(i) + (i < durable_ ? " (durable) " : " ") +
+    text += std::to_string(i) + (operations_[i].durable ? " (durable) " : " ") +
             kOutcomes[static_cast<int>(operations_[i].outcome)] + ":";
     for (const Change& change : operations_[i].changes)
       text += " " + change.key + " = " + change.shown.value_or("(deleted)");
@@ -66,7 +70,6 @@ std::string Ledger::Describe() const {
 void Ledger::Restart(State state) {
   start_ = std::move(state);
   operations_.clear();
-  durable_ = 0;
 }
 
 size_t EventLog::Count(EventKind kind) const {

@@ -38,10 +38,13 @@ class Ledger {
     kMaybe,    // nobody knows whether it happened
     kPowerCut,
   };
-  void Note(std::vector<Change> changes, Outcome outcome) { operations_.push_back({std::move(changes), outcome}); }
+  void Note(std::vector<Change> changes, Outcome outcome) {
+    operations_.push_back({std::move(changes), outcome, outcome == Outcome::kDurable});
+  }
   // The power was cut here, and more was asked for afterwards: what was not durable may be missing below it.
   void NotePowerCut() { operations_.push_back({{}, Outcome::kPowerCut}); }
-  void NoteAllDurable() { durable_ = operations_.size(); }
+  // Since the last power cut: what that one took is gone for good.
+  void NoteAllDurable();
 
   // Whether a store may show `found`: what some prefix of the history leaves, at least up to what was promised.
   bool Permits(const State& found, bool power_was_cut) const;
@@ -54,10 +57,10 @@ class Ledger {
   struct Operation {
     std::vector<Change> changes;
     Outcome outcome;
+    bool durable = false;
   };
   State start_;
   std::vector<Operation> operations_;
-  size_t durable_ = 0;
 };
 
 class EventLog final : public EventListener {

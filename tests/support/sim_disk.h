@@ -120,6 +120,10 @@ class SimMachine {
   void FlipBits(std::string_view name, uint64_t offset, std::byte mask);
   void WriteBackMappings();
 
+  // A hard link, as a copy of the store would have: `to` is a second name for the file `from`, in a folder that is
+  // made. That name, and what the file holds by now, are durable when this returns.
+  void Link(std::string_view from, std::string_view to);
+
   uint64_t operations() const { return operations_; }
   uint64_t writes() const { return writes_; }  // operations that change files or folders
   uint64_t claimed_bytes() const;

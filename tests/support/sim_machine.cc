@@ -174,6 +174,14 @@ void SimMachine::WriteBackMappings() {
   for (const auto& [name, content] : folders_.entries()) content->WriteBackMapping(rng_);
 }
 
+void SimMachine::Link(std::string_view from, std::string_view to) {
+  std::lock_guard lock(mutex_);
+  const std::shared_ptr<SimContent> content = folders_.Find(from);
+  FIRN_CHECK(content != nullptr && folders_.Find(to) == nullptr);
+  content->MakeDurable(content->ChangesSoFar());
+  folders_.Link(from, to);
+}
+
 uint64_t SimMachine::claimed_bytes() const {
   std::lock_guard lock(mutex_);
   return folders_.ClaimedBytes();

@@ -303,7 +303,10 @@ uint64_t SimFolders::Links(const SimContent* content) const {
 
 uint64_t SimFolders::ClaimedBytes() const {
   uint64_t bytes = 0;
-  for (const auto& [name, content] : current_) bytes += content->claimed_bytes();
+  std::set<const SimContent*> counted;  // whatever number of names it has
+  for (const auto& [name, content] : current_) {
+    if (counted.insert(content.get()).second) bytes += content->claimed_bytes();
+  }
   return bytes;
 }
 
@@ -343,6 +346,17 @@ void SimFolders::Rename(std::string_view from, std::string_view to) {
 
 void SimFolders::AddFolder(std::string_view name) {
   if (!HasFolder(name)) Make({Change::kAddFolder, std::string(name), "", nullptr});
+}
+
+void SimFolders::Link(std::string_view from, std::string_view to) {
+  const std::string_view folder = FolderOf(to);
+  if (!folder.empty()) {
+    current_folders_.emplace(folder);
+    durable_folders_.emplace(folder);
+  }
+  const std::shared_ptr<SimContent> content = Find(from);
+  current_[std::string(to)] = content;
+  durable_[std::string(to)] = content;
 }
 
 void SimFolders::MakeDurable(std::string_view folder) {

@@ -152,6 +152,8 @@ class SimFolders {
   void Remove(std::string_view name);
   void Rename(std::string_view from, std::string_view to);
   void AddFolder(std::string_view name);
+  // A second name for what `from` holds, and the folder it is in. Both are durable at once.
+  void Link(std::string_view from, std::string_view to);
 
   void MakeDurable(std::string_view folder);
   // Names first, then the content of every file that is left.

@@ -48,6 +48,20 @@ bool Ledger::Permits(const State& found, bool power_was_cut) const {
   return false;
 }
 
+std::map<std::string, std::set<std::optional<std::string>>> Ledger::EverShown() const {
+  std::map<std::string, std::set<std::optional<std::string>>> shown;
+  for (const auto& [key, value] : start_) shown[key].insert(value);
+  for (const Operation& operation : operations_) {
+    for (const Change& change : operation.changes) {
+      const bool first = !shown.contains(change.key);
+      std::set<std::optional<std::string>>& all = shown[change.key];
+      if (first) all.insert(std::nullopt);
+      all.insert(change.shown);
+    }
+  }
+  return shown;
+}
+
 void Ledger::NoteAllDurable() {
   for (auto at = operations_.rbegin(); at != operations_.rend() && at->outcome != Outcome::kPowerCut; ++at) {
     at->durable = true;

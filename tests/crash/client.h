@@ -10,6 +10,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -48,6 +49,8 @@ class Ledger {
 
   // Whether a store may show `found`: what some prefix of the history leaves, at least up to what was promised.
   bool Permits(const State& found, bool power_was_cut) const;
+  // What each key has shown at some time: also nothing at all.
+  std::map<std::string, std::set<std::optional<std::string>>> EverShown() const;
   std::string Describe() const;
   // The history starts again from `state`.
   void Restart(State state);

@@ -144,6 +144,21 @@ TEST_CASE("an operation that fails in an extent's life loses nothing acknowledge
   }
 }
 
+TEST_CASE(
+    "a write, punch or cut that the disk lost in an extent's life is damage or an older value, and no space is lost",
+    "[extents][lost]") {
+  for (const Step& step : kLife) {
+    INFO(step.name);
+    Scenario scenario = ScenarioOf(step, false);
+    scenario.points_min = 1;
+    const LostWrites lost = AtEachLostWrite(707, scenario);
+    INFO(lost.points << " points, " << lost.refused << " opens refused, " << lost.unreadable << " values unreadable, "
+                     << lost.unnoticed << " runs unnoticed");
+    CHECK(lost.refused + lost.unreadable > 0);
+    CHECK(lost.unnoticed > 0);
+  }
+}
+
 TEST_CASE("contents whose hashes collide stay apart through every crash", "[extents][collisions]") {
   for (const Step& step : kLife) {
     if (std::string_view(step.name) == "write in pieces") continue;  // nothing of that length to collide with

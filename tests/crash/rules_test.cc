@@ -37,6 +37,35 @@ TEST_CASE("rule 1: a segment that is being retired and reused loses nothing, whe
                          }});
 }
 
+TEST_CASE("rule 1: a write that the disk lost while segments were retired and reused is damage or an older value",
+          "[rule1][lost]") {
+  const LostWrites lost =
+      AtEachLostWrite(2, {.prepare =
+                              [](SimWorld&, Client& client) {
+                                REQUIRE(client.Put("kept", "from the beginning").ok());
+                                client.FillSegment("old");
+                                REQUIRE(client.Flush().ok());
+                              },
+                          .run =
+                              [](SimWorld&, Client& client) {
+                                client.Put("kept", "again", Durability::kBuffered).IgnoreError();
+                                client.Put("filler", "short", Durability::kBuffered).IgnoreError();
+                                client.Sync().IgnoreError();
+                                Nap(kUpkeepMs);
+                                client.FillSegment("new", Durability::kBuffered);
+                                client.FillSegment("newer");
+                                client.Delete("kept").IgnoreError();
+                                Nap(kUpkeepMs);
+                                client.Put("last", "of all", Durability::kBuffered).IgnoreError();
+                                client.Sync().IgnoreError();
+                              },
+                          .look = [](SimWorld&, Client& client) { REQUIRE(client.db().Verify()->damages.empty()); },
+                          .points_min = 5});
+  INFO(lost.points << " points, " << lost.refused << " refused, " << lost.unreadable << " unreadable");
+  CHECK(lost.refused + lost.unreadable > 0);
+  CHECK(lost.unnoticed > 0);
+}
+
 thread_local bool has_slow_clock = false;
 
 // Reads of keys that are always there, while their segments are overwritten, retired and reused. An entry with an

@@ -57,8 +57,8 @@ struct Fault {
   enum class Kind {
     // EIO, or EMFILE when opening, or ENOSPC when allocating; of a write behind told at once or by the next sync.
     kError,
-    kMisdirect,  // a write reports success and lands elsewhere in its file
-    kLoseWrite,  // a write reports success and does nothing
+    kMisdirect,  // a write reports success and lands elsewhere in its file; punches and cuts are not misdirected
+    kLoseWrite,  // a write, punch or cut reports success and does nothing. What is claimed is the file system's word.
   };
   Kind kind = Kind::kError;
   unsigned operations = kAnyOperation;

@@ -69,9 +69,13 @@ const Step kLife[] = {
        client.Sync().IgnoreError();
      }},
     {"punch", nullptr,
-     [](SimWorld&, Client& client) {
+     [](SimWorld& world, Client& client) {
+       uint64_t punches = 0;
+       world.machine.set_trace([&punches](const std::string& line) { punches += line.find(" punch ") != line.npos; });
        client.Delete("one").IgnoreError();
        Nap(kUpkeepTurnsMs);
+       world.machine.set_trace(nullptr);
+       if (world.machine.crashes() == 0 && world.machine.faults_hit() == 0) REQUIRE(punches > 0);
        client.Delete("two", Durability::kBuffered).IgnoreError();
        client.Put("after", Extent("after"), Durability::kBuffered).IgnoreError();
        Nap(kUpkeepTurnsMs);

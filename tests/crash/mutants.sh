@@ -104,6 +104,12 @@ mutant found_extents_not_synced values/value_store.cc '[A13]' 's/^      if \(!cl
 mutant freed_before_durable db/upkeep.cc '[rule5]' 's/FreeDropped\(log_->durable_revision\(\),/FreeDropped(UINT64_MAX,/'
 mutant unpublished_is_unwritten db/write.cc '[rule5]' 's/log_->health\(\)\.ok\(\) \? 0 : kNeverDurable/0/'
 mutant failed_open_is_clean values/value_store.cc '[rule4]' 's/^  if \(!recovered_\) return base::FailedPrecondition.*$//'
+mutant dirty_cleared_after_sync values/dirty_files.cc '[together]' 's/durable_\.store\(covered,/durable_.store(marks_.load(),/'
+mutant duplicate_found_before_marked values/value_write.cc '[together]' \
+  '/^absl::Status ValueStore::StoreNew/,/^}/{s/^    dirty_\.Mark\(handle\);$//; s/^    table_\.Publish\(slot\);$/&\n    base::SchedulePoint();\n    dirty_.Mark(handle);/}'
+mutant extent_readers_not_awaited values/value_free.cc '[readers]' 's/^    epochs_\.Synchronize\(\);$//'
+mutant snapshots_not_awaited db/write.cc '[snapshots]' \
+  's/^  if \(old && !keep\) DropVersion\(\*old, revision\);$/&\n  if (old \&\& keep \&\& IsSeparated(old->entry)) values_->Release(old->entry.size, revision);/'
 mutant holes_not_synced values/value_store.cc '[values]' 's/if \(!file->shrunk\.exchange\(false\)\) continue;/continue;/'
 mutant plan_outlives_wait db/write.cc '[A12]' 's/planned\.writes = !planned\.superseded;/planned.writes = !planned.superseded \&\& (planned.writes || planned.record_bytes == 0);/'
 mutant shared_spare_reused log/segments.cc '[links]' 's/^    if \(links == 1\) return file;/    return file;/'

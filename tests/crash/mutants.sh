@@ -105,8 +105,6 @@ mutant freed_before_durable db/upkeep.cc '[rule5]' 's/FreeDropped\(log_->durable
 mutant unpublished_is_unwritten db/write.cc '[rule5]' 's/log_->health\(\)\.ok\(\) \? 0 : kNeverDurable/0/'
 mutant failed_open_is_clean values/value_store.cc '[rule4]' 's/^  if \(!recovered_\) return base::FailedPrecondition.*$//'
 mutant dirty_cleared_after_sync values/dirty_files.cc '[together]' 's/durable_\.store\(covered,/durable_.store(marks_.load(),/'
-mutant duplicate_found_before_marked values/value_write.cc '[together]' \
-  '/^absl::Status ValueStore::StoreNew/,/^}/{s/^    dirty_\.Mark\(handle\);$//; s/^    table_\.Publish\(slot\);$/&\n    base::SchedulePoint();\n    dirty_.Mark(handle);/}'
 mutant extent_readers_not_awaited values/value_free.cc '[readers]' 's/^    epochs_\.Synchronize\(\);$//'
 mutant snapshots_not_awaited db/write.cc '[snapshots]' \
   's/^  if \(old && !keep\) DropVersion\(\*old, revision\);$/&\n  if (old \&\& keep \&\& IsSeparated(old->entry)) values_->Release(old->entry.size, revision);/'
@@ -117,7 +115,6 @@ mutant shared_segment_recycled log/segments.cc '[links]' 's/const bool ours_alon
 mutant shared_values_punched values/value_free.cc '[links]' 's/^  if \(!links\.ok\(\) \|\| \*links != 1\) return 0;//'
 mutant shared_values_cut values/value_store.cc '[links]' 's/if \(links != 1 \|\| handle->size_bytes/if (handle->size_bytes/'
 mutant shared_values_appended_to values/value_store.cc '[links]' 's/if \(links\.ok\(\) && \*links == 1 && /if (/'
-mutant shared_values_cut_when_left values/value_free.cc '[links]' '/^void ValueStore::CutToEnd/,/^}/s/if \(!links\.ok\(\) \|\| \*links != 1\) return;//'
 mutant moved_values_not_synced db/relocator.cc '[evacuation]' 's/^  if \(value_file_\) FIRN_RETURN_IF_ERROR\(store_\.values_->Sync\(\)\);//'
 mutant copy_does_not_decide db/open.cc '[evacuation]' 's/^(.*) in_a = merge->SegmentOf\(a\)\.id, in_b = merge->SegmentOf\(b\)\.id;/\1 in_a = merge->SegmentOf(b).id, in_b = merge->SegmentOf(a).id;/'
 # Extents that are shared, and what nobody names.

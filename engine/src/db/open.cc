@@ -240,6 +240,7 @@ absl::Status Store::OpenFiles() {
                        .on_event = on_event,
                        .believe_tail_unit = [this](base::Bytes payload) { return RestoreValues(payload); }}));
   const bool clean = recovered.clean;
+  found_closed_ = recovered.closed;
   clock_.Advance(recovered.time_ms);
   FIRN_RETURN_IF_ERROR(BuildIndex(recovered.segments, recovered.next_namespace_id));
   log::LogOptions log_options{.segment_bytes_min = segment_bytes_min_,

@@ -400,6 +400,7 @@ absl::StatusOr<RecoveredLog> Recovery::Run(bool fresh) {
     result_.clean = false;
     result_.cuts.push_back({newest_->id, newest_->units_end.load()});
   }
+  result_.closed = close_mark_ && close_mark_->end == Position{newest_->id, newest_->units_end.load()};
   result_.next_namespace_id = newest_->live_ids.next_namespace_id;
   FIRN_RETURN_IF_ERROR(LoadLive());
   TakeSpares();

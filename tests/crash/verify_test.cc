@@ -4,137 +4,13 @@
 #include <atomic>
 #include <catch2/catch.hpp>
 #include <cstdio>
-#include <set>
 #include <utility>
 
 #include "base/sync.h"
-#include "crash/extents.h"
-#include "crash/image.h"
-#include "format/footer.h"
-#include "format/segment_header.h"
-#include "format/superblock.h"
+#include "crash/store_map.h"
 
 namespace firn::test {
 namespace {
-
-constexpr int64_t kFarFutureMs = int64_t{4'000'000'000'000};
-
-// A closed store with some of everything: small and separated values, equal ones, batches, namespaces, expiries,
-// deletes, what is dead, relocated records, footers.
-StoreImage MakeRichStore() {
-  StoreImage image;
-  InSchedule(70, [&](SimWorld& world) {
-    Client client(world);
-    REQUIRE(client.Open(SeparatingOptions()).ok());
-    DB& db = client.db();
-    for (int round = 0; round < 2; ++round) {
-      for (int i = 0; i < 24; ++i) {
-        const std::string key = "key" + std::to_string(i);
-        REQUIRE(client.Put(key, Value(key + "/" + std::to_string(round), 900), Durability::kBuffered).ok());
-      }
-      REQUIRE(client.Flush().ok());
-    }
-    REQUIRE(client.Delete("key3").ok());
-    REQUIRE(db.Compact().ok());
-    auto space = db.CreateNamespace("alpha");
-    REQUIRE(space.ok());
-    REQUIRE(db.CreateNamespace("dropped").ok());
-    REQUIRE(space->Put("in alpha", "value", {}).ok());
-    REQUIRE(db.DropNamespace("dropped").ok());
-    REQUIRE(client.Apply({{"batch/a", "1"}, {"batch/b", Value("2", 300)}, {"batch/c", Extent("batched")}}).ok());
-    REQUIRE(client.Put("expires", "some day", Durability::kSynced, kFarFutureMs).ok());
-    REQUIRE(client.Put("later", "some other day").ok());
-    REQUIRE(client.SetExpiry("later", kFarFutureMs).ok());
-    REQUIRE(client.Put("twin one", Extent("equal")).ok());
-    REQUIRE(client.Put("twin two", Extent("equal")).ok());
-    REQUIRE(client.Put("overwritten", Extent("old")).ok());
-    REQUIRE(client.Put("overwritten", "new").ok());
-    REQUIRE(client.Close().ok());
-    image = StoreImage::Take(world.machine);
-  });
-  return image;
-}
-
-// Which bytes of a closed store are live, read from the files by the format's own readers alone.
-class LiveMap {
- public:
-  explicit LiveMap(const StoreImage& image) {
-    const std::string& superblock_file = image.files.at("SUPERBLOCK");
-    const auto superblock = format::DecodeSuperblock(base::AsBytes(superblock_file).first(kBlock));
-    REQUIRE(superblock.ok());
-    Add("SUPERBLOCK", 0, superblock_file.size());
-    Add("TAIL", 2'048, 2'048 + 32);  // the close mark
-
-    struct Sealed {
-      const std::string* name;
-      const std::string* bytes;
-      format::FooterReader footer;
-      uint32_t generation;
-    };
-    std::map<log::SegmentId, Sealed> sealed;
-    for (const auto& [name, bytes] : image.files) {
-      if (!name.starts_with("log/")) continue;
-      const base::Bytes all = base::AsBytes(bytes);
-      const auto header = format::DecodeSegmentHeader(all.first(kBlock), superblock->secret, superblock->uuid);
-      if (!header.ok()) continue;
-      const format::ChecksumSeed seed(superblock->secret, header->salt);
-      const auto trailer = format::DecodeTrailer(all.last(format::kTrailerBytes), seed, bytes.size());
-      if (!trailer) continue;
-      auto footer = format::FooterReader::Open(bytes.substr(trailer->footer_offset), *trailer, seed, header->segment);
-      REQUIRE(footer.has_value());
-      sealed.insert({header->segment, {&name, &bytes, *std::move(footer), header->generation}});
-    }
-    auto newest = sealed.end();
-    for (auto at = sealed.begin(); at != sealed.end(); ++at) {
-      if (at->second.generation == 0) newest = at;
-    }
-    REQUIRE(newest != sealed.end());
-    const format::FooterSummary& summary = newest->second.footer.summary();
-    std::set<log::SegmentId> live{newest->first};
-    for (const auto& listed : summary.live_ids.segments) live.insert(listed.id);
-    for (const auto& adopted : summary.adopted) live.insert(adopted.segment);
-    for (const log::SegmentId retired : summary.retired) live.erase(retired);
-
-    std::map<std::pair<uint32_t, std::string>, std::pair<uint64_t, std::string>> newest_puts;  // revision and pointer
-    for (const log::SegmentId id : live) {
-      Sealed& segment = sealed.at(id);
-      relocated_ = relocated_ || segment.generation > 0;
-      // A sealed segment is its header, its units and its footer, without a gap.
-      REQUIRE(UnitOffsets(*segment.bytes).back() == segment.footer.summary().units_end);
-      Add(*segment.name, 0, segment.bytes->size());
-      for (format::DirectoryEntry entry; segment.footer.Next(entry);) {
-        auto& known = newest_puts[{entry.namespace_id, std::string(entry.key)}];
-        if (entry.revision < known.first || entry.type == format::RecordType::kExpiryChange) continue;
-        known = {entry.revision, std::string(entry.value_pointer)};
-      }
-    }
-    for (const auto& [key, put] : newest_puts) {
-      const auto pointer = format::DecodeValuePointer(base::AsBytes(put.second));
-      if (!pointer) continue;
-      char name[32];
-      std::snprintf(name, sizeof(name), "values/%010u.val", pointer->file);
-      Add(name, 0, kBlock);
-      Add(name, pointer->offset, pointer->offset + pointer->length);
-    }
-  }
-
-  bool IsLive(const std::string& name, uint64_t at) const {
-    const auto file = live_.find(name);
-    return file != live_.end() && at < file->second.size() && file->second[at];
-  }
-  bool has_relocated() const { return relocated_; }
-  bool Touches(const std::string& name) const { return live_.contains(name); }
-
- private:
-  void Add(const std::string& name, uint64_t begin, uint64_t end) {
-    std::vector<bool>& bytes = live_[name];
-    bytes.resize(std::max<size_t>(bytes.size(), end));
-    std::fill(bytes.begin() + static_cast<ptrdiff_t>(begin), bytes.begin() + static_cast<ptrdiff_t>(end), true);
-  }
-
-  std::map<std::string, std::vector<bool>> live_;
-  bool relocated_ = false;
-};
 
 Options ReadOnly(bool salvage = false) {
   Options options = SeparatingOptions();
@@ -153,7 +29,7 @@ bool Names(const std::vector<Damage>& damages, const std::string& name, uint64_t
 // open for reading.
 void FlipAll(int bits, uint64_t step) {
   const StoreImage image = MakeRichStore();
-  const LiveMap map(image);
+  const StoreMap map(image);
   REQUIRE(map.has_relocated());
   SimWorld world(1);
   image.PutOn(world.machine);
@@ -201,7 +77,7 @@ TEST_CASE("Verify finds every single wrong bit of every live byte of a closed st
 
 TEST_CASE("a wrong bit that is there before the open is named by the open or by Verify", "[verify]") {
   const StoreImage image = MakeRichStore();
-  const LiveMap map(image);
+  const StoreMap map(image);
   for (const auto& [name, bytes] : image.files) {
     // All of what an open reads of each file, and a sample of the rest.
     for (uint64_t at = name == "TAIL" ? 2'048 : 0; at < bytes.size(); at += at % kBlock < 96 ? 5 : 251) {

@@ -2,7 +2,7 @@
 //
 // Where things are: open.cc (opening, recovery, closing), superblock.cc, write.cc (all changes), read.cc (point reads),
 // cursor.cc (iterators), namespace_ops.cc, upkeep.cc (background work), reclaim.cc and relocator.cc (space), room.cc (a
-// full disk), scrubber.cc (verify and scrub), report.cc (statistics), references.cc (a check for tests).
+// full disk), scrubber.cc (verify and scrub), salvage.cc, report.cc (statistics), references.cc (a check for tests).
 #pragma once
 
 #include <array>
@@ -143,6 +143,7 @@ class Store {
  private:
   friend class Relocator;
   friend class Scrubber;
+  friend class Salvager;
   struct Planned;
   static constexpr size_t kStripes = 1024;
 
@@ -245,6 +246,7 @@ class Store {
   const bool replayable_;
   const uint64_t segment_bytes_min_;
   const uint64_t ceiling_floor_segments_;
+  const Environment::Succession succession_;
   base::Hash128Value (*const value_hash_)(base::Bytes, uint64_t);
   const uint64_t fork_generation_ = base::ForkGeneration();
   format::Superblock superblock_;

@@ -125,6 +125,7 @@ absl::Status Store::WriteSuperblock() {
   }
   superblock_.secret = random_.Next();
   superblock_.created_ms = clock_.NowMs();
+  superblock_.revision_floor = succession_.revision_floor;
   base::AlignedBuffer blocks(format::kSuperblockFileBytes);
   format::EncodeSuperblock(superblock_, blocks.bytes().first(format::kBlockBytes));
   format::EncodeSuperblock(superblock_, blocks.bytes().last(format::kBlockBytes));

@@ -81,7 +81,7 @@ absl::StatusOr<Namespace> OpenNamespaceOf(DB& db, const StoreArgs& args, Access 
 
 const char* const kExitCodesText =
     "Exit codes: 0 done; 1 key or namespace not found, or a condition did not hold; 2 wrong usage;\n"
-    "            3 data on disk is damaged; 4 I/O or other failure; 5 import or export left something out.";
+    "            3 data on disk is damaged; 4 I/O or other failure; 5 import, export or salvage left something out.";
 
 void AddStoreArgs(CLI::App* command, StoreArgs* args, bool with_namespace) {
   command->add_option("STORE", args->path, "The store's directory")->required()->check(CheckNotEmpty);

@@ -25,7 +25,7 @@ enum ExitCode : int {
   kExitUsage = 2,
   kExitDataLoss = 3,
   kExitFailed = 4,   // the store or the system refused; nothing else applies
-  kExitPartial = 5,  // import or export went through, but left something out
+  kExitPartial = 5,  // import, export or salvage went through, but left something out
 };
 
 extern const char* const kExitCodesText;
@@ -91,6 +91,7 @@ void AddWriteCommands(CLI::App* app, int* exit_code);
 void AddImportCommand(CLI::App* app, int* exit_code);
 void AddExportCommand(CLI::App* app, int* exit_code);
 void AddInspectCommands(CLI::App* app, int* exit_code);
+void AddSalvageCommand(CLI::App* app, int* exit_code);
 void AddSpaceCommands(CLI::App* app, int* exit_code);
 void AddNamespaceCommands(CLI::App* app, int* exit_code);
 void AddBenchCommand(CLI::App* app, int* exit_code);

@@ -147,6 +147,7 @@ absl::Status DB::Compact(const ProgressCallback& progress) { return store_->Comp
 std::vector<SegmentReport> DB::GcReport() const { return store_->GcReport(); }
 Stats DB::GetStats() const { return store_->GetStats(); }
 absl::StatusOr<VerifyReport> DB::Verify(const ProgressCallback& progress) const { return store_->Verify(progress); }
+absl::StatusOr<VerifyReport> DB::Scrub(const ScrubOptions& options) const { return store_->Scrub(options); }
 absl::Status DB::Close() { return store_->Close(); }
 
 }  // namespace firn

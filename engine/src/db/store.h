@@ -2,7 +2,7 @@
 //
 // Where things are: open.cc (opening, recovery, closing), superblock.cc, write.cc (all changes), read.cc (point reads),
 // cursor.cc (iterators), namespace_ops.cc, upkeep.cc (background work), reclaim.cc and relocator.cc (space), room.cc (a
-// full disk), report.cc (statistics, verify), references.cc (a check for tests).
+// full disk), scrubber.cc (verify and scrub), salvage.cc, report.cc (statistics), references.cc (a check for tests).
 #pragma once
 
 #include <array>
@@ -119,6 +119,7 @@ class Store {
 
   Stats GetStats();
   absl::StatusOr<VerifyReport> Verify(const ProgressCallback& progress);
+  absl::StatusOr<VerifyReport> Scrub(const ScrubOptions& options);
 
   // After a failed write, what is not durable is not served.
   absl::Status CheckServable(const Version& version) const;
@@ -141,6 +142,8 @@ class Store {
 
  private:
   friend class Relocator;
+  friend class Scrubber;
+  friend class Salvager;
   struct Planned;
   static constexpr size_t kStripes = 1024;
 
@@ -150,7 +153,7 @@ class Store {
   absl::Status OpenFiles();
   absl::StatusOr<bool> LoadSuperblock();
   absl::Status RepairSuperblock(size_t copy);
-  void VerifySuperblock(VerifyReport& report);
+  std::vector<Damage> CheckSuperblock();
   absl::StatusOr<bool> CheckNoStore();
   absl::Status PrepareFreshDirectory();
   absl::Status WriteSuperblock();
@@ -231,9 +234,6 @@ class Store {
   void NotePinned(const reclaim::Space& space);
   uint64_t CopySegmentBytes() const;
   bool FitsRoom(const log::Segment& segment, uint64_t one_bytes, uint64_t room_bytes) const;
-  struct VerifyProgress;
-  absl::Status VerifyValues(VerifyReport& report, VerifyProgress& progress);
-  void VerifyValueHeader(io::File& file, VerifyReport& report) const;
   bool FreeValues(const reclaim::Space& space, const reclaim::Goal& goal);
   bool HolesMayWait() const;
   void ShedWhenEmptied();
@@ -247,9 +247,11 @@ class Store {
   const bool replayable_;
   const uint64_t segment_bytes_min_;
   const uint64_t ceiling_floor_segments_;
+  const Environment::Succession succession_;
   base::Hash128Value (*const value_hash_)(base::Bytes, uint64_t);
   const uint64_t fork_generation_ = base::ForkGeneration();
   format::Superblock superblock_;
+  bool found_closed_ = false;  // by this open, so that each segment had a footer
 
   mutable base::EpochDomain epochs_;
   std::unique_ptr<index::Tree> tree_;

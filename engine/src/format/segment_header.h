@@ -2,10 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "base/coding.h"
 #include "base/status.h"
 #include "format/layout.h"
+#include "format/superblock.h"
 
 namespace firn::format {
 
@@ -19,6 +21,9 @@ struct SegmentHeader {
   int64_t created_ms = 0;
   // 0: of the fresh log. g > 0: a relocation segment, whose records have been moved g times at least.
   uint32_t generation = 0;
+  // What the store's SUPERBLOCK says, so that a store whose SUPERBLOCK is lost can be salvaged: nothing in it verifies
+  // without the secret.
+  std::optional<Superblock> superblock;
 
   bool operator==(const SegmentHeader&) const = default;
 };
@@ -27,6 +32,9 @@ void EncodeSegmentHeader(const SegmentHeader& header, uint64_t store_secret, bas
 // NotFound for a block of zeros (a file that never became a segment); DataLoss when it does not verify or
 // belongs to another store; FailedPrecondition for a newer format version.
 absl::StatusOr<SegmentHeader> DecodeSegmentHeader(base::Bytes block, uint64_t store_secret, const Uuid& store_uuid);
+
+// The superblock's copy in a header, if that verifies by itself: the rest of the header need not.
+std::optional<Superblock> SuperblockInHeader(base::Bytes block);
 
 // For people, who want to see what is left of a damaged one: the fields as they stand. `block` is kBlockBytes long.
 SegmentHeader UncheckedSegmentHeader(base::Bytes block);

@@ -346,6 +346,19 @@ void Recovery::GoOnIn(const SegmentPtr& segment) {
   newest_->adopted = before->adopted;
 }
 
+// The newest segment is lost, and with it, it may be, the record that adopted copies which reclaim had made since, and
+// that which retired the originals. Copies are whole, footer included, before they are adopted.
+void Recovery::AdoptInDoubt() {
+  for (const SegmentPtr& segment : candidates_) {
+    if (segment->header.generation == 0 || segment->id <= newest_->id) continue;
+    const auto footer = LoadFooter(*segment);
+    if (!footer) continue;
+    newest_->adopted.push_back({segment->id, footer->summary().units_end});
+    Say(EventKind::kDamageFound,
+        At(*segment, 0) + ": taken as part of the store, though the record that says so may be lost");
+  }
+}
+
 size_t Recovery::SalvageStretch(Segment& segment, uint64_t from, uint64_t to) {
   base::AlignedBuffer memory;
   size_t saved = 0;
@@ -400,7 +413,9 @@ absl::StatusOr<RecoveredLog> Recovery::Run(bool fresh) {
     result_.clean = false;
     result_.cuts.push_back({newest_->id, newest_->units_end.load()});
   }
+  result_.closed = close_mark_ && close_mark_->end == Position{newest_->id, newest_->units_end.load()};
   result_.next_namespace_id = newest_->live_ids.next_namespace_id;
+  if (options_.salvage && missing_) AdoptInDoubt();
   FIRN_RETURN_IF_ERROR(LoadLive());
   TakeSpares();
   if (!result_.clean) {

@@ -48,6 +48,7 @@ class Recovery {
   absl::Status CheckBeyondEnd();
   absl::Status CheckCloseMark();
   void GoOnIn(const SegmentPtr& segment);
+  void AdoptInDoubt();
   size_t SalvageStretch(Segment& segment, uint64_t from, uint64_t to);
   absl::Status ScanSealed(Segment& segment, uint64_t end);
   format::FooterReader DirectoryOfScanned(Segment& segment);

@@ -11,7 +11,6 @@
 namespace firn::log {
 namespace {
 
-constexpr uint64_t kReadAheadBytes = uint64_t{1} << 20;
 // One read of this much at a file's end holds the trailer and, in most segments, the whole footer.
 constexpr uint64_t kFooterReadBytes = uint64_t{64} << 10;
 
@@ -25,7 +24,7 @@ base::Bytes SegmentScanner::Window(uint64_t offset, uint64_t size) {
   const uint64_t file_bytes = base::RoundDown(segment_.file->size_bytes(), format::kBlockBytes);
   if (offset + size > file_bytes) return {};
   if (offset < window_offset_ || offset + size > window_offset_ + window_size_) {
-    const uint64_t wanted = std::min(std::max(size, kReadAheadBytes), file_bytes - offset);
+    const uint64_t wanted = std::min(std::max(size, read_ahead_bytes_), file_bytes - offset);
     if (window_.size() < wanted) window_ = base::AlignedBuffer(wanted);
     window_size_ = 0;
     if (absl::Status status = segment_.file->Read(offset, window_.bytes().first(wanted)); !status.ok()) {

@@ -16,7 +16,7 @@ constexpr size_t kDescriptorBytes = 4 + 4 + sizeof(format::Salt) + 8;
 static_assert(kTailBuffers * kDescriptorBytes <= format::kBlockBytes);
 
 constexpr uint64_t kMarkMagic = format::Magic("firnCLO1");
-constexpr size_t kMarkAt = 2048;
+constexpr size_t kMarkAt = kCloseMarkAt;
 constexpr size_t kMarkSegmentAt = 16;
 constexpr size_t kMarkOffsetAt = 20;
 constexpr size_t kMarkRevisionAt = 24;
@@ -143,6 +143,11 @@ std::optional<CloseMark> FindCloseMark(base::Bytes tail, uint64_t store_secret) 
   }
   return CloseMark{{base::LoadLe<SegmentId>(at + kMarkSegmentAt), base::LoadLe<uint32_t>(at + kMarkOffsetAt)},
                    base::LoadLe<uint64_t>(at + kMarkRevisionAt)};
+}
+
+bool HasDamagedCloseMark(base::Bytes tail, uint64_t store_secret) {
+  const std::byte* const at = tail.data() + kMarkAt;
+  return !FindCloseMark(tail, store_secret) && base::LoadLe<uint64_t>(at + format::kChecksumAt) != 0;
 }
 
 std::vector<TailUnit> FindTailUnits(base::Bytes tail, uint64_t store_secret) {

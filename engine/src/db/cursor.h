@@ -36,6 +36,8 @@ class Cursor final : public Iterator {
  private:
   bool Ready();
   void LoadRecord();
+  absl::Status FindAgain();
+  absl::Status ReadFound();
   // Positions on the first visible entry at or after item `at_` of the page, or at or before it.
   void SettleForward();
   void SettleBackward();

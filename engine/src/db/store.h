@@ -134,8 +134,6 @@ class Store {
   absl::Status CheckUsable() const;
   absl::Status CheckWritable() const;
 
-  bool HasSegment(uint32_t id) const { return log_->segments().Find(id) != nullptr; }  // inside an epoch guard
-
   base::EpochDomain& epochs() { return epochs_; }
   const index::Tree& tree() const { return *tree_; }
   int64_t NowMs() const { return clock_.NowMs(); }

@@ -127,6 +127,34 @@ TEST_CASE("compacting leaves next to no garbage, and loses nothing") {
   CheckHolds(*store.db, expected);
 }
 
+TEST_CASE("an iterator reads on while segments that its copy of a leaf names leave the store") {
+  constexpr uint64_t kSeeds = 60;
+  for (uint64_t seed = 1; seed <= kSeeds; ++seed) {
+    Scheduled(seed, [](SimWorld& world) {
+      const auto db = Must(OpenIn(world, {}, kSegmentBytes));
+      const auto expected = Churn(*db, 100, 2, 2);
+      bool over = false;
+      base::Thread compacting("compacting", [&] {
+        Must(db->Compact());
+        over = true;
+      });
+      while (!over) {
+        const auto iterator = db->NewIterator();
+        size_t shown = 0;
+        for (iterator->SeekToFirst(); iterator->Valid(); iterator->Next(), ++shown) {
+          const auto found = expected.find(std::string(iterator->key()));
+          REQUIRE(found != expected.end());
+          const std::string value(iterator->value());
+          INFO(iterator->key() << ": " << iterator->status());
+          REQUIRE(value == found->second);
+        }
+        REQUIRE(shown == expected.size());
+      }
+      compacting.Join();
+    });
+  }
+}
+
 TEST_CASE("compacting twice moves nothing the second time") {
   SimStore store({}, kSegmentBytes);
   static_cast<void>(Churn(*store.db, 300, 3, 3));

@@ -208,7 +208,7 @@ class Crasher {
     Require(*revision > revision_max && *revision > before.revision_max, "a revision is handed out twice");
     const absl::StatusOr<VerifyReport> verified = db->Verify();
     Require(verified.ok(), verified.status().ToString());
-    Require(verified->damages.empty(), verified->damages.empty() ? "" : verified->damages.front());
+    Require(verified->damages.empty(), verified->damages.empty() ? "" : verified->damages.front().ToString());
     Require(db->Close().ok(), "it does not close");
     db.reset();
     auto again = OpenEnumerated(machine, clock, random, nullptr);

@@ -78,7 +78,7 @@ Found Look(DB& db, CallLog& log) {
 void CheckInside(DB& db) {
   const auto verified = db.Verify();
   if (!verified.ok()) throw Violation("Verify failed: " + verified.status().ToString());
-  if (!verified->damages.empty()) throw Violation("Verify finds damage: " + verified->damages.front());
+  if (!verified->damages.empty()) throw Violation("Verify finds damage: " + verified->damages.front().ToString());
   if (const std::string wrong = CheckReferences(db); !wrong.empty()) {
     throw Violation("references are not exact: " + wrong);
   }

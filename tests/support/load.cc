@@ -393,7 +393,7 @@ void Worker::TidyUp() {
     Expect(verified.status(), "Verify");
     // Damage may be what a cut disk answered.
     if (verified.ok() && !verified->damages.empty()) {
-      log_.Fail(CallLog::Failure::kError, "Verify: " + verified->damages.front());
+      log_.Fail(CallLog::Failure::kError, "Verify: " + verified->damages.front().ToString());
     }
     return;
   }

@@ -77,10 +77,12 @@ expect 0 "$FIRN" verify "$store" --rate 64MiB
 expect 2 "$FIRN" verify "$store" --from nonsense
 one_line_error
 expect 2 "$FIRN" verify "$store" --rate fast
-# The pace is so low that it is still at work when a signal comes; those that come before it listens are lost.
+# The pace is so low that it is still at work when the signal comes, which is once it listens.
 "$FIRN" verify "$store" --rate 16KiB >stopped 2>/dev/null &
 check=$!
-while kill -INT $check 2>/dev/null; do :; done
+listens() { [ "$(cat /proc/$check/comm)" = firn ] && grep -q '^SigCgt:.*[2367abef]$' /proc/$check/status; }
+until listens 2>/dev/null || ! kill -0 $check 2>/dev/null; do :; done
+kill -INT $check
 wait $check
 same $? 4
 cursor=$(sed -n 's/^stopped; go on with --from //p' stopped)

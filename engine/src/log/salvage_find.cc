@@ -163,7 +163,7 @@ absl::Status LogSalvage::OpenFile(const std::string& name) {
   segment->seed = format::ChecksumSeed(superblock_.secret, segment->header.salt);
   segment->file = *std::move(opened);
   TakeTailUnits(*segment);
-  candidates_.push_back({.segment = std::move(segment), .footer = {}, .says = {}});
+  candidates_.push_back({.segment = std::move(segment), .footer = {}, .says = {}, .header_verifies = header.ok()});
   return absl::OkStatus();
 }
 
@@ -194,6 +194,23 @@ void LogSalvage::AddFilelessSegments() {
   }
 }
 
+// Whether the segment is one of copies that reclaim made: they are marked, and nothing else is with them.
+bool LogSalvage::HoldsCopies(Candidate& candidate) {
+  std::optional<bool> relocated;
+  const auto look = [&](uint8_t flags) {
+    if (!relocated) relocated = (flags & format::record_flags::kRelocated) != 0;
+  };
+  if (candidate.footer) {
+    format::DirectoryEntry entry;
+    if (candidate.footer->Next(entry)) look(entry.flags);
+    candidate.footer->Rewind();
+  } else {
+    ForEachFoundRecord(*candidate.segment, kFirstUnitOffset, EndOf(*candidate.segment),
+                       [&](const format::Record& record) { look(record.flags); });
+  }
+  return relocated.value_or(false);
+}
+
 // What the segment says of others, from its footer or from whatever of its units and records verifies.
 void LogSalvage::Listen(Candidate& candidate) {
   Segment& segment = *candidate.segment;
@@ -203,11 +220,9 @@ void LogSalvage::Listen(Candidate& candidate) {
   if (const auto first = scanner.UnitAt(kFirstUnitOffset)) {
     candidate.has_units = true;
     says.first_time_ms = first->header.time_ms;
-    const auto record = format::ParseRecord(first->payload);
-    const bool fresh = record && record->record.type == format::RecordType::kLiveIds;
-    // A header that was put together may be wrong about it.
-    segment.header.generation = fresh ? 0 : std::max(segment.header.generation, uint32_t{1});
   }
+  // A header that does not verify may be wrong about it.
+  if (!candidate.header_verifies) segment.header.generation = HoldsCopies(candidate) ? 1 : 0;
   if (candidate.footer) {
     const format::FooterSummary& summary = candidate.footer->summary();
     candidate.has_units = true;
@@ -227,7 +242,6 @@ void LogSalvage::Listen(Candidate& candidate) {
         if (auto live = format::DecodeLiveIds(record.value)) {
           says.has_live_ids = true;
           says.live_ids = *std::move(live);
-          segment.header.generation = 0;
         }
         break;
       case format::RecordType::kRetire:

@@ -36,6 +36,7 @@ struct Candidate {
   std::optional<format::FooterReader> footer;
   Says says;
   bool has_units = false;
+  bool header_verifies = false;
 };
 
 class LogSalvage {
@@ -50,6 +51,7 @@ class LogSalvage {
                                        const std::optional<format::TrailerIdentity>& trailer);
   void TakeTailUnits(Segment& segment);
   void AddFilelessSegments();
+  static bool HoldsCopies(Candidate& candidate);
   void Listen(Candidate& candidate);
   void ChooseLive();
   bool CheckEnd(SegmentId newest_id);

@@ -21,7 +21,7 @@ constexpr size_t kFirstRevisionAt = 64;
 constexpr size_t kCreatedMsAt = 72;
 constexpr size_t kGenerationAt = 80;
 constexpr size_t kFieldsEnd = 84;
-constexpr size_t kSuperblockAt = 2048;  // in another sector than the fields
+constexpr size_t kSuperblockAt = kSuperblockCopyAt;
 constexpr size_t kSuperblockEnd = kSuperblockAt + kSuperblockFieldsBytes;
 
 static_assert(kVersionAt + sizeof(uint32_t) == kSegmentAt);
@@ -32,7 +32,7 @@ static_assert(kSaltAt + sizeof(Salt) == kFirstRevisionAt);
 static_assert(kFirstRevisionAt + sizeof(uint64_t) == kCreatedMsAt);
 static_assert(kCreatedMsAt + sizeof(int64_t) == kGenerationAt);
 static_assert(kGenerationAt + sizeof(uint32_t) == kFieldsEnd && kFieldsEnd <= kSuperblockAt);
-static_assert(kSuperblockEnd <= kBlockBytes);
+static_assert(kSuperblockEnd <= kSectorBytes);
 
 using Block = std::array<std::byte, kBlockBytes>;
 

@@ -11,6 +11,10 @@
 
 namespace firn::format {
 
+// All that is not zero lies in one sector, which a device writes whole or not at all: a power cut tears no header.
+inline constexpr size_t kSectorBytes = 512;
+inline constexpr size_t kSuperblockCopyAt = 256;
+
 struct SegmentHeader {
   uint32_t format_version = kFormatVersion;
   Uuid store_uuid{};

@@ -71,7 +71,7 @@ TEST_CASE("a segment header's copy of the superblock is had whatever else of the
   SegmentHeader header = RandomSegmentHeader(random);
   header.superblock = RandomSuperblock(random);
   const Buffer whole = Encode(header);
-  constexpr size_t kCopyAt = 2048, kCopyEnd = kCopyAt + kSuperblockFieldsBytes;
+  constexpr size_t kCopyAt = kSuperblockCopyAt, kCopyEnd = kCopyAt + kSuperblockFieldsBytes;
   for (size_t at = 0; at < whole.size(); ++at) {
     Buffer damaged = whole;
     damaged[at] ^= std::byte{16};

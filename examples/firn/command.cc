@@ -1,9 +1,6 @@
 #include "firn/command.h"
 
-#include <algorithm>
-#include <charconv>
 #include <cstdio>
-#include <optional>
 #include <utility>
 
 #include "support/files.h"
@@ -170,22 +167,6 @@ int FailUsage(const std::string& what) {
 
 void Note(const std::string& text) { PrintError("note: " + text); }
 
-absl::StatusOr<std::string> ArgumentBytes(const std::string& text, bool hex) {
-  if (!hex) return text;
-  std::optional<std::string> bytes = BytesOfHex(text);
-  if (!bytes) return absl::InvalidArgumentError("'" + text + "' is not hexadecimal, two digits a byte, as --hex asks");
-  return *std::move(bytes);
-}
-
-absl::StatusOr<std::string> ArgumentKey(const std::string& text, bool hex) {
-  absl::StatusOr<std::string> key = ArgumentBytes(text, hex);
-  if (key.ok() && (key->size() < kKeyBytesMin || key->size() > kKeyBytesMax)) {
-    return absl::InvalidArgumentError("the key has " + std::to_string(key->size()) + " bytes; allowed are " +
-                                      std::to_string(kKeyBytesMin) + " to " + std::to_string(kKeyBytesMax));
-  }
-  return key;
-}
-
 // Too much of it is wrong usage, and a file that is missing no key that is.
 static absl::Status InputFailure(const absl::Status& status) {
   const bool too_large = absl::IsOutOfRange(status);
@@ -202,23 +183,6 @@ absl::StatusOr<InputPieces> OpenInput(const std::string& path) {
   absl::StatusOr<InputPieces> pieces = InputPieces::Open(path, kValueBytesMax);
   if (!pieces.ok()) return InputFailure(pieces.status());
   return pieces;
-}
-
-std::string CheckNotEmpty(const std::string& text) { return text.empty() ? "it is empty" : ""; }
-
-std::string CheckNamespaceName(const std::string& text) {
-  const bool valid =
-      !text.empty() && text.size() <= kNamespaceNameBytesMax && std::all_of(text.begin(), text.end(), [](char c) {
-        return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
-      });
-  return valid ? "" : "a namespace's name has 1..64 of A-Z a-z 0-9 _ -, not '" + text + "'";
-}
-
-std::string CheckUnsigned(const std::string& text) {
-  uint64_t number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  const bool valid = error == std::errc() && end == text.data() + text.size();
-  return valid ? "" : "'" + text + "' is not a whole number of 0 to 2^64 - 1";
 }
 
 }  // namespace firn::tools

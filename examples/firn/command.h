@@ -14,6 +14,7 @@
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
 
+#include "support/arguments.h"
 #include "support/files.h"
 
 namespace firn::tools {
@@ -69,20 +70,11 @@ int FailAnswer(const std::string& what, const absl::Status& status, const std::s
 int FailUsage(const std::string& what);
 void Note(const std::string& text);
 
-// A key or value as given on the command line. A key outside the limits is InvalidArgument, before any store is opened
-// or made for it.
-absl::StatusOr<std::string> ArgumentBytes(const std::string& text, bool hex);
-absl::StatusOr<std::string> ArgumentKey(const std::string& text, bool hex);
 // What a file, or for "-" the standard input, holds. InvalidArgument when that is more than a value may have; whatever
 // the system refuses is Unknown.
 absl::StatusOr<std::string> InputBytes(const std::string& path);
 // The same, a piece at a time.
 absl::StatusOr<InputPieces> OpenInput(const std::string& path);
-
-// Checks for CLI::Option::check: what is wrong, empty if nothing is.
-std::string CheckNotEmpty(const std::string& text);
-std::string CheckNamespaceName(const std::string& text);
-std::string CheckUnsigned(const std::string& text);  // the parser would take -1 for 2^64 - 1
 
 // One function per subcommand group adds it to the application and leaves its result in `*exit_code`.
 void AddReadCommands(CLI::App* app, int* exit_code);

@@ -109,11 +109,7 @@ absl::StatusOr<std::vector<std::string>> KeysOf(const ReadArgs& args) {
   if (!args.from.empty()) {
     const absl::StatusOr<std::string> lines = InputBytes(args.from);
     if (!lines.ok()) return lines.status();
-    for (size_t begin = 0; begin < lines->size();) {
-      const size_t end = std::min(lines->find('\n', begin), lines->size());
-      texts.push_back(lines->substr(begin, end - begin));
-      begin = end + 1;
-    }
+    for (std::string& line : LinesOf(*lines)) texts.push_back(std::move(line));
   }
   for (std::string& text : texts) {
     absl::StatusOr<std::string> bytes = ArgumentBytes(text, args.hex);

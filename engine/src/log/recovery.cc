@@ -340,6 +340,7 @@ void Recovery::GoOnIn(const SegmentPtr& segment) {
   newest_footer_.reset();
   newest_->live_ids = before->live_ids;
   auto& listed = newest_->live_ids.segments;  // a relocation segment's id may be above that of the segment it is in
+  std::erase_if(listed, [&](const auto& s) { return s.id == before->id; });  // only a forged list has itself
   const auto at = std::find_if(listed.begin(), listed.end(), [&](const auto& s) { return s.id > before->id; });
   listed.insert(at, {before->id, before->units_end.load()});
   newest_->retired = before->retired;
@@ -371,6 +372,17 @@ size_t Recovery::SalvageStretch(Segment& segment, uint64_t from, uint64_t to) {
   return saved;
 }
 
+// Counters go on from what was seen. No store comes near their ends: they were forged, and going on would start again
+// from zero.
+absl::Status Recovery::CheckCounters() const {
+  constexpr uint64_t kRevisionMax = uint64_t{1} << 63;
+  constexpr SegmentId kSegmentMax = SegmentId{1} << 31;
+  if (result_.last_revision <= kRevisionMax && result_.last_segment <= kSegmentMax) return absl::OkStatus();
+  return base::DataLoss(std::string(disk_.path()) + ": revision " + std::to_string(result_.last_revision) +
+                        " or segment " + std::to_string(result_.last_segment) +
+                        " is beyond what any store reaches; its files were not written by one");
+}
+
 absl::StatusOr<RecoveredLog> Recovery::Run(bool fresh) {
   Saw(superblock_.revision_floor);
   FIRN_RETURN_IF_ERROR(OpenFiles());
@@ -378,6 +390,7 @@ absl::StatusOr<RecoveredLog> Recovery::Run(bool fresh) {
   FIRN_RETURN_IF_ERROR(FindNewest(fresh));
   if (newest_ == nullptr) {
     TakeSpares();
+    FIRN_RETURN_IF_ERROR(CheckCounters());
     return std::move(result_);
   }
   if (newest_footer_) {
@@ -418,6 +431,7 @@ absl::StatusOr<RecoveredLog> Recovery::Run(bool fresh) {
   if (options_.salvage && missing_) AdoptInDoubt();
   FIRN_RETURN_IF_ERROR(LoadLive());
   TakeSpares();
+  FIRN_RETURN_IF_ERROR(CheckCounters());
   if (!result_.clean) {
     Say(EventKind::kRecovered, "opened after a crash: " + std::to_string(result_.segments.size()) +
                                    " segments, the log ends in " + At(*newest_, newest_->units_end.load()));

@@ -54,6 +54,7 @@ class Recovery {
   format::FooterReader DirectoryOfScanned(Segment& segment);
   absl::StatusOr<format::FooterReader> LoadSegment(const SegmentPtr& segment, uint32_t end);
   absl::Status LoadLive();
+  absl::Status CheckCounters() const;
   void TakeSpares();
 
   absl::Status CheckUnreadable();

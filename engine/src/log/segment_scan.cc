@@ -51,7 +51,9 @@ std::optional<SegmentScanner::FoundUnit> SegmentScanner::UnitAt(uint64_t offset)
   if (unit.empty()) return std::nullopt;
   const auto verified = format::VerifyUnit(unit, segment_.seed, offset);
   if (!verified) return std::nullopt;
-  return FoundUnit{*verified, unit.subspan(format::kUnitHeaderBytes, verified->payload_bytes)};
+  const base::Bytes payload = unit.subspan(format::kUnitHeaderBytes, verified->payload_bytes);
+  if (!HoldsOperations(payload)) return std::nullopt;
+  return FoundUnit{*verified, payload};
 }
 
 std::optional<uint64_t> SegmentScanner::FindUnit(uint64_t offset, uint64_t limit) {
@@ -96,7 +98,7 @@ absl::StatusOr<format::FooterReader> ScanDirectory(const Segment& segment) {
   SegmentScanner scanner(segment);
   for (uint64_t at = kFirstUnitOffset; at < end;) {
     const auto unit = scanner.UnitAt(at);
-    if (!unit) {
+    if (!unit || uint64_t{unit->header.blocks} * format::kBlockBytes > end - at) {
       if (!scanner.read_error().ok()) return scanner.read_error();
       return base::DataLoss(segment.file->name() + " at offset " + std::to_string(at) +
                             ": neither the footer nor this unit verifies");

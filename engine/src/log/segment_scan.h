@@ -28,7 +28,8 @@ class SegmentScanner {
     format::UnitHeader header;
     base::Bytes payload;  // valid until the next call
   };
-  // The unit at `offset` if all of it verifies. A read error counts as "does not verify" and is kept in read_error().
+  // The unit at `offset` if all of it verifies and holds operations. A read error counts as "does not verify" and is
+  // kept in read_error().
   std::optional<FoundUnit> UnitAt(uint64_t offset);
   // The first block at or after `offset` and before `limit` where a whole unit verifies.
   std::optional<uint64_t> FindUnit(uint64_t offset, uint64_t limit);

@@ -116,7 +116,7 @@ mutant shared_values_punched values/value_free.cc '[links]' 's/^  if \(!links\.o
 mutant shared_values_cut values/value_store.cc '[links]' 's/if \(links != 1 \|\| handle->size_bytes/if (handle->size_bytes/'
 mutant shared_values_appended_to values/value_store.cc '[links]' 's/if \(links\.ok\(\) && \*links == 1 && /if (/'
 mutant moved_values_not_synced db/relocator.cc '[evacuation]' 's/^  if \(value_file_\) FIRN_RETURN_IF_ERROR\(store_\.values_->Sync\(\)\);//'
-mutant copy_does_not_decide db/open.cc '[evacuation]' 's/^(.*) in_a = merge->SegmentOf\(a\)\.id, in_b = merge->SegmentOf\(b\)\.id;/\1 in_a = merge->SegmentOf(b).id, in_b = merge->SegmentOf(a).id;/'
+mutant copy_does_not_decide db/directory_merge.cc '[evacuation]' 's/in_a = SegmentOf\(a\)\.id, in_b = SegmentOf\(b\)\.id;/in_a = SegmentOf(b).id, in_b = SegmentOf(a).id;/'
 # Extents that are shared, and what nobody names.
 mutant dropped_extents_shared values/extent_table.cc '[equal]' 's/if \(extent\.state == kReady\) Unlink\(shard, slot\);//'
 mutant duplicates_not_compared values/value_write.cc '[collisions]' 's/if \(same\.ok\(\) && \*same\) \{/if (true) {/'
@@ -145,8 +145,8 @@ mutant footer_without_tombstones format/footer_builder.cc '[A1]' \
 mutant expiry_change_lost_at_merge db/open.cc '[A2]' 's/if \(put_segment == nullptr\) break;/break;/'
 mutant footer_checksum_not_verified format/footer_reader.cc '[A5]' \
   's/base::Hash64\(body, seed\.At\(trailer\.footer_offset\)\)\)/base::Hash64(body, seed.At(trailer.footer_offset)) \&\& false)/'
-mutant footer_believed_by_its_looks format/footer_reader.cc '[A6]' 's/ != base::Hash64\(Covered\(end\).*$/ == 0) {/; s/ !=$/ == 0 \&\&/'
-mutant unit_believed_wherever_it_is format/unit.cc '[A6]' 's/seed\.At\(offset\)/0/'
+mutant footer_believed_by_its_looks format/footer_reader.cc '[A6]' 's/ != base::Hash64\(Covered\(end\).*$/ == 0) {/; s/ !=$/ == 0 \&\&/; s/^  if \(std::memcmp\(at \+ trailer::kSaltAt.*$//'
+mutant unit_believed_wherever_it_is format/unit.cc '[A6],[A9],[rule3],[damage],[rule1]' 's/seed\.At\(offset\)/0/'
 # A full disk.
 mutant reserve_not_made io/room.cc '[A12]' 's/if \(reserve_bytes_ >= wanted_bytes\) \{/if (true) {/'
 mutant lowered_quota_forever io/room.cc '[lowered]' 's/^    if \(used_bytes\(\) <= LimitFor\(Claimant::kWrite\)\) opened_with_bytes_ = 0;$//'

@@ -242,6 +242,7 @@ class Player {
     constexpr uint64_t kOperationOfRecovery = 6;
     machine_.Crash({CrashKind::kPowerCut, Survival::kSectors});
     db_.reset();
+    acknowledged_ = durable_;  // no later kill owes more
     machine_.CrashAfter(kOperationOfRecovery, {CrashKind::kPowerCut, Survival::kSectors});
     auto db = OpenEnumerated(machine_, clock_, random_, nullptr);
     if (db.ok()) throw std::runtime_error("the recovery ended before its own crash");

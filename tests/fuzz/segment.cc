@@ -97,11 +97,14 @@ void CheckUnits(const log::Segment& segment) {
     if (!unit) continue;
     Require(has_head, "where a unit verifies its header does");
     Require(at + uint64_t{unit->header.blocks} * kBlock <= limit, "a unit lies within its file");
+    bool goes_on = false;
     for (base::Bytes rest = unit->payload; !rest.empty();) {
       const auto record = format::ParseRecord(rest);
       Require(record.has_value(), "a unit holds records");
+      goes_on = (record->record.flags & format::record_flags::kInBatch) != 0;
       rest = rest.subspan(record->size_bytes);
     }
+    Require(!goes_on, "a unit ends with a whole operation");
     Require(scanner.FindUnit(log::kFirstUnitOffset, limit).has_value(), "a unit that is there can be searched for");
   }
   Require(scanner.read_error().ok(), "what can be read is no read error");

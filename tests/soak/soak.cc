@@ -3,6 +3,7 @@
 // take what Stats says.
 #include <firn/db.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -54,6 +55,7 @@ void LiveAndDie(const std::string& path, CallLog& log, const LoadSettings& load,
   const pid_t child = ::fork();
   if (child < 0) throw Violation("no process");
   if (child == 0) {
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     ::close(pipe_ends[0]);
     // With the first call, or while the store opens.
     if (calls == 0 && ::write(pipe_ends[1], "", 1) != 1) ::_exit(1);

@@ -58,9 +58,9 @@ class Spaces {
       const absl::StatusOr<Namespace> space = db_.CreateNamespace(name);
       if (!space.ok()) return space.status();
       log_.AnswerCreate(index, space->id());
+      names_[name] = index;
       const std::unique_lock changing(mutex_);
       open_.emplace(index, *space);
-      names_[name] = index;
       return absl::OkStatus();
     }
     log_.AskDrop(found->second);
@@ -77,9 +77,9 @@ class Spaces {
   DB& db_;
   CallLog& log_;
   std::mutex change_mutex_;
-  mutable std::shared_mutex mutex_;  // of what follows
+  std::map<std::string, size_t> names_;  // of those that are open; under change_mutex_
+  mutable std::shared_mutex mutex_;      // of what follows; taken inside change_mutex_
   std::map<size_t, Namespace> open_;
-  std::map<std::string, size_t> names_;
   std::optional<std::pair<size_t, Namespace>> dropped_;  // the last
 };
 

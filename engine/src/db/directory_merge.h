@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <tuple>
 #include <vector>
 
 #include "log/recovery.h"
@@ -39,14 +38,10 @@ class DirectoryMerge {
   };
   struct Later {
     const DirectoryMerge* merge;
-    bool operator()(size_t a, size_t b) const {
-      const format::DirectoryEntry& x = merge->sources_[a].entry;
-      const format::DirectoryEntry& y = merge->sources_[b].entry;
-      const log::SegmentId in_a = merge->SegmentOf(a).id, in_b = merge->SegmentOf(b).id;
-      return std::tie(x.namespace_id, x.key, x.revision, in_a) > std::tie(y.namespace_id, y.key, y.revision, in_b);
-    }
+    bool operator()(size_t a, size_t b) const { return merge->ComesLater(a, b); }
   };
 
+  bool ComesLater(size_t a, size_t b) const;
   const log::Segment& SegmentOf(size_t source) const { return *sources_[source].recovered->segment; }
 
   bool Advance(size_t i) {

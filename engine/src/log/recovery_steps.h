@@ -70,9 +70,9 @@ class Recovery {
   const RecoveryOptions& options_;
   RecoveredLog result_;
 
-  std::vector<SegmentPtr> candidates_;    // files whose header verifies, ascending ids
-  std::vector<SpareFile> no_segments_;    // files whose first block is zeros: never used
-  std::vector<SpareFile> unreadable_;     // files whose header is damaged
+  std::vector<SegmentPtr> candidates_;  // files whose header verifies, ascending ids
+  std::vector<SpareFile> no_segments_;  // files whose first block is zeros: never used
+  std::vector<SpareFile> unreadable_;   // files whose header is damaged
   base::AlignedBuffer tail_copy_;
   std::vector<TailUnit> tail_units_;
   TailUnits tail_by_place_;

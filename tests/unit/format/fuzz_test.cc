@@ -1,5 +1,5 @@
-// Bytes that nobody of ours wrote, under checksums that do not fit: no decoder believes them. What decoders make of bytes
-// whose checksums fit is for tests/fuzz.
+// Bytes that nobody of ours wrote, under checksums that do not fit: no decoder believes them. What decoders make of
+// bytes whose checksums fit is for tests/fuzz.
 #include <cstring>
 
 #include "format/segment_header.h"

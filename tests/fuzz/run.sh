@@ -97,6 +97,9 @@ merge() {
   done < <(choose "$control")
   find "$corpus" -type f -regextype posix-extended -regex '.*/[0-9a-f]{40}' -delete
   cp "$chosen"/* "$corpus"
+  # Whatever adds nothing would only delay the next run.
+  rm -rf "$run/found"
+  mv "$merged" "$run/found"
   printf '%-14s %4d inputs, %7d bytes\n' "$target" "$(count_files "$corpus")" "$(cat "$corpus"/* | wc -c)"
 }
 
@@ -126,4 +129,4 @@ failures=0
 for target in "${targets[@]}"; do
   fuzz "$target" "$seconds" || failures=$((failures + 1))
 done
-[[ $failures -eq 0 ]] || die "$failures of ${#targets[@]} targets found something"
+[[ $failures -eq 0 ]] || die "$failures of ${#targets[@]} targets failed"

@@ -5,6 +5,7 @@
 //   input: which store u8 | how u8 | edits (store_image.cc)
 #include <firn/db.h>
 
+#include <algorithm>
 #include <memory>
 #include <string>
 
@@ -46,12 +47,15 @@ void CheckShown(std::string_view key, std::string_view value, const How& how) {
   if (!how.forged) Require(IsValueOf(key, value), "a store shows nothing that was never written");
 }
 
-void CheckReads(Namespace space, const How& how) {
+// Returns the newest revision seen.
+Revision CheckReads(Namespace space, const How& how) {
+  Revision newest = 0;
   const std::unique_ptr<Iterator> it = space.NewIterator();
   std::string before;
   for (it->SeekToFirst(); it->Valid(); it->Next()) {
     Require(before < it->key(), "a walk goes forward");
     before = it->key();
+    newest = std::max(newest, it->revision());
     const std::string value(it->value());
     if (it->status().ok()) CheckShown(before, value, how);
   }
@@ -60,25 +64,30 @@ void CheckReads(Namespace space, const How& how) {
     if (value.ok()) CheckShown(KeyOf(i), *value, how);
     Require(value.ok() || !value.status().message().empty() || absl::IsNotFound(value.status()), "a failure says why");
   }
+  return newest;
 }
 
-void CheckStore(DB& db, const How& how) {
-  CheckReads(db.root(), how);
-  if (const auto space = db.OpenNamespace(kNamespaceName); space.ok()) CheckReads(*space, how);
+Revision CheckStore(DB& db, const How& how) {
+  Revision newest = CheckReads(db.root(), how);
+  if (const auto space = db.OpenNamespace(kNamespaceName); space.ok()) {
+    newest = std::max(newest, CheckReads(*space, how));
+  }
   const auto report = db.Verify();
   Require(report.ok() || how.forged, "verify reports damage, it does not fail");
   db.GetStats();
   db.GcReport();
+  return newest;
 }
 
-// Whether the probe is promised to be there from now on.
-bool Write(DB& db, const How& how) {
-  const bool promised = db.Put(kProbe, ValueOf(kProbe, 1, 100)).ok();
+// Whether the probe is promised to be there from now on. `newest`: the revision of what was there before.
+bool Write(DB& db, Revision newest, const How& how) {
+  const auto written = db.Put(kProbe, ValueOf(kProbe, 1, 100));
+  Require(!written.ok() || *written > newest, "revisions go on above all that were seen");
   db.Delete(KeyOf(4)).IgnoreError();
   db.Put(KeyOf(5), ValueOf(KeyOf(5), 9, 6'000)).IgnoreError();
   if (how.compact) db.Compact().IgnoreError();
   CheckStore(db, how);
-  return promised;
+  return written.ok();
 }
 
 void CheckOpen(test::SimWorld& world, const How& how) {
@@ -87,9 +96,9 @@ void CheckOpen(test::SimWorld& world, const How& how) {
     Require(!db.status().message().empty(), "a refusal says why");
     return;
   }
-  CheckStore(**db, how);
+  const Revision newest = CheckStore(**db, how);
   if (how.read_only) return;
-  const bool promised = Write(**db, how);
+  const bool promised = Write(**db, newest, how);
   const bool closed = (*db)->Close().ok();
   db->reset();
   if (!promised || how.forged) return;

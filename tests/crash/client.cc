@@ -107,12 +107,6 @@ std::string Value(std::string_view tag, size_t size_bytes) {
   return value;
 }
 
-void Nap(uint64_t milliseconds) {
-  base::Scheduler* scheduler = base::Scheduler::Current();
-  const uint64_t until = scheduler->NowNanos() + milliseconds * 1'000'000;
-  while (scheduler->NowNanos() < until) scheduler->Wait(&until, until);
-}
-
 Options QuietOptions() {
   Options options;
   options.memory_budget_bytes = kMemoryBudgetBytesMin;
@@ -122,13 +116,7 @@ Options QuietOptions() {
 }
 
 Environment SimEnvironment(SimWorld& world, uint64_t segment_bytes_min) {
-  Environment environment;
-  environment.disk = world.machine.Attach();
-  environment.clock = &world.clock;
-  environment.random = &world.random;
-  environment.replayable = true;
-  environment.segment_bytes_min_for_test = segment_bytes_min;
-  return environment;
+  return SimEnvironment(world.machine, world.clock, world.random, segment_bytes_min);
 }
 
 std::string Shown(std::string_view value, std::string_view metadata, int64_t expires_at_ms) {

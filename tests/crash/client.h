@@ -18,6 +18,8 @@
 
 #include "db/open.h"
 #include "support/crash_points.h"
+#include "support/scheduler.h"
+#include "support/sim_environment.h"
 
 namespace firn::test {
 
@@ -91,9 +93,6 @@ inline constexpr size_t kLargeValueBytes = 9'000;
 
 // A value that says what it is and has the size wanted.
 std::string Value(std::string_view tag, size_t size_bytes = 0);
-
-// Waits in virtual time, so that background threads get their turn.
-void Nap(uint64_t milliseconds);
 
 Options QuietOptions();
 Environment SimEnvironment(SimWorld& world, uint64_t segment_bytes_min = kSmallSegmentBytes);

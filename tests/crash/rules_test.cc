@@ -16,44 +16,37 @@ namespace {
 
 constexpr uint64_t kUpkeepMs = 600;  // longer than two turns of the upkeep thread
 
+void FillFirstSegment(SimWorld&, Client& client) {
+  REQUIRE(client.Put("kept", "from the beginning").ok());
+  client.FillSegment("old");
+  REQUIRE(client.Flush().ok());
+}
+
+// The first segment's records die; while nothing says durably that it is retired, its file must stay.
+void LetFirstSegmentDie(Client& client) {
+  client.Put("kept", "again", Durability::kBuffered).IgnoreError();
+  client.Put("filler", "short", Durability::kBuffered).IgnoreError();
+  client.Sync().IgnoreError();
+  Nap(kUpkeepMs);
+  client.FillSegment("new", Durability::kBuffered);
+}
+
 TEST_CASE("rule 1: a segment that is being retired and reused loses nothing, wherever the crash comes", "[rule1]") {
   const uint64_t seed = 1;
-  AtEachCrash(seed, {.prepare =
-                         [](SimWorld&, Client& client) {
-                           REQUIRE(client.Put("kept", "from the beginning").ok());
-                           client.FillSegment("old");
-                           REQUIRE(client.Flush().ok());
-                         },
-                     .run =
-                         [](SimWorld&, Client& client) {
-                           // The first segment's records die; while nothing says durably that it is retired, its file
-                           // must stay.
-                           client.Put("kept", "again", Durability::kBuffered).IgnoreError();
-                           client.Put("filler", "short", Durability::kBuffered).IgnoreError();
-                           client.Sync().IgnoreError();
-                           Nap(kUpkeepMs);
-                           client.FillSegment("new", Durability::kBuffered);
-                           client.FillSegment("newer", Durability::kBuffered);
-                           client.Put("last", "of all", Durability::kBuffered).IgnoreError();
-                         }});
+  AtEachCrash(seed, {.prepare = FillFirstSegment, .run = [](SimWorld&, Client& client) {
+                       LetFirstSegmentDie(client);
+                       client.FillSegment("newer", Durability::kBuffered);
+                       client.Put("last", "of all", Durability::kBuffered).IgnoreError();
+                     }});
 }
 
 TEST_CASE("rule 1: a write that the disk lost while segments were retired and reused is damage or an older value",
           "[rule1][lost]") {
   const LostWrites lost =
-      AtEachLostWrite(2, {.prepare =
-                              [](SimWorld&, Client& client) {
-                                REQUIRE(client.Put("kept", "from the beginning").ok());
-                                client.FillSegment("old");
-                                REQUIRE(client.Flush().ok());
-                              },
+      AtEachLostWrite(2, {.prepare = FillFirstSegment,
                           .run =
                               [](SimWorld&, Client& client) {
-                                client.Put("kept", "again", Durability::kBuffered).IgnoreError();
-                                client.Put("filler", "short", Durability::kBuffered).IgnoreError();
-                                client.Sync().IgnoreError();
-                                Nap(kUpkeepMs);
-                                client.FillSegment("new", Durability::kBuffered);
+                                LetFirstSegmentDie(client);
                                 client.FillSegment("newer");
                                 client.Delete("kept").IgnoreError();
                                 Nap(kUpkeepMs);

@@ -6,8 +6,8 @@
 #include <utility>
 
 #include "base/hash.h"
-#include "db/open.h"
 #include "support/scheduler.h"
+#include "support/sim_environment.h"
 
 namespace firn::test {
 namespace {
@@ -20,12 +20,6 @@ constexpr int64_t kAnHourMs = 3'600'000;
 
 void Require(const absl::Status& status, const std::string& what) {
   if (!status.ok()) throw std::runtime_error(what + ": " + status.ToString());
-}
-
-void Nap(uint64_t milliseconds) {
-  base::Scheduler* scheduler = base::Scheduler::Current();
-  const uint64_t until = scheduler->NowNanos() + milliseconds * 1'000'000;
-  while (scheduler->NowNanos() < until) scheduler->Wait(&until, until);
 }
 
 std::string ValueOf(const std::string& tag, size_t size_bytes) {
@@ -181,6 +175,7 @@ class Player {
         return;
       case Step::kFree:
         Delete("freed" + part, durability);
+        Nap(kUpkeepTurnsMs);  // what is not durable yet must not be freed now
         NoteAllDurable(db_->Sync(), "sync");
         for (int turn = 0; turn < 20 && db_->GetStats().value_waiting_bytes > 0; ++turn) Nap(kUpkeepTurnsMs);
         if (db_->GetStats().value_waiting_bytes > 0) throw std::runtime_error("a dropped extent was not freed");
@@ -303,13 +298,7 @@ absl::StatusOr<std::unique_ptr<DB>> OpenEnumerated(SimMachine& machine, SimClock
   options.flush_interval_ms = kFlushIntervalMsMax;  // nothing becomes durable by itself
   options.value_separation_threshold_bytes = 4 * 1024;
   options.listener = listener;
-  Environment environment;
-  environment.disk = machine.Attach();
-  environment.clock = &clock;
-  environment.random = &random;
-  environment.replayable = true;
-  environment.segment_bytes_min_for_test = kSegmentBytes;
-  return OpenOn(options, std::move(environment));
+  return OpenOn(options, SimEnvironment(machine, clock, random, kSegmentBytes));
 }
 
 View ViewOf(DB& db) {

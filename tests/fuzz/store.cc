@@ -11,6 +11,7 @@
 
 #include "db/open.h"
 #include "fuzz/store_image.h"
+#include "support/sim_environment.h"
 
 namespace firn::fuzz {
 namespace {
@@ -22,16 +23,6 @@ struct How {
   bool read_only, salvage, forged, compact;
 };
 
-Environment EnvironmentOf(test::SimWorld& world) {
-  Environment environment;
-  environment.disk = world.machine.Attach();
-  environment.clock = &world.clock;
-  environment.random = &world.random;
-  environment.replayable = true;
-  environment.segment_bytes_min_for_test = kSegmentBytesMin;
-  return environment;
-}
-
 absl::StatusOr<std::unique_ptr<DB>> Open(test::SimWorld& world, const How& how) {
   Options options;
   options.create_if_missing = false;
@@ -40,7 +31,7 @@ absl::StatusOr<std::unique_ptr<DB>> Open(test::SimWorld& world, const How& how) 
   options.memory_budget_bytes = kMemoryBudgetBytesMin;
   options.flush_interval_ms = kFlushIntervalMsMax;
   options.value_separation_threshold_bytes = kValueSeparationThresholdBytesMin;
-  return OpenOn(options, EnvironmentOf(world));
+  return OpenOn(options, test::SimEnvironment(world.machine, world.clock, world.random, kSegmentBytesMin));
 }
 
 void CheckShown(std::string_view key, std::string_view value, const How& how) {

@@ -14,6 +14,7 @@
 #include "log/segment.h"
 #include "log/tail.h"
 #include "support/scheduler.h"
+#include "support/sim_environment.h"
 
 namespace firn::fuzz {
 namespace {
@@ -44,13 +45,7 @@ std::unique_ptr<DB> Open(test::SimWorld& world) {
   options.memory_budget_bytes = kMemoryBudgetBytesMin;
   options.flush_interval_ms = kFlushIntervalMsMax;  // nothing becomes durable by itself
   options.value_separation_threshold_bytes = kValueSeparationThresholdBytesMin;
-  Environment environment;
-  environment.disk = world.machine.Attach();
-  environment.clock = &world.clock;
-  environment.random = &world.random;
-  environment.replayable = true;
-  environment.segment_bytes_min_for_test = kSegmentBytesMin;
-  auto db = OpenOn(options, std::move(environment));
+  auto db = OpenOn(options, test::SimEnvironment(world.machine, world.clock, world.random, kSegmentBytesMin));
   Require(db.ok(), "an undamaged store opens");
   return *std::move(db);
 }

@@ -45,6 +45,7 @@ class FirnEngine : public Engine {
             {"firn_disk_bytes", static_cast<double>(stats.disk_bytes)},
             {"firn_device_bytes", static_cast<double>(stats.device_written_bytes)},
             {"firn_segments", static_cast<double>(stats.segments)},
+            {"firn_value_files", static_cast<double>(stats.value_files)},
             {"firn_segment_bytes_max", static_cast<double>(largest_segment_bytes)},
             {"firn_spare_bytes", static_cast<double>(stats.spare_bytes)},
             {"firn_index_bytes_per_key", stats.index_bytes_per_key},

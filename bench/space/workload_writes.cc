@@ -40,6 +40,22 @@ absl::StatusOr<Figures> OverwriteDrawn(const Config& config, const EngineSpec& s
   return figures;
 }
 
+// For each size: how many times the puts of the best other engine.
+void PrintLeads(const std::vector<Row>& rows) {
+  for (const Row& firn : rows) {
+    if (firn.engine != "firn") continue;
+    const Row* best = nullptr;
+    const auto rate = [](const Row& row) { return row.figures.at("puts_per_second"); };
+    for (const Row& row : rows) {
+      const bool other = row.label == firn.label && row.engine != firn.engine;
+      if (other && (best == nullptr || rate(row) > rate(*best))) best = &row;
+    }
+    if (best == nullptr) continue;
+    std::printf("%s: firn takes %.2f times the puts per second of %s, the best of the others\n", firn.label.c_str(),
+                rate(firn) / rate(*best), best->engine.c_str());
+  }
+}
+
 template <typename T>
 void Append(const std::vector<T>& from, std::vector<T>* to) {
   to->insert(to->end(), from.begin(), from.end());
@@ -65,13 +81,16 @@ absl::Status RunOverwrites(const Config& config) {
   Workload workload{"b", "overwrite every key five times in random order", {}, AmplificationColumns()};
   Append(LatencyColumns(), &workload.columns);
   workload.columns.push_back({"loaded_segments", "segments loaded", 1, 0});
+  workload.columns.push_back({"loaded_value_files", "value files", 1, 0});
   for (const uint64_t bytes : SizesOr(config, {4 * kKiB, 32 * kKiB, 128 * kKiB})) {
     const auto run = [&config](const EngineSpec& spec, const std::string& path) {
       return LoadAndOverwrite(config, spec, path, kRounds);
     };
     if (absl::Status status = AddCasePerEngine(config, bytes, run, &workload); !status.ok()) return status;
   }
-  return RunWorkload(config, workload).status();
+  const absl::StatusOr<std::vector<Row>> rows = RunWorkload(config, workload);
+  if (rows.ok() && !config.json) PrintLeads(*rows);
+  return rows.status();
 }
 
 absl::Status RunSkew(const Config& config) {

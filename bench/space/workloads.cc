@@ -40,6 +40,7 @@ absl::StatusOr<Figures> LoadAndOverwrite(const Config& config, const EngineSpec&
   (*figures)["load_write_amplification"] = load->at("write_amplification");
   if (const auto segments = loaded.find("firn_segments"); segments != loaded.end()) {
     (*figures)["loaded_segments"] = segments->second;
+    (*figures)["loaded_value_files"] = loaded.at("firn_value_files");
   }
   if (synced_seconds > 0) {
     const absl::StatusOr<double> rate = session->SyncedPutsPerSecond(synced_seconds);

@@ -232,7 +232,7 @@ class Demo {
     if (absl::Status status = CheckDeleted(); !status.ok()) return status;
     const absl::StatusOr<VerifyReport> report = db_->Verify();
     if (!report.ok()) return report.status();
-    for (const std::string& damage : report->damages) SayMore("FAILED: " + damage);
+    for (const Damage& damage : report->damages) SayMore("FAILED: " + damage.ToString());
     if (!report->damages.empty()) return absl::DataLossError("verify found damage");
     Say("Closed, opened again in " + Fixed(clean_open_seconds_ * 1000, 1) + " ms, and verified every record: " +
         CountText(report->records) + " in " + CountText(report->segments) + " segments");

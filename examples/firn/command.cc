@@ -1,9 +1,6 @@
 #include "firn/command.h"
 
-#include <algorithm>
-#include <charconv>
 #include <cstdio>
-#include <optional>
 #include <utility>
 
 #include "support/files.h"
@@ -81,7 +78,7 @@ absl::StatusOr<Namespace> OpenNamespaceOf(DB& db, const StoreArgs& args, Access 
 
 const char* const kExitCodesText =
     "Exit codes: 0 done; 1 key or namespace not found, or a condition did not hold; 2 wrong usage;\n"
-    "            3 data on disk is damaged; 4 I/O or other failure; 5 import or export left something out.";
+    "            3 data on disk is damaged; 4 I/O or other failure; 5 import, export or salvage left something out.";
 
 void AddStoreArgs(CLI::App* command, StoreArgs* args, bool with_namespace) {
   command->add_option("STORE", args->path, "The store's directory")->required()->check(CheckNotEmpty);
@@ -170,45 +167,22 @@ int FailUsage(const std::string& what) {
 
 void Note(const std::string& text) { PrintError("note: " + text); }
 
-absl::StatusOr<std::string> ArgumentBytes(const std::string& text, bool hex) {
-  if (!hex) return text;
-  std::optional<std::string> bytes = BytesOfHex(text);
-  if (!bytes) return absl::InvalidArgumentError("'" + text + "' is not hexadecimal, two digits a byte, as --hex asks");
-  return *std::move(bytes);
-}
-
-absl::StatusOr<std::string> ArgumentKey(const std::string& text, bool hex) {
-  absl::StatusOr<std::string> key = ArgumentBytes(text, hex);
-  if (key.ok() && (key->size() < kKeyBytesMin || key->size() > kKeyBytesMax)) {
-    return absl::InvalidArgumentError("the key has " + std::to_string(key->size()) + " bytes; allowed are " +
-                                      std::to_string(kKeyBytesMin) + " to " + std::to_string(kKeyBytesMax));
-  }
-  return key;
+// Too much of it is wrong usage, and a file that is missing no key that is.
+static absl::Status InputFailure(const absl::Status& status) {
+  const bool too_large = absl::IsOutOfRange(status);
+  return absl::Status(too_large ? absl::StatusCode::kInvalidArgument : absl::StatusCode::kUnknown, status.message());
 }
 
 absl::StatusOr<std::string> InputBytes(const std::string& path) {
   absl::StatusOr<std::string> bytes = ReadInput(path, kValueBytesMax);
-  if (bytes.ok()) return bytes;
-  const bool too_large = absl::IsOutOfRange(bytes.status());
-  return absl::Status(too_large ? absl::StatusCode::kInvalidArgument : absl::StatusCode::kUnknown,
-                      bytes.status().message());
+  if (!bytes.ok()) return InputFailure(bytes.status());
+  return bytes;
 }
 
-std::string CheckNotEmpty(const std::string& text) { return text.empty() ? "it is empty" : ""; }
-
-std::string CheckNamespaceName(const std::string& text) {
-  const bool valid =
-      !text.empty() && text.size() <= kNamespaceNameBytesMax && std::all_of(text.begin(), text.end(), [](char c) {
-        return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
-      });
-  return valid ? "" : "a namespace's name has 1..64 of A-Z a-z 0-9 _ -, not '" + text + "'";
-}
-
-std::string CheckUnsigned(const std::string& text) {
-  uint64_t number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  const bool valid = error == std::errc() && end == text.data() + text.size();
-  return valid ? "" : "'" + text + "' is not a whole number of 0 to 2^64 - 1";
+absl::StatusOr<InputPieces> OpenInput(const std::string& path) {
+  absl::StatusOr<InputPieces> pieces = InputPieces::Open(path, kValueBytesMax);
+  if (!pieces.ok()) return InputFailure(pieces.status());
+  return pieces;
 }
 
 }  // namespace firn::tools

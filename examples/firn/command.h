@@ -14,6 +14,9 @@
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
 
+#include "support/arguments.h"
+#include "support/files.h"
+
 namespace firn::tools {
 
 // Documented in docs/cli.md and in every --help.
@@ -23,7 +26,7 @@ enum ExitCode : int {
   kExitUsage = 2,
   kExitDataLoss = 3,
   kExitFailed = 4,   // the store or the system refused; nothing else applies
-  kExitPartial = 5,  // import or export went through, but left something out
+  kExitPartial = 5,  // import, export or salvage went through, but left something out
 };
 
 extern const char* const kExitCodesText;
@@ -67,18 +70,11 @@ int FailAnswer(const std::string& what, const absl::Status& status, const std::s
 int FailUsage(const std::string& what);
 void Note(const std::string& text);
 
-// A key or value as given on the command line. A key outside the limits is InvalidArgument, before any store is opened
-// or made for it.
-absl::StatusOr<std::string> ArgumentBytes(const std::string& text, bool hex);
-absl::StatusOr<std::string> ArgumentKey(const std::string& text, bool hex);
 // What a file, or for "-" the standard input, holds. InvalidArgument when that is more than a value may have; whatever
 // the system refuses is Unknown.
 absl::StatusOr<std::string> InputBytes(const std::string& path);
-
-// Checks for CLI::Option::check: what is wrong, empty if nothing is.
-std::string CheckNotEmpty(const std::string& text);
-std::string CheckNamespaceName(const std::string& text);
-std::string CheckUnsigned(const std::string& text);  // the parser would take -1 for 2^64 - 1
+// The same, a piece at a time.
+absl::StatusOr<InputPieces> OpenInput(const std::string& path);
 
 // One function per subcommand group adds it to the application and leaves its result in `*exit_code`.
 void AddReadCommands(CLI::App* app, int* exit_code);
@@ -87,6 +83,7 @@ void AddWriteCommands(CLI::App* app, int* exit_code);
 void AddImportCommand(CLI::App* app, int* exit_code);
 void AddExportCommand(CLI::App* app, int* exit_code);
 void AddInspectCommands(CLI::App* app, int* exit_code);
+void AddSalvageCommand(CLI::App* app, int* exit_code);
 void AddSpaceCommands(CLI::App* app, int* exit_code);
 void AddNamespaceCommands(CLI::App* app, int* exit_code);
 void AddBenchCommand(CLI::App* app, int* exit_code);

@@ -1,5 +1,6 @@
 // stats, verify, dump.
 #include <algorithm>
+#include <csignal>
 #include <cstdio>
 #include <filesystem>
 #include <initializer_list>
@@ -20,6 +21,8 @@ struct InspectArgs {
   std::string file;
   bool json = false;
   bool space = false;
+  uint64_t bytes_per_second = 0;
+  std::string cursor;
 };
 
 Json LatencyJson(const LatencySummary& summary) {
@@ -155,43 +158,94 @@ int ShowStats(const InspectArgs& args) {
   });
 }
 
-int PrintReport(const InspectArgs& args, const VerifyReport& report) {
-  if (args.json) {
-    PrintJson({{"segments", report.segments},
-               {"records", report.records},
-               {"bytes", report.bytes},
-               {"damages", report.damages}});
-  } else {
-    for (const std::string& damage : report.damages) PrintLine("damage: " + Printable(damage));
-    PrintLine("checked " + CountText(report.records) + " records in " + CountText(report.segments) + " segments, " +
-              BytesText(report.bytes) + ": " +
-              (report.damages.empty() ? "all is well" : CountText(report.damages.size()) + " damaged"));
+Json DamageJson(const Damage& damage) {
+  Json keys = Json::array();
+  for (const AffectedKey& affected : damage.keys) {
+    Json key = {{"namespace", affected.namespace_name}};
+    SetBytes(&key, "key", affected.key, /*hex=*/false);
+    keys.push_back(std::move(key));
   }
-  return report.damages.empty() ? kExitOk : kExitDataLoss;
+  return {{"file", damage.file}, {"offset", damage.offset},          {"bytes", damage.bytes}, {"what", damage.what},
+          {"keys", keys},        {"keys_in_all", damage.keys_in_all}};
 }
+
+void PrintDamage(const Damage& damage) {
+  PrintLine("damage: " + Printable(damage.ToString()));
+  for (const AffectedKey& affected : damage.keys) {
+    PrintLine("  key " + Shown(affected.key, /*hex=*/false) +
+              (affected.namespace_name.empty() ? "" : " in namespace " + affected.namespace_name));
+  }
+  if (damage.keys_in_all > damage.keys.size()) {
+    PrintLine("  and " + CountText(damage.keys_in_all - damage.keys.size()) + " more keys");
+  }
+}
+
+// `refusal`: why the store could not be opened but by salvaging; empty where it could.
+int PrintReport(const InspectArgs& args, const std::string& refusal, const VerifyReport& report) {
+  const size_t damaged = report.damages.size() + (refusal.empty() ? 0 : 1);
+  const bool stopped = !report.cursor.empty();
+  if (args.json) {
+    std::vector<std::string> sentences;
+    if (!refusal.empty()) sentences.push_back(refusal);
+    Json details = Json::array();
+    for (const Damage& damage : report.damages) {
+      sentences.push_back(damage.ToString());
+      details.push_back(DamageJson(damage));
+    }
+    Json json = {{"segments", report.segments}, {"records", report.records}, {"values", report.values},
+                 {"bytes", report.bytes},       {"damages", sentences},      {"details", details}};
+    if (stopped) json["cursor"] = report.cursor;
+    PrintJson(json);
+  } else {
+    if (!refusal.empty()) PrintLine("damage: " + Printable(refusal));
+    for (const Damage& damage : report.damages) PrintDamage(damage);
+    PrintLine("checked " + CountText(report.records) + " records in " + CountText(report.segments) + " segments, " +
+              CountText(report.values) + " separated values, " + BytesText(report.bytes) + ": " +
+              (damaged == 0 ? "all is well" : CountText(damaged) + " damaged"));
+    if (stopped) PrintLine("stopped; go on with --from " + report.cursor);
+  }
+  if (damaged != 0) return kExitDataLoss;
+  return stopped ? kExitFailed : kExitOk;
+}
+
+volatile std::sig_atomic_t interrupted = 0;
+
+// A check that takes hours is stopped by Ctrl-C, and says where it was.
+class InterruptWatch {
+ public:
+  InterruptWatch() : before_(std::signal(SIGINT, [](int) { interrupted = 1; })) {}
+  ~InterruptWatch() { static_cast<void>(std::signal(SIGINT, before_)); }
+  InterruptWatch(const InterruptWatch&) = delete;
+
+ private:
+  void (*const before_)(int);
+};
 
 int Verify(const InspectArgs& args) {
   StoreArgs store = args.store;
-  std::vector<std::string> refusals;
+  std::string refusal;
   // A store too damaged to open normally is exactly what verify is asked about: look at the rest of it as
   // well.
   if (!store.salvage) {
     const absl::StatusOr<std::unique_ptr<DB>> db = OpenStore(store, Access::kRead);
     if (absl::IsDataLoss(db.status())) {
-      refusals.push_back(MessageOf(db.status()));
+      refusal = MessageOf(db.status());
       store.salvage = true;
     }
   }
   return WithStore(store, Access::kRead, [&](DB& db, Namespace&) -> int {
     ProgressBar bar("verify");
-    absl::StatusOr<VerifyReport> report = db.Verify([&bar](uint64_t done_bytes, uint64_t total_bytes) {
-      bar.Update(done_bytes, total_bytes);
-      return true;
-    });
+    const InterruptWatch watch;
+    const absl::StatusOr<VerifyReport> report =
+        db.Scrub({.bytes_per_second = args.bytes_per_second,
+                  .from = args.cursor,
+                  .progress = [&bar](uint64_t done_bytes, uint64_t total_bytes) {
+                    bar.Update(done_bytes, total_bytes);
+                    return interrupted == 0;
+                  }});
     bar.Clear();
     if (!report.ok()) return Fail("verify " + args.store.path, report.status());
-    report->damages.insert(report->damages.begin(), refusals.begin(), refusals.end());
-    return PrintReport(args, *report);
+    return PrintReport(args, refusal, *report);
   });
 }
 
@@ -229,9 +283,13 @@ void AddInspectCommands(CLI::App* app, int* exit_code) {
   stats->add_flag("--json", args->json, "Print one JSON object");
   stats->callback([args, exit_code] { *exit_code = ShowStats(*args); });
 
-  CLI::App* verify = app->add_subcommand("verify", "Read and check every record of every segment");
+  CLI::App* verify = app->add_subcommand(
+      "verify", "Read and check every live byte: records, footers, headers, separated values, superblock");
   AddStoreArgs(verify, &args->store, false);
-  verify->add_flag("--json", args->json, "Print one JSON object: segments, records, bytes, damages");
+  verify->add_option("--rate", args->bytes_per_second, "Read this much a second, such as 64MiB (default: no limit)")
+      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false));
+  verify->add_option("--from", args->cursor, "Go on where a check that was stopped by Ctrl-C said it was");
+  verify->add_flag("--json", args->json, "Print one JSON object: counts, damages as sentences and in detail");
   verify->callback([args, exit_code] { *exit_code = Verify(*args); });
 
   CLI::App* dump = app->add_subcommand("dump", "Show a segment file, or SUPERBLOCK, in words");

@@ -44,6 +44,7 @@ int Run(int argc, char** argv) {
   AddImportCommand(&app, &exit_code);
   AddExportCommand(&app, &exit_code);
   AddInspectCommands(&app, &exit_code);
+  AddSalvageCommand(&app, &exit_code);
   AddSpaceCommands(&app, &exit_code);
   AddNamespaceCommands(&app, &exit_code);
   AddBenchCommand(&app, &exit_code);

@@ -34,12 +34,14 @@ void PrintJson(const Json& json) {
 }
 
 void PrintRaw(std::string_view bytes) {
-  std::fwrite(bytes.data(), 1, bytes.size(), stdout);
+  PrintPiece(bytes);
   if (StdoutIsTerminal() && !bytes.ends_with('\n')) std::fputc('\n', stdout);
 }
 
+void PrintPiece(std::string_view bytes) { std::fwrite(bytes.data(), 1, bytes.size(), stdout); }
+
 void PrintLine(std::string_view line) {
-  std::fwrite(line.data(), 1, line.size(), stdout);
+  PrintPiece(line);
   std::fputc('\n', stdout);
 }
 

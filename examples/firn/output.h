@@ -25,6 +25,7 @@ Json EntryJson(std::string_view key, std::string_view value, const ValueInfo& in
 void PrintJson(const Json& json);
 // Raw bytes on the standard output; a newline follows when that is a terminal.
 void PrintRaw(std::string_view bytes);
+void PrintPiece(std::string_view bytes);  // nothing follows
 void PrintLine(std::string_view line);
 
 // Whether everything printed so far has arrived.

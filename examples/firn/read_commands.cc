@@ -22,33 +22,70 @@ struct ReadArgs {
   bool json = false;
 };
 
-absl::Status WriteToFile(const std::string& path, std::string_view bytes) {
-  const Descriptor file(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
-  if (!file.valid()) return absl::ErrnoToStatus(errno, "create " + path);
-  return WriteAll(file.get(), bytes, path);
+// Each piece as it comes from the disk, once it has been checked.
+class ValueWriter {
+ public:
+  // To the standard output if `path` is empty.
+  explicit ValueWriter(const ReadArgs& args) : path_(args.output), hex_(args.hex && args.output.empty()) {}
+
+  absl::Status Write(std::string_view piece) {
+    if (path_.empty()) {
+      PrintPiece(hex_ ? HexOf(piece) : piece);
+      ends_line_ = !hex_ && piece.ends_with('\n');
+      return absl::OkStatus();
+    }
+    if (absl::Status status = Open(); !status.ok()) return status;
+    failed_ = WriteAll(file_.get(), piece, path_);
+    return failed_;
+  }
+  // Of a value that has come whole.
+  absl::Status Finish() {
+    if (path_.empty()) {
+      if (hex_ || (StdoutIsTerminal() && !ends_line_)) PrintLine("");
+      return absl::OkStatus();
+    }
+    return Open();  // an empty value has no piece
+  }
+  // Why the output failed, if that is why the reading did.
+  const absl::Status& failed() const { return failed_; }
+
+ private:
+  absl::Status Open() {
+    if (file_.valid()) return absl::OkStatus();
+    file_ = Descriptor(open(path_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
+    if (!file_.valid()) failed_ = absl::ErrnoToStatus(errno, "create " + path_);
+    return failed_;
+  }
+
+  const std::string path_;
+  const bool hex_;
+  Descriptor file_;
+  bool ends_line_ = false;
+  absl::Status failed_;
+};
+
+int GetJson(const ReadArgs& args, const std::string& key, const Namespace& space) {
+  std::string value;
+  ValueInfo info;
+  if (absl::Status status = space.GetInto(key, &value, &info); !status.ok()) {
+    return FailAnswer("get " + Escaped(key) + " from " + args.store.path, status);
+  }
+  PrintJson(EntryJson(key, value, info, args.hex));
+  return kExitOk;
 }
 
 int Get(const ReadArgs& args) {
   const absl::StatusOr<std::string> key = ArgumentKey(args.key, args.hex);
   if (!key.ok()) return Fail("get", key.status());
   return WithStore(args.store, Access::kRead, [&](DB&, Namespace& space) -> int {
-    std::string value;
-    ValueInfo info;
-    if (absl::Status status = space.GetInto(*key, &value, &info); !status.ok()) {
+    if (args.json && args.output.empty()) return GetJson(args, *key, space);
+    ValueWriter writer(args);
+    const absl::Status status = space.GetStream(*key, [&](std::string_view piece) { return writer.Write(piece); });
+    if (!status.ok() && writer.failed().ok()) {
       return FailAnswer("get " + Escaped(*key) + " from " + args.store.path, status);
     }
-    if (!args.output.empty()) {
-      const absl::Status status = WriteToFile(args.output, value);
-      return status.ok() ? static_cast<int>(kExitOk) : Fail("get", status);
-    }
-    if (args.json) {
-      PrintJson(EntryJson(*key, value, info, args.hex));
-    } else if (args.hex) {
-      PrintLine(HexOf(value));
-    } else {
-      PrintRaw(value);
-    }
-    return kExitOk;
+    const absl::Status finished = status.ok() ? writer.Finish() : writer.failed();
+    return finished.ok() ? static_cast<int>(kExitOk) : Fail("get", finished);
   });
 }
 
@@ -72,11 +109,7 @@ absl::StatusOr<std::vector<std::string>> KeysOf(const ReadArgs& args) {
   if (!args.from.empty()) {
     const absl::StatusOr<std::string> lines = InputBytes(args.from);
     if (!lines.ok()) return lines.status();
-    for (size_t begin = 0; begin < lines->size();) {
-      const size_t end = std::min(lines->find('\n', begin), lines->size());
-      texts.push_back(lines->substr(begin, end - begin));
-      begin = end + 1;
-    }
+    for (std::string& line : LinesOf(*lines)) texts.push_back(std::move(line));
   }
   for (std::string& text : texts) {
     absl::StatusOr<std::string> bytes = ArgumentBytes(text, args.hex);

@@ -1,9 +1,12 @@
 // compact, gc-report.
+#include <atomic>
+#include <csignal>
 #include <cstdio>
 #include <memory>
 
 #include "firn/command.h"
 #include "firn/output.h"
+#include "support/files.h"
 #include "support/progress.h"
 #include "support/text.h"
 
@@ -15,33 +18,49 @@ struct SpaceArgs {
   bool json = false;
 };
 
+// Set by the first Ctrl-C; the second one ends the process.
+std::atomic<bool> interrupted{false};
+
+void StopAtInterrupt() {
+  struct sigaction action = {};
+  action.sa_handler = [](int) { interrupted = true; };
+  action.sa_flags = static_cast<int>(SA_RESETHAND);
+  sigaction(SIGINT, &action, nullptr);
+}
+
 int Compact(const SpaceArgs& args) {
-  return WithStore(args.store, Access::kWrite, [&](DB& db, Namespace&) -> int {
-    const Stats before = db.GetStats();
+  // As it lies there closed: an open store holds what it needs to go on writing.
+  const uint64_t bytes_before = BlockBytesBelow(args.store.path);
+  Stats after;
+  const int exit_code = WithStore(args.store, Access::kWrite, [&](DB& db, Namespace&) -> int {
+    StopAtInterrupt();
     ProgressBar bar("compact");
     const absl::Status status = db.Compact([&bar](uint64_t done_bytes, uint64_t total_bytes) {
       bar.Update(done_bytes, total_bytes);
-      return true;
+      return !interrupted;
     });
     bar.Clear();
-    if (!status.ok()) return Fail("compact " + args.store.path, status);
-    const Stats after = db.GetStats();
-    if (args.json) {
-      PrintJson({{"disk_bytes_before", before.disk_bytes},
-                 {"disk_bytes", after.disk_bytes},
-                 {"live_user_bytes", after.live_user_bytes},
-                 {"relocated_bytes", after.relocated_bytes},
-                 {"relocated_records", after.relocated_records}});
-    } else {
-      PrintLine(BytesText(before.disk_bytes) + " before, " + BytesText(after.disk_bytes) + " now, for " +
-                BytesText(after.live_user_bytes) + " of live keys and values; " + BytesText(after.relocated_bytes) +
-                " moved");
-    }
-    return kExitOk;
+    after = db.GetStats();
+    return status.ok() ? static_cast<int>(kExitOk) : Fail("compact " + args.store.path, status);
   });
+  if (exit_code != kExitOk) return exit_code;
+  const uint64_t disk_bytes = BlockBytesBelow(args.store.path);
+  if (args.json) {
+    PrintJson({{"disk_bytes_before", bytes_before},
+               {"disk_bytes", disk_bytes},
+               {"live_user_bytes", after.live_user_bytes},
+               {"relocated_bytes", after.relocated_bytes},
+               {"relocated_records", after.relocated_records}});
+  } else {
+    PrintLine(BytesText(bytes_before) + " before, " + BytesText(disk_bytes) + " now, for " +
+              BytesText(after.live_user_bytes) + " of live keys and values; " + BytesText(after.relocated_bytes) +
+              " moved");
+  }
+  return kExitOk;
 }
 
 std::string Temperature(const SegmentReport& segment) {
+  if (segment.live_records == 0 && segment.sealed) return "dead";
   if (segment.generation == 0) return "fresh";
   return "moved " + CountText(segment.generation) + (segment.generation == 1 ? " time" : " times");
 }
@@ -60,7 +79,14 @@ int GcReport(const SpaceArgs& args) {
     if (args.json) {
       Json all = Json::array();
       for (const SegmentReport& segment : segments) all.push_back(SegmentJson(segment));
-      PrintJson({{"segments", all}});
+      const Stats stats = db.GetStats();
+      PrintJson({{"segments", all},
+                 {"values",
+                  {{"files", stats.value_files},
+                   {"file_bytes", stats.value_files_bytes},
+                   {"live_bytes", stats.value_live_bytes},
+                   {"extents", stats.value_extents},
+                   {"waiting_bytes", stats.value_waiting_bytes}}}});
       return kExitOk;
     }
     char line[200];
@@ -75,6 +101,11 @@ int GcReport(const SpaceArgs& args) {
           segment.sealed ? CountText(segment.age_revisions).c_str() : "being written", Temperature(segment).c_str());
       PrintLine(line);
     }
+    const Stats stats = db.GetStats();
+    PrintLine(CountText(stats.value_files) + " value files: " + BytesText(stats.value_files_bytes) + ", " +
+              BytesText(stats.value_live_bytes) + " live in " + CountText(stats.value_extents) +
+              " extents, which are not moved but freed one by one; " + BytesText(stats.value_waiting_bytes) +
+              " waiting for that");
     return kExitOk;
   });
 }

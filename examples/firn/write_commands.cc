@@ -2,9 +2,11 @@
 #include <chrono>
 #include <memory>
 #include <optional>
+#include <utility>
 
 #include "firn/command.h"
 #include "firn/output.h"
+#include "support/files.h"
 #include "support/text.h"
 
 namespace firn::tools {
@@ -40,11 +42,40 @@ int64_t NowMs() {
   return std::chrono::duration_cast<std::chrono::milliseconds>(now).count();
 }
 
-absl::StatusOr<std::string> ValueOf(const WriteArgs& args) {
-  if (!args.file.empty()) return InputBytes(args.file);
-  if (!args.value) return absl::InvalidArgumentError("give VALUE, - for the standard input, or --file PATH");
-  if (*args.value == "-") return InputBytes("-");
-  return ArgumentBytes(*args.value, args.hex);
+// A value as given, or the first piece of one that is read while it is stored.
+struct Value {
+  std::string bytes;
+  std::optional<InputPieces> rest;  // of a value that has more than a piece
+};
+
+absl::StatusOr<Value> ValueOf(const WriteArgs& args) {
+  if (args.file.empty() && !args.value) {
+    return absl::InvalidArgumentError("give VALUE, - for the standard input, or --file PATH");
+  }
+  Value value;
+  if (args.file.empty() && *args.value != "-") {
+    absl::StatusOr<std::string> bytes = ArgumentBytes(*args.value, args.hex);
+    if (!bytes.ok()) return bytes.status();
+    value.bytes = *std::move(bytes);
+    return value;
+  }
+  absl::StatusOr<InputPieces> pieces = OpenInput(args.file.empty() ? "-" : args.file);
+  if (!pieces.ok()) return pieces.status();
+  const absl::StatusOr<std::string_view> first = pieces->Next();
+  if (!first.ok()) return first.status();
+  value.bytes = *first;
+  if (value.bytes.size() == InputPieces::kPieceBytes) value.rest = *std::move(pieces);
+  return value;
+}
+
+absl::StatusOr<Revision> PutValue(Namespace& space, const std::string& key, Value& value, const PutOptions& options) {
+  if (!value.rest) return space.Put(key, value.bytes, options);
+  bool first = true;
+  const auto source = [&]() -> absl::StatusOr<std::string_view> {
+    if (std::exchange(first, false)) return value.bytes;
+    return value.rest->Next();
+  };
+  return space.PutStream(key, source, options);
 }
 
 int PrintRevision(const WriteArgs& args, const std::string& what, const absl::StatusOr<Revision>& revision) {
@@ -64,7 +95,7 @@ int PrintRevision(const WriteArgs& args, const std::string& what, const absl::St
 int Put(const WriteArgs& args) {
   const absl::StatusOr<std::string> key = ArgumentKey(args.key, args.hex);
   if (!key.ok()) return Fail("put", key.status());
-  const absl::StatusOr<std::string> value = ValueOf(args);
+  absl::StatusOr<Value> value = ValueOf(args);
   if (!value.ok()) return Fail("put", value.status());
   const absl::StatusOr<std::string> metadata = ArgumentBytes(args.metadata, args.hex);
   if (!metadata.ok()) return Fail("put", metadata.status());
@@ -80,7 +111,7 @@ int Put(const WriteArgs& args) {
   // A new store has no namespace but the default one: making it for another would leave it empty.
   const Access access = args.store.namespace_name.empty() ? Access::kCreate : Access::kWrite;
   return WithStore(args.store, access, [&](DB&, Namespace& space) -> int {
-    return PrintRevision(args, "put " + Escaped(*key), space.Put(*key, *value, options));
+    return PrintRevision(args, "put " + Escaped(*key), PutValue(space, *key, *value, options));
   });
 }
 

@@ -1,6 +1,8 @@
 #include "support/files.h"
 
 #include <cerrno>
+#include <filesystem>
+#include <optional>
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -8,8 +10,6 @@
 
 namespace firn::tools {
 namespace {
-
-constexpr size_t kReadBytes = size_t{1} << 20;
 
 absl::Status ErrnoOf(const char* operation, const std::string& path) {
   return absl::ErrnoToStatus(errno, std::string(operation) + " " + path);
@@ -30,22 +30,29 @@ absl::StatusOr<std::string> ReadToEnd(int fd, uint64_t bytes_expected, uint64_t 
     if (count == 0) break;
     used += static_cast<size_t>(count);
     if (used > bytes_max) return TooLarge(path, bytes_max);
-    if (used == bytes.size()) bytes.resize(used + kReadBytes);
+    if (used == bytes.size()) bytes.resize(used + InputPieces::kPieceBytes);
   }
   bytes.resize(used);
   return bytes;
 }
 
-absl::StatusOr<std::string> ReadFrom(int fd, uint64_t bytes_max, const std::string& path) {
+// How much a regular file has left to read; nothing of what is none.
+absl::StatusOr<std::optional<uint64_t>> BytesLeft(int fd, uint64_t bytes_max, const std::string& path) {
   struct stat stat;
   if (fstat(fd, &stat) != 0) return ErrnoOf("stat", path);
-  if (!S_ISREG(stat.st_mode)) return ReadToEnd(fd, kReadBytes, bytes_max, path);
+  if (!S_ISREG(stat.st_mode)) return std::nullopt;
   // Who gives the standard input may have read some of it already.
   const off_t at = lseek(fd, 0, SEEK_CUR);
   if (at < 0) return ErrnoOf("seek in", path);
   const uint64_t bytes_left = stat.st_size > at ? static_cast<uint64_t>(stat.st_size - at) : 0;
   if (bytes_left > bytes_max) return TooLarge(path, bytes_max);
-  return ReadToEnd(fd, bytes_left, bytes_max, path);
+  return bytes_left;
+}
+
+absl::StatusOr<std::string> ReadFrom(int fd, uint64_t bytes_max, const std::string& path) {
+  const absl::StatusOr<std::optional<uint64_t>> left = BytesLeft(fd, bytes_max, path);
+  if (!left.ok()) return left.status();
+  return ReadToEnd(fd, left->value_or(InputPieces::kPieceBytes), bytes_max, path);
 }
 
 }  // namespace
@@ -73,6 +80,19 @@ absl::StatusOr<FileInfo> InfoOfPath(const std::string& path) {
   struct stat stat;
   if (lstat(path.c_str(), &stat) != 0) return ErrnoOf("stat", path);
   return InfoOf(stat);
+}
+
+uint64_t BlockBytesBelow(const std::string& directory) {
+  constexpr uint64_t kStatBlockBytes = 512;
+  uint64_t bytes = 0;
+  std::error_code ignored;
+  for (std::filesystem::recursive_directory_iterator at(directory, ignored), end; at != end; at.increment(ignored)) {
+    struct stat stat;
+    if (lstat(at->path().c_str(), &stat) == 0 && S_ISREG(stat.st_mode)) {
+      bytes += static_cast<uint64_t>(stat.st_blocks) * kStatBlockBytes;
+    }
+  }
+  return bytes;
 }
 
 absl::StatusOr<FileContent> ReadRegularFile(const std::string& path, uint64_t bytes_max) {
@@ -105,6 +125,31 @@ absl::StatusOr<std::string> ReadInput(const std::string& path, uint64_t bytes_ma
   const Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!file.valid()) return ErrnoOf("open", path);
   return ReadFrom(file.get(), bytes_max, path);
+}
+
+absl::StatusOr<InputPieces> InputPieces::Open(const std::string& path, uint64_t bytes_max) {
+  InputPieces pieces(path == "-" ? "the standard input" : path);
+  if (path != "-") {
+    pieces.file_ = Descriptor(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!pieces.file_.valid()) return ErrnoOf("open", path);
+  }
+  const int fd = pieces.file_.valid() ? pieces.file_.get() : STDIN_FILENO;
+  if (const auto left = BytesLeft(fd, bytes_max, pieces.name_); !left.ok()) return left.status();
+  return pieces;
+}
+
+absl::StatusOr<std::string_view> InputPieces::Next() {
+  const int fd = file_.valid() ? file_.get() : STDIN_FILENO;
+  piece_.resize(InputPieces::kPieceBytes);
+  size_t used = 0;
+  while (used < piece_.size()) {
+    const ssize_t count = read(fd, piece_.data() + used, piece_.size() - used);
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return ErrnoOf("read", name_);
+    if (count == 0) break;
+    used += static_cast<size_t>(count);
+  }
+  return std::string_view(piece_).substr(0, used);
 }
 
 absl::Status WriteAll(int fd, std::string_view bytes, const std::string& path) {

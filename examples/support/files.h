@@ -51,6 +51,9 @@ FileInfo InfoOf(const struct stat& stat);
 // Of the link itself, where `path` is one.
 absl::StatusOr<FileInfo> InfoOfPath(const std::string& path);
 
+// What the files of a directory and its subdirectories take, in whole blocks, as du counts; of what can be seen.
+uint64_t BlockBytesBelow(const std::string& directory);
+
 struct FileContent {
   std::string bytes;
   FileInfo info;         // as it was after the last byte was read
@@ -62,6 +65,24 @@ absl::StatusOr<FileContent> ReadRegularFile(const std::string& path, uint64_t by
 
 // Everything there is to read; "-" is the standard input. OutOfRange beyond `bytes_max`.
 absl::StatusOr<std::string> ReadInput(const std::string& path, uint64_t bytes_max);
+
+// What there is to read, a piece at a time; "-" is the standard input.
+class InputPieces {
+ public:
+  static constexpr size_t kPieceBytes = size_t{1} << 20;
+
+  // OutOfRange for a regular file that holds more than `bytes_max`.
+  static absl::StatusOr<InputPieces> Open(const std::string& path, uint64_t bytes_max);
+  // Valid until the next call. Less than kPieceBytes at the end, or nothing.
+  absl::StatusOr<std::string_view> Next();
+
+ private:
+  explicit InputPieces(std::string name) : name_(std::move(name)) {}
+
+  std::string name_;
+  Descriptor file_;  // none: the standard input
+  std::string piece_;
+};
 
 absl::Status WriteAll(int fd, std::string_view bytes, const std::string& path);
 

@@ -79,4 +79,87 @@ void AtEachFault(unsigned operations, uint64_t seed, const Scenario& scenario) {
   }
 }
 
+namespace {
+
+// Nothing but what a key once had, or its damage. How many keys are damaged.
+uint64_t CheckNoLies(Client& client) {
+  const auto ever = client.ledger().EverShown();
+  uint64_t unreadable = 0;
+  for (const auto& [key, possible] : ever) {
+    std::string value;
+    ValueInfo info;
+    const absl::Status status = client.db().GetInto(key, &value, &info);
+    INFO(key << ": " << status.ToString());
+    if (absl::IsDataLoss(status)) {
+      ++unreadable;
+      continue;
+    }
+    std::optional<std::string> found;
+    if (!absl::IsNotFound(status)) {
+      REQUIRE(status.ok());
+      found = Shown(value, info.metadata, info.expires_at_ms);
+    }
+    INFO("found " << found.value_or("nothing") << " after a ledger that " << client.ledger().Describe());
+    REQUIRE(possible.contains(found));
+  }
+  size_t skipped = 0;
+  for (const auto& [key, shown] : LookPast(client.db(), &skipped)) {
+    INFO(key << " = " << shown);
+    REQUIRE(ever.contains(key));
+  }
+  return unreadable;
+}
+
+}  // namespace
+
+LostWrites AtEachLostWrite(uint64_t seed, const Scenario& scenario) {
+  LostWrites lost;
+  for (const bool closed : {true, false}) {
+    bool reached = true;
+    for (uint64_t point = 0; reached; ++point) {
+      InSchedule(seed, [&](SimWorld& world) {
+        std::string what = "nothing";
+        world.machine.set_trace([&](const std::string& line) {
+          if (line.find("in silence") != std::string::npos) what = line;
+        });
+        Client client(world);
+        REQUIRE(client.Open().ok());
+        scenario.prepare(world, client);
+        world.machine.Inject({.kind = Fault::Kind::kLoseWrite, .operations = kWriteOperation, .after = point});
+        scenario.run(world, client);
+        if (closed && client.is_open()) client.Close().IgnoreError();
+        reached = world.machine.faults_hit() > 0;
+        world.machine.ClearFaults();
+        client.Crash({CrashKind::kPowerCut, Survival::kNothing});
+        INFO("lost: " << what << (closed ? ", then closed" : ", then the power failed"));
+        client.events().Clear();
+        const absl::Status opened = client.Open();
+        INFO(opened.ToString() << "\n" << client.events().Text());
+        if (!opened.ok()) {
+          REQUIRE(absl::IsDataLoss(opened));
+          ++lost.refused;
+          return;
+        }
+        const uint64_t unreadable = CheckNoLies(client);
+        lost.unreadable += unreadable;
+        const std::string wrong = CheckReferences(client.db());
+        INFO(wrong);
+        REQUIRE(wrong.empty());
+        if (!closed) REQUIRE(UnexplainedValueBytes(client.db()) == 0);
+        const auto verified = client.db().Verify();
+        REQUIRE(verified.ok());
+        if (unreadable != 0) REQUIRE(!verified->damages.empty());
+        if (verified->damages.empty()) {
+          ++lost.unnoticed;
+          if (scenario.look) scenario.look(world, client);
+        }
+        client.Drop();
+      });
+      if (reached) lost.points = std::max(lost.points, point + 1);
+    }
+  }
+  REQUIRE(lost.points > scenario.points_min);
+  return lost;
+}
+
 }  // namespace firn::test

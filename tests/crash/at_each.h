@@ -25,6 +25,19 @@ void AtEachCrash(uint64_t seed, const Scenario& scenario);
 // must be there all the same.
 void AtEachFault(unsigned operations, uint64_t seed, const Scenario& scenario);
 
+struct LostWrites {
+  uint64_t points = 0;      // writes, punches and cuts of `run`
+  uint64_t refused = 0;     // the next open said DataLoss
+  uint64_t unreadable = 0;  // keys that say DataLoss
+  uint64_t unnoticed = 0;   // runs after which everything can be read and Verify() finds nothing
+};
+
+// At each write, punch and cut of `run` the disk says that it was done, and did nothing. Then the store is closed, or
+// the power fails. Afterwards each key shows what it had at some time since `prepare` began, or nothing if it was
+// absent by then, or says DataLoss; or the open does. References agree with what is there, and no space is lost. `look`
+// sees the runs that went unnoticed.
+LostWrites AtEachLostWrite(uint64_t seed, const Scenario& scenario);
+
 inline constexpr unsigned kFaultyOperations[] = {kWriteOperation, kSyncOperation, kAllocateOperation,
                                                  kOpenOperation,  kReadOperation, kFolderOperation};
 

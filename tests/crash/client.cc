@@ -19,12 +19,10 @@ std::string Describe(const State& state) {
 }
 
 bool Ledger::Permits(const State& found, bool power_was_cut) const {
-  size_t promised = durable_;
+  size_t promised = 0;
   for (size_t i = 0; i < operations_.size(); ++i) {
-    const Outcome outcome = operations_[i].outcome;
-    if (outcome == Outcome::kDurable || (outcome == Outcome::kDone && !power_was_cut)) {
-      promised = std::max(promised, i + 1);
-    }
+    const bool done = operations_[i].outcome == Outcome::kDone && !power_was_cut;
+    if (done || operations_[i].durable) promised = i + 1;
   }
   std::set<State> possible{start_}, since_durable{start_};
   if (promised == 0 && possible.contains(found)) return true;
@@ -43,18 +41,38 @@ bool Ledger::Permits(const State& found, bool power_was_cut) const {
       next.insert(std::move(state));
     }
     possible = std::move(next);
-    if (operations_[i].outcome == Outcome::kDurable || i < durable_) since_durable.clear();
+    if (operations_[i].durable) since_durable.clear();
     since_durable.insert(possible.begin(), possible.end());
     if (i + 1 >= promised && possible.contains(found)) return true;
   }
   return false;
 }
 
+std::map<std::string, std::set<std::optional<std::string>>> Ledger::EverShown() const {
+  std::map<std::string, std::set<std::optional<std::string>>> shown;
+  for (const auto& [key, value] : start_) shown[key].insert(value);
+  for (const Operation& operation : operations_) {
+    for (const Change& change : operation.changes) {
+      const bool first = !shown.contains(change.key);
+      std::set<std::optional<std::string>>& all = shown[change.key];
+      if (first) all.insert(std::nullopt);
+      all.insert(change.shown);
+    }
+  }
+  return shown;
+}
+
+void Ledger::NoteAllDurable() {
+  for (auto at = operations_.rbegin(); at != operations_.rend() && at->outcome != Outcome::kPowerCut; ++at) {
+    at->durable = true;
+  }
+}
+
 std::string Ledger::Describe() const {
   std::string text = "began with\n" + test::Describe(start_);
   for (size_t i = 0; i < operations_.size(); ++i) {
     static constexpr const char* kOutcomes[] = {"done", "durable", "unknown", "power cut"};
-    text += std::to_string(i) + (i < durable_ ? " (durable) " : " ") +
+    text += std::to_string(i) + (operations_[i].durable ? " (durable) " : " ") +
             kOutcomes[static_cast<int>(operations_[i].outcome)] + ":";
     for (const Change& change : operations_[i].changes)
       text += " " + change.key + " = " + change.shown.value_or("(deleted)");
@@ -66,7 +84,6 @@ std::string Ledger::Describe() const {
 void Ledger::Restart(State state) {
   start_ = std::move(state);
   operations_.clear();
-  durable_ = 0;
 }
 
 size_t EventLog::Count(EventKind kind) const {
@@ -90,12 +107,6 @@ std::string Value(std::string_view tag, size_t size_bytes) {
   return value;
 }
 
-void Nap(uint64_t milliseconds) {
-  base::Scheduler* scheduler = base::Scheduler::Current();
-  const uint64_t until = scheduler->NowNanos() + milliseconds * 1'000'000;
-  while (scheduler->NowNanos() < until) scheduler->Wait(&until, until);
-}
-
 Options QuietOptions() {
   Options options;
   options.memory_budget_bytes = kMemoryBudgetBytesMin;
@@ -105,13 +116,7 @@ Options QuietOptions() {
 }
 
 Environment SimEnvironment(SimWorld& world, uint64_t segment_bytes_min) {
-  Environment environment;
-  environment.disk = world.machine.Attach();
-  environment.clock = &world.clock;
-  environment.random = &world.random;
-  environment.replayable = true;
-  environment.segment_bytes_min_for_test = segment_bytes_min;
-  return environment;
+  return SimEnvironment(world.machine, world.clock, world.random, segment_bytes_min);
 }
 
 std::string Shown(std::string_view value, std::string_view metadata, int64_t expires_at_ms) {

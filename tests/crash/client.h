@@ -10,6 +10,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -17,6 +18,8 @@
 
 #include "db/open.h"
 #include "support/crash_points.h"
+#include "support/scheduler.h"
+#include "support/sim_environment.h"
 
 namespace firn::test {
 
@@ -38,13 +41,18 @@ class Ledger {
     kMaybe,    // nobody knows whether it happened
     kPowerCut,
   };
-  void Note(std::vector<Change> changes, Outcome outcome) { operations_.push_back({std::move(changes), outcome}); }
+  void Note(std::vector<Change> changes, Outcome outcome) {
+    operations_.push_back({std::move(changes), outcome, outcome == Outcome::kDurable});
+  }
   // The power was cut here, and more was asked for afterwards: what was not durable may be missing below it.
   void NotePowerCut() { operations_.push_back({{}, Outcome::kPowerCut}); }
-  void NoteAllDurable() { durable_ = operations_.size(); }
+  // Since the last power cut: what that one took is gone for good.
+  void NoteAllDurable();
 
   // Whether a store may show `found`: what some prefix of the history leaves, at least up to what was promised.
   bool Permits(const State& found, bool power_was_cut) const;
+  // What each key has shown at some time: also nothing at all.
+  std::map<std::string, std::set<std::optional<std::string>>> EverShown() const;
   std::string Describe() const;
   // The history starts again from `state`.
   void Restart(State state);
@@ -54,10 +62,10 @@ class Ledger {
   struct Operation {
     std::vector<Change> changes;
     Outcome outcome;
+    bool durable = false;
   };
   State start_;
   std::vector<Operation> operations_;
-  size_t durable_ = 0;
 };
 
 class EventLog final : public EventListener {
@@ -85,9 +93,6 @@ inline constexpr size_t kLargeValueBytes = 9'000;
 
 // A value that says what it is and has the size wanted.
 std::string Value(std::string_view tag, size_t size_bytes = 0);
-
-// Waits in virtual time, so that background threads get their turn.
-void Nap(uint64_t milliseconds);
 
 Options QuietOptions();
 Environment SimEnvironment(SimWorld& world, uint64_t segment_bytes_min = kSmallSegmentBytes);

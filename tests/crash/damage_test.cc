@@ -376,7 +376,7 @@ TEST_CASE(
     Flip(superblock, copy + 50);
     const auto found = damages(image);
     REQUIRE(found.size() == 1);
-    REQUIRE(found[0].find("SUPERBLOCK at offset " + std::to_string(copy)) == 0);
+    REQUIRE(found[0].ToString().find("SUPERBLOCK at offset " + std::to_string(copy)) == 0);
 
     SimWorld world(1);
     image.PutOn(world.machine);

@@ -81,6 +81,23 @@ TEST_CASE("rules 4 and 5: a fault in any operation of moving values out of a fil
   }
 }
 
+TEST_CASE("a write that the disk lost while values moved out of a file is damage or an older value",
+          "[values][evacuation][lost]") {
+  const LostWrites lost =
+      AtEachLostWrite(614, {.prepare = MakeDeadFile,
+                            .run =
+                                [](SimWorld&, Client& client) {
+                                  client.db().Compact().IgnoreError();
+                                  client.Put(KeyOf(3), Value("again", kSeparatedBytes)).IgnoreError();
+                                  client.SetExpiry(KeyOf(8), kNeverMs, Durability::kBuffered).IgnoreError();
+                                  client.db().Compact().IgnoreError();
+                                },
+                            .look = VerifyAll,
+                            .points_min = 5});
+  INFO(lost.points << " points, " << lost.refused << " refused, " << lost.unreadable << " unreadable");
+  CHECK(lost.refused + lost.unreadable > 0);
+}
+
 TEST_CASE("rule 4: values that were moved are durable before anybody can believe that they were",
           "[rule4][values][evacuation]") {
   // The flush of their file fails, and takes what was in the cache for written; the adoption is in the tail buffers,

@@ -36,7 +36,7 @@ inline void RequireNothingLost(SimWorld&, Client& client) {
   const auto check = [&] {
     const auto verified = client.db().Verify();
     REQUIRE(verified.ok());
-    INFO((verified->damages.empty() ? "" : verified->damages.front()));
+    INFO((verified->damages.empty() ? "" : verified->damages.front().ToString()));
     REQUIRE(verified->damages.empty());
     const std::string wrong = CheckReferences(client.db());
     INFO(wrong);

@@ -69,9 +69,13 @@ const Step kLife[] = {
        client.Sync().IgnoreError();
      }},
     {"punch", nullptr,
-     [](SimWorld&, Client& client) {
+     [](SimWorld& world, Client& client) {
+       uint64_t punches = 0;
+       world.machine.set_trace([&punches](const std::string& line) { punches += line.find(" punch ") != line.npos; });
        client.Delete("one").IgnoreError();
        Nap(kUpkeepTurnsMs);
+       world.machine.set_trace(nullptr);
+       if (world.machine.crashes() == 0 && world.machine.faults_hit() == 0) REQUIRE(punches > 0);
        client.Delete("two", Durability::kBuffered).IgnoreError();
        client.Put("after", Extent("after"), Durability::kBuffered).IgnoreError();
        Nap(kUpkeepTurnsMs);
@@ -141,6 +145,21 @@ TEST_CASE("an operation that fails in an extent's life loses nothing acknowledge
       INFO(step.name << ", operations " << operations);
       AtEachFault(operations, 701, ScenarioOf(step, false));
     }
+  }
+}
+
+TEST_CASE(
+    "a write, punch or cut that the disk lost in an extent's life is damage or an older value, and no space is lost",
+    "[extents][lost]") {
+  for (const Step& step : kLife) {
+    INFO(step.name);
+    Scenario scenario = ScenarioOf(step, false);
+    scenario.points_min = 1;
+    const LostWrites lost = AtEachLostWrite(707, scenario);
+    INFO(lost.points << " points, " << lost.refused << " opens refused, " << lost.unreadable << " values unreadable, "
+                     << lost.unnoticed << " runs unnoticed");
+    CHECK(lost.refused + lost.unreadable > 0);
+    CHECK(lost.unnoticed > 0);
   }
 }
 

@@ -30,6 +30,8 @@ struct StoreImage {
   void PutOn(SimMachine& machine) const {
     const std::unique_ptr<io::Disk> disk = machine.Attach();
     REQUIRE(disk->MakeFolder("log").ok());
+    const bool has_values = files.lower_bound("values/") != files.lower_bound("values0");
+    if (has_values) REQUIRE(disk->MakeFolder("values").ok());
     for (const auto& [name, bytes] : files) {
       auto file = disk->Open(name, io::OpenMode::kCreate);
       REQUIRE(file.ok());
@@ -43,6 +45,7 @@ struct StoreImage {
       REQUIRE((*file)->Sync().ok());
     }
     REQUIRE(disk->SyncFolder("log").ok());
+    if (has_values) REQUIRE(disk->SyncFolder("values").ok());
     REQUIRE(disk->SyncFolder("").ok());
     // Read-only opens expect the lock file.
     REQUIRE(disk->Lock("LOCK", true).ok());

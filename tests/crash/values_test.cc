@@ -126,6 +126,85 @@ TEST_CASE("rule 5: no extent is freed while what dropped it can still be undone"
                .look = RequireNothingLost});
 }
 
+TEST_CASE("rule 5: what an open snapshot needs is not freed, and goes after it or with the crash",
+          "[rule5][snapshots]") {
+  AtEachCrash(605, {.prepare = MakeValues,
+                    .run =
+                        [](SimWorld& world, Client& client) {
+                          auto snapshot = client.db().GetSnapshot();
+                          const auto require_seen = [&] {
+                            if (world.machine.crashes() != 0) return;
+                            const ReadOptions at{.snapshot = snapshot.get()};
+                            for (const auto& [key, tag] : {std::pair{"overwritten", "first"},
+                                                           {"deleted", "gone"},
+                                                           {"twin one", "shared"},
+                                                           {"shrinks", "large"}}) {
+                              const auto found = client.db().Get(key, at);
+                              INFO(key << ": " << found.status());
+                              if (world.machine.crashes() != 0) return;
+                              REQUIRE((found.ok() && *found == Value(tag, kSeparatedBytes)));
+                            }
+                          };
+                          client.Put("overwritten", Value("second", kSeparatedBytes)).IgnoreError();
+                          client.Delete("deleted", Durability::kBuffered).IgnoreError();
+                          client.Delete("twin one", Durability::kBuffered).IgnoreError();
+                          client.Put("shrinks", "small").IgnoreError();
+                          Nap(kUpkeepTurnsMs);
+                          client.db().Compact().IgnoreError();
+                          require_seen();
+                          client.Delete("twin two").IgnoreError();
+                          Nap(kUpkeepTurnsMs);
+                          require_seen();
+                          snapshot.reset();
+                          Nap(kUpkeepTurnsMs);
+                          if (world.machine.crashes() == 0) REQUIRE(client.db().GetStats().value_extents == 1);
+                        },
+                    .look = RequireNothingLost});
+}
+
+// Three writers put values that only they have, and some that others put at the same time; the power fails.
+void PutTogether(SimWorld& world, uint64_t seed) {
+  world.machine.set_latency_nanos_max(2'000'000);
+  Client client(world);
+  REQUIRE(client.Open(SeparatingOptions()).ok());
+  REQUIRE(client.Put("the file", Extent("is there")).ok());
+  constexpr int kWriters = 3, kPuts = 5;
+  base::Mutex mutex;
+  std::map<std::string, std::string> acknowledged;
+  std::vector<base::Thread> writers;
+  world.machine.CrashAfter(seed % 60, {CrashKind::kPowerCut, Survival::kNothing});
+  for (int i = 0; i < kWriters; ++i) {
+    writers.emplace_back("writer", [&, i] {
+      for (int n = 0; n < kPuts; ++n) {
+        const std::string key = std::to_string(i) + "." + std::to_string(n);
+        const std::string value = Extent(n % 2 == 0 ? "together" + std::to_string(n) : key);
+        if (!client.db().Put(key, value).ok()) return;
+        base::MutexLock lock(mutex);
+        acknowledged[key] = value;
+      }
+    });
+  }
+  for (base::Thread& writer : writers) writer.Join();
+  world.machine.ClearFaults();
+  client.Crash({CrashKind::kPowerCut, Survival::kNothing});
+  REQUIRE(client.Open(SeparatingOptions()).ok());
+  for (const auto& [key, value] : acknowledged) {
+    const auto found = client.db().Get(key);
+    INFO(key << ": " << found.status());
+    REQUIRE((found.ok() && *found == value));
+  }
+  RequireNothingLost(world, client);
+  REQUIRE(client.Close().ok());
+}
+
+TEST_CASE("rule 4, fault A8: values put while another's flush runs, equal or not, are durable when that is said",
+          "[rule4][A8][together]") {
+  for (uint64_t seed = 800; seed < 980; ++seed) {
+    InSchedule(
+        seed, [seed](SimWorld& world) { PutTogether(world, seed); }, seed % 2 == 0 ? 0.25 : 0.6);
+  }
+}
+
 TEST_CASE("rules 4 and 5: a fault in any operation on extents loses nothing acknowledged", "[rule4][rule5][values]") {
   for (const unsigned operations : kFaultyOperations) {
     AtEachFault(operations, 602,

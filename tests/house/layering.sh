@@ -6,6 +6,7 @@
 #   net cache examples bench     see the engine through <firn/...> only; bench/parts may see its layers
 #   tests/unit/LAYER     sees what LAYER may see
 #   locks                of abseil in base/sync.h only
+#   hash tables          the standard ones in the engine: base/memory.h
 #   system calls         in engine/src/io and net/src/fabric only; clocks and randomness in engine/src/base and io only
 set -euo pipefail
 cd "${1:?usage: layering.sh ROOT}"
@@ -59,6 +60,8 @@ function check_include(line,    quoted, name, slash, first) {
     return
   }
   if (!quoted) {
+    if (in_engine && name ~ /^absl\/container\/(flat|node)_hash/)
+      fail("hash tables of abseil do not survive an allocation that throws: base/memory.h")
     if (first in rank) fail("write an include of the engine as \"" name "\"")
     if (system_free && (name ~ /^(unistd|fcntl|liburing|dirent)\.h$/ || first ~ /^(sys|linux|rdma)$/))
       fail("<" name "> belongs to the seams to the system, engine/src/io and net/src/fabric")

@@ -60,6 +60,8 @@ expect fail engine/src/db/a.cc 'auto now = std::chrono::steady_clock::now();'
 expect fail engine/src/db/a.cc 'std::random_device device;'
 expect fail engine/src/db/a.h 'absl::Mutex mutex_;'
 expect pass engine/src/base/sync.h 'absl::Mutex mutex_;'
+expect fail engine/src/db/a.h '#include <absl/container/flat_hash_set.h>'
+expect pass engine/src/db/a.h '#include <absl/container/inlined_vector.h>'
 expect pass engine/src/base/clock.cc 'int a = clock_gettime(CLOCK_REALTIME, &now);'
 
 if [[ $failures -gt 0 ]]; then exit 1; fi

@@ -7,7 +7,11 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
+#include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "db/open.h"
 #include "nth/allocations.h"
@@ -15,18 +19,18 @@
 #include "nth/uncounted_disk.h"
 #include "support/crash_points.h"
 #include "support/scheduler.h"
+#include "support/sim_environment.h"
 
 namespace firn::test {
 namespace {
 
 constexpr uint64_t kSmallSegmentBytes = uint64_t{64} << 10;
 
-void Nap(SimWorld& world, uint64_t milliseconds) {
-  base::Mutex mutex;
-  base::CondVar never;
-  const uint64_t until = world.clock.MonotonicNanos() + milliseconds * 1'000'000;
-  base::MutexLock lock(mutex);
-  for (uint64_t now; (now = world.clock.MonotonicNanos()) < until;) never.WaitFor(mutex, until - now);
+Environment OnSimMachine(SimWorld& world) {
+  Environment environment = SimEnvironment(world.machine, world.clock, world.random, kSmallSegmentBytes);
+  const Uncounted the_machine;
+  environment.disk = std::make_unique<UncountedDisk>(std::move(environment.disk));
+  return environment;
 }
 
 // Whether the point was reached.
@@ -41,16 +45,8 @@ bool RunPoint(const NthScenario& scenario, uint64_t point, bool lasting) {
     const Uncounted this_thread_too;
     Life life(
         [&](const Options& options) {
-          Environment environment;
-          {
-            const Uncounted the_machine;
-            environment.disk = std::make_unique<UncountedDisk>(world.machine.Attach());
-          }
-          environment.clock = &world.clock;
-          environment.random = &world.random;
-          environment.segment_bytes_min_for_test = kSmallSegmentBytes;
+          Environment environment = OnSimMachine(world);
           environment.ceiling_floor_segments_for_test = 8;
-          environment.replayable = true;
           return OpenOn(options, std::move(environment));
         },
         {absl::StatusCode::kResourceExhausted});
@@ -70,7 +66,7 @@ bool RunPoint(const NthScenario& scenario, uint64_t point, bool lasting) {
     FailAllocation(point, lasting);
     scenario.run(life);
     // What goes on in the background meets it too.
-    if (life.is_open()) Nap(world, 600);
+    if (life.is_open()) Nap(600);
     const uint64_t made = StopFailingAllocations();
     reached = made > point;
     life.EndFailures();
@@ -89,6 +85,60 @@ bool RunPoint(const NthScenario& scenario, uint64_t point, bool lasting) {
     life.CheckReopened(end);
   });
   return reached;
+}
+
+// The store that salvage reads, and what it makes of it.
+bool SalvageAtPoint(uint64_t point, bool lasting) {
+  const Uncounted uncounted;
+  SetLabel("--scenario salvage --point " + std::to_string(point) + (lasting ? " --lasting" : ""));
+  SimWorld from(7), to(8);
+  SimScheduler scheduler({.seed = 7});
+  bool reached = false;
+  scheduler.Run([&] {
+    const Uncounted this_thread_too;
+    const std::string large(40'000, 'l');
+    const Options options;
+    {
+      auto db = OpenOn(options, OnSimMachine(from));
+      Demand(db.ok() && (*db)->Put("small", "one").ok() && (*db)->Put("large", large).ok() && (*db)->Flush().ok() &&
+                 (*db)->CreateNamespace("space").ok() && (*db)->Put("small", "two").ok() && (*db)->Close().ok(),
+             "the source is not made");
+    }
+    FailAllocation(point, lasting);
+    absl::StatusOr<SalvageReport> report = absl::UnknownError("salvage threw");
+    try {
+      std::unique_ptr<io::Disk> source = std::make_unique<UncountedDisk>(from.machine.Attach());
+      const Counted counted;
+      report = SalvageOn(std::move(source), [&] { return OnSimMachine(to); }, {});
+    } catch (const std::exception& thrown) {
+      Fail(std::string("salvage threw ") + thrown.what());
+    }
+    reached = StopFailingAllocations() > point;
+    Demand(report.ok() || absl::IsResourceExhausted(report.status()), std::string(report.status().ToString()));
+    for (SimWorld* const world : {&from, &to}) {
+      if (world == &to && !report.ok()) continue;
+      auto db = OpenOn(options, OnSimMachine(*world));
+      Demand(db.ok() && (*db)->Get("small").value_or("") == "two" && (*db)->Get("large").value_or("") == large &&
+                 (*db)->OpenNamespace("space").ok() && (*db)->Verify().value().damages.empty() && (*db)->Close().ok(),
+             world == &from ? "the source was changed" : "something is missing in what salvage made");
+    }
+  });
+  return reached;
+}
+
+struct Case {
+  std::string name;
+  std::function<bool(uint64_t point, bool lasting)> run;  // whether the point was reached
+};
+
+std::vector<Case> AllCases() {
+  std::vector<Case> cases;
+  for (const NthScenario& scenario : Scenarios()) {
+    cases.push_back({std::string(scenario.name),
+                     [&scenario](uint64_t point, bool lasting) { return RunPoint(scenario, point, lasting); }});
+  }
+  cases.push_back({"salvage", SalvageAtPoint});
+  return cases;
 }
 
 int Main(int argc, char** argv) {
@@ -112,18 +162,19 @@ int Main(int argc, char** argv) {
     }
   }
   uint64_t all_points = 0, runs = 0;
-  for (const NthScenario& scenario : Scenarios()) {
-    if (!only.empty() && scenario.name != only) continue;
+  const std::vector<Case> cases = AllCases();
+  for (const Case& each : cases) {
+    if (!only.empty() && each.name != only) continue;
     if (only_point != UINT64_MAX) {
-      RunPoint(scenario, only_point, lasting_only);
+      each.run(only_point, lasting_only);
       continue;
     }
     for (const bool lasting : {false, true}) {
       if (lasting_only && !lasting) continue;
-      // Each scenario begins elsewhere, and the lasting ones at other points than those that fail once.
+      // Each begins elsewhere, and the lasting ones at other points than those that fail once.
       uint64_t point = every == 1 ? 0 : (runs + (lasting ? every / 2 : 0)) % every, ran = 0;
-      for (; RunPoint(scenario, point, lasting); point += every) ++ran;
-      std::printf("%-12s %s: %6llu allocations, %6llu failed\n", std::string(scenario.name).c_str(),
+      for (; each.run(point, lasting); point += every) ++ran;
+      std::printf("%-12s %s: %6llu allocations, %6llu failed\n", each.name.c_str(),
                   lasting ? "from there on" : "once         ", static_cast<unsigned long long>(point),
                   static_cast<unsigned long long>(ran));
       std::fflush(stdout);
@@ -132,7 +183,7 @@ int Main(int argc, char** argv) {
     }
   }
   std::printf("%llu allocations in %zu scenarios, %llu runs with one that failed: all held\n",
-              static_cast<unsigned long long>(all_points), Scenarios().size(), static_cast<unsigned long long>(runs));
+              static_cast<unsigned long long>(all_points), cases.size(), static_cast<unsigned long long>(runs));
   return 0;
 }
 

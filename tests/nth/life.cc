@@ -359,9 +359,12 @@ void Life::Compact() {
 
 void Life::Verify() {
   if (db_ == nullptr) return;
-  const auto report = Engine("verify", [&] { return db_->Verify(); });
-  if (!Judge(report.status(), "verify") || failing_) return;
-  Demand(report->damages.empty(), "verify: " + (report->damages.empty() ? "" : report->damages.front()));
+  for (const bool scrub : {false, true}) {
+    const std::string what = scrub ? "scrub" : "verify";
+    const auto report = Engine(what, [&] { return scrub ? db_->Scrub() : db_->Verify(); });
+    if (!Judge(report.status(), what) || failing_) continue;
+    Demand(report->damages.empty(), what + ": " + (report->damages.empty() ? "" : report->damages.front().ToString()));
+  }
 }
 
 void Life::LookAround() {

@@ -185,7 +185,43 @@ void Client::LookAround() {
     Count(Feature::kVerify);
     if (session_.tolerance_.read_errors) return;
     if (!verified.ok()) throw Violation("Verify failed without cause: " + verified.status().ToString());
-    if (!verified->damages.empty()) throw Violation("Verify reports damage: " + verified->damages.front());
+    if (!verified->damages.empty()) throw Violation("Verify reports damage: " + verified->damages.front().ToString());
+  }
+}
+
+// All of it, at some pace, stopped now and then and gone on with. However much is retired, moved and punched meanwhile,
+// nothing of a sound medium is damage.
+void Client::Scrub() {
+  constexpr uint64_t kPaces[] = {0, uint64_t{64} << 10, uint64_t{1} << 20, uint64_t{64} << 20};
+  ScrubOptions options;
+  options.bytes_per_second = kPaces[rng_.Below(std::size(kPaces))];
+  uint64_t turns_left = rng_.OneIn(3) ? 1 + rng_.Below(6) : UINT64_MAX, last_done = 0;
+  options.progress = [&](uint64_t done, uint64_t total) {
+    if (done > total || done < last_done) throw Violation("progress of a scrub runs backwards, or past its end");
+    last_done = done;
+    return turns_left-- > 0 && !session_.over();
+  };
+  for (bool resumed = false;; resumed = true) {
+    Window window = session_.Begin();
+    const absl::StatusOr<VerifyReport> report = session_.db_->Scrub(options);
+    if (!session_.End(window)) return;
+    if (session_.tolerance_.read_errors) return;
+    if (!report.ok()) {
+      if (session_.tolerance_.write_errors) return;  // no descriptor is left, say
+      throw Violation("Scrub failed without cause: " + report.status().ToString());
+    }
+    if (!report->damages.empty()) throw Violation("Scrub reports damage: " + report->damages.front().ToString());
+    if (report->segments_skipped > 0) Count(Feature::kScrubSkipped);
+    if (report->cursor.empty()) {
+      Count(Feature::kScrubbed);
+      if (options.bytes_per_second != 0) Count(Feature::kScrubPaced);
+      if (resumed) Count(Feature::kScrubResumed);
+      return;
+    }
+    if (session_.over()) return;
+    options.from = report->cursor;
+    turns_left = UINT64_MAX;
+    last_done = 0;
   }
 }
 

@@ -13,12 +13,14 @@
 #include <cstdlib>
 #include <cstring>
 #include <map>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "sim/report.h"
 #include "sim/seed_run.h"
+#include "sim/shrink.h"
 
 namespace firn::test {
 namespace {
@@ -82,6 +84,7 @@ class Run {
       if (message.kind == Message::kBegins) running_[message.worker] = message.report.seed;
       if (message.kind == Message::kDone) reports_.push_back(message.report);
     }
+    ShrinkFailed();
     const std::vector<std::string> never = Print();
     // So many seeds meet everything: what they never met is a check that tests nothing any more.
     constexpr size_t kSeedsThatMeetAll = 2'000;
@@ -126,6 +129,22 @@ class Run {
     return false;
   }
 
+  // The first few: it takes up to some minutes each.
+  void ShrinkFailed() const {
+    constexpr size_t kShrunkMax = 3;
+    for (size_t i = 0; i < std::min(failed_.size(), kShrunkMax); ++i) {
+      SeedOptions options = options_;
+      options.seed = failed_[i];
+      const std::optional<SeedOptions> simplest = Shrink(options);
+      if (!simplest) {
+        std::fprintf(stderr, "seed %llu does not fail again\n", static_cast<unsigned long long>(failed_[i]));
+      } else if (simplest->simpler != options.simpler) {
+        std::fprintf(stderr, "seed %llu fails in a simpler run too: %s --verbose\n",
+                     static_cast<unsigned long long>(failed_[i]), ReplayCommand(*simplest).c_str());
+      }
+    }
+  }
+
   void Fail(uint64_t seed, int status) {
     failed_.push_back(seed);
     std::string how = "failed";
@@ -148,6 +167,15 @@ class Run {
   std::vector<std::string> Print() const {
     std::printf("%zu seeds passed, %zu failed\n", reports_.size(), failed_.size());
     if (reports_.empty()) return {};
+    uint64_t cycles = 0, operations = 0;
+    for (const SeedReport& report : reports_) {
+      cycles += report.cuts + report.kills;
+      operations += report.operations;
+    }
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began_).count();
+    std::printf("%llu crashes and recoveries from them, %.0f a second; %llu calls\n",
+                static_cast<unsigned long long>(cycles), static_cast<double>(cycles) / std::max(seconds, 1e-3),
+                static_cast<unsigned long long>(operations));
     std::printf("per seed:\n");
     PrintSpread("operations", [](const SeedReport& r) { return r.operations; });
     PrintSpread("seals", [](const SeedReport& r) { return r.seals; });
@@ -178,6 +206,7 @@ class Run {
 
   const Range range_;
   const SeedOptions options_;
+  const std::chrono::steady_clock::time_point began_ = std::chrono::steady_clock::now();
   int pipe_[2] = {-1, -1};
   std::map<pid_t, uint64_t> children_;
   std::map<uint64_t, uint64_t> running_;
@@ -201,9 +230,19 @@ int main(int argc, char** argv) {
                            ->check(CLI::PositiveNumber);
   app.add_option("--jobs", range.workers, "processes at a time")->capture_default_str()->check(CLI::PositiveNumber);
   app.add_option("--failures-max", range.failures_max, "stops after so many failed seeds")->capture_default_str();
+  std::vector<std::string> simpler;
+  app.add_option("--simpler", simpler, "keeps the seeds from something, as a shrunk failure prints it")->delimiter(',');
+  app.add_option("--calls-max", options.simpler.calls_max, "calls of the clients in each life");
   app.add_flag("--verbose", options.verbose, "says what happens");
   app.add_flag("--trace-disk", options.trace_disk, "shows every disk operation");
   CLI11_PARSE(app, argc, argv);
+  for (const std::string& name : simpler) {
+    if (options.simpler.Set(name)) continue;
+    std::string names;
+    for (const firn::test::SimplerName& each : firn::test::kSimplerNames) names += std::string(" ") + each.name;
+    std::fprintf(stderr, "--simpler knows no '%s', but%s\n", name.c_str(), names.c_str());
+    return 1;
+  }
   if (timed->count() > 0) {
     range.count = UINT64_MAX / 2;
     range.end = std::chrono::steady_clock::now() + std::chrono::duration_cast<std::chrono::steady_clock::duration>(

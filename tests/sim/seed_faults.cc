@@ -35,6 +35,16 @@ Settings DrawSettings(Rng& rng) {
   return settings;
 }
 
+void Simplify(const Simpler& simpler, Settings& settings) {
+  if (simpler.one_client) settings.clients = 1;
+  if (simpler.few_keys) settings.keys = 6;
+  if (simpler.small_values) settings.value_bytes_max = 40;
+  if (simpler.in_log) settings.value_separation_threshold_bytes = 0;
+  if (simpler.no_latency) settings.latency_nanos_max = 0;
+  if (simpler.no_quota) settings.max_disk_bytes = 0;
+  if (simpler.few_switches) settings.switch_probability = 0.01;
+}
+
 void SeedRun::PlanFault(Session& session, bool finale) {
   Session::Tolerance tolerance;
   tolerance.no_room = settings_.max_disk_bytes != 0;
@@ -58,7 +68,7 @@ void SeedRun::PlanFault(Session& session, bool finale) {
       report_.Count(fault.kind == Fault::Kind::kMisdirect ? Feature::kMisdirected : Feature::kLostWrite);
       world_.machine.Inject(fault);
     }
-  } else if (rng_.OneIn(4)) {
+  } else if (rng_.OneIn(4) && !options_.simpler.no_faults) {
     fault.lasting = rng_.OneIn(3);
     switch (rng_.Below(6)) {
       case 0:

@@ -17,6 +17,8 @@
 namespace firn::test {
 
 Settings DrawSettings(Rng& rng);
+// Draws nothing, so that what is drawn later stays as it was.
+void Simplify(const Simpler& simpler, Settings& settings);
 
 class SeedRun {
  public:

@@ -4,6 +4,7 @@
 
 #include "db/open.h"
 #include "sim/seed_life.h"
+#include "support/sim_environment.h"
 
 namespace firn::test {
 
@@ -18,12 +19,7 @@ absl::StatusOr<std::unique_ptr<DB>> SeedRun::Open(bool read_only, bool salvage) 
   options.max_space_amplification = settings_.max_space_amplification;
   options.max_disk_bytes = settings_.max_disk_bytes;
   options.listener = &listener_;
-  Environment environment;
-  environment.disk = world_.machine.Attach();
-  environment.clock = &world_.clock;
-  environment.random = &world_.random;
-  environment.replayable = true;
-  environment.segment_bytes_min_for_test = settings_.segment_bytes_min;
+  Environment environment = SimEnvironment(world_.machine, world_.clock, world_.random, settings_.segment_bytes_min);
   environment.ceiling_floor_segments_for_test = settings_.ceiling_floor_segments;
   crashes_at_open_ = world_.machine.crashes();
   opened_after_crash_ = false;

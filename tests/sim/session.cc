@@ -76,6 +76,7 @@ void Client::OneCall() {
       {8, [](Client& c) { c.Compact(); }},
       {4, [](Client& c) { c.ReportGarbage(); }},
       {15, [](Client& c) { c.LookAround(); }},
+      {3, [](Client& c) { c.Scrub(); }},
       {15, [](Client& c) { c.Sleep(); }},
       {4, [](Client& c) { c.JumpClock(); }},
   };

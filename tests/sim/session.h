@@ -152,6 +152,7 @@ class Client {
   void Compact();
   void ReportGarbage();
   void LookAround();
+  void Scrub();
   void Sleep();
   void JumpClock();
 

@@ -45,10 +45,15 @@ PointCount ForEachCrash(const CrashTest& test, std::initializer_list<CrashKind> 
     for (const Survival survival : kSurvivals) {
       const Crash crash{kind, survival};
       bool reached = true;
+      uint64_t earlier = 0;  // `prepare` may crash too
       for (uint64_t point = pattern++ % kPointsStep; reached; point += kPointsStep) {
         reached = RunOnce(
-            test, seed, [&](SimMachine& machine) { machine.CrashAfter(point, crash); },
-            [](SimMachine& machine) { return machine.crashes() > 0; }, CrashLabel(point, crash));
+            test, seed,
+            [&](SimMachine& machine) {
+              earlier = machine.crashes();
+              machine.CrashAfter(point, crash);
+            },
+            [&](SimMachine& machine) { return machine.crashes() > earlier; }, CrashLabel(point, crash));
         ++count.runs;
         if (reached) count.points = std::max(count.points, point + 1);
       }

@@ -272,4 +272,10 @@ void SimScheduler::ReportStuck(const std::string& why) {
   changed_.notify_one();
 }
 
+void Nap(uint64_t milliseconds) {
+  base::Scheduler* scheduler = base::Scheduler::Current();
+  const uint64_t until = scheduler->NowNanos() + milliseconds * 1'000'000;
+  while (scheduler->NowNanos() < until) scheduler->Wait(&until, until);
+}
+
 }  // namespace firn::test

@@ -122,4 +122,7 @@ class SimScheduler final : public base::Scheduler {
   bool stuck_ = false;
 };
 
+// Of a scheduled thread: waits in virtual time, so that background threads get their turn.
+void Nap(uint64_t milliseconds);
+
 }  // namespace firn::test

@@ -176,6 +176,7 @@ absl::Status SimFile::DoTruncate(uint64_t size_bytes) {
   const SimMachine::Outcome outcome = machine_.Begin(*process_, kWriteOperation, "truncate", name(), size_bytes);
   if (outcome.dead) return Dead();
   if (outcome.error_number != 0) return Error(outcome.error_number, "truncate", size_bytes);
+  if (outcome.silent == Fault::Kind::kLoseWrite) return absl::OkStatus();
   content_->Resize(std::min(size_bytes, content_->size_bytes()));
   return absl::OkStatus();
 }
@@ -188,6 +189,7 @@ absl::Status SimFile::DoPunchHole(uint64_t offset, uint64_t size_bytes) {
   if (outcome.dead) return Dead();
   if (outcome.error_number != 0) return Error(outcome.error_number, "punch", offset);
   if (!machine_.can_punch_) return Error(EOPNOTSUPP, "punch", offset);
+  if (outcome.silent == Fault::Kind::kLoseWrite) return absl::OkStatus();
   content_->Punch(offset, size_bytes);
   return absl::OkStatus();
 }

@@ -57,8 +57,8 @@ struct Fault {
   enum class Kind {
     // EIO, or EMFILE when opening, or ENOSPC when allocating; of a write behind told at once or by the next sync.
     kError,
-    kMisdirect,  // a write reports success and lands elsewhere in its file
-    kLoseWrite,  // a write reports success and does nothing
+    kMisdirect,  // a write reports success and lands elsewhere in its file; punches and cuts are not misdirected
+    kLoseWrite,  // a write, punch or cut reports success and does nothing. What is claimed is the file system's word.
   };
   Kind kind = Kind::kError;
   unsigned operations = kAnyOperation;
@@ -66,16 +66,31 @@ struct Fault {
   bool lasting = false;  // fails from then on, not once
 };
 
+// All that a machine's disk holds at one moment, which may be in the middle of writes. Pages are shared, not copied.
+struct DiskMoment {
+  struct WriteUnderWay {
+    std::shared_ptr<SimContent> content;
+    uint64_t offset;
+    std::vector<std::byte> data;
+  };
+  SimFolders folders;
+  std::vector<WriteUnderWay> writes_under_way;
+};
+
 class SimMachine {
  public:
   explicit SimMachine(uint64_t seed);
+  // A machine on which just that moment is, for one Crash() of it before anything else.
+  SimMachine(uint64_t seed, const DiskMoment& moment);
   ~SimMachine();
   SimMachine(const SimMachine&) = delete;
 
   std::unique_ptr<io::Disk> Attach();
 
   // To be called between operations or from a scheduler's step hook.
-  void Crash(const Crash& crash);
+  void Crash(const test::Crash& crash);
+  // What becomes of each unsynced thing is for `fates` to say.
+  void Crash(CrashKind kind, CutFates& fates);
   // Crashes in the middle of the operation that comes after `count` further ones.
   void CrashAfter(uint64_t count, const test::Crash& crash);
   uint64_t crashes() const { return crashes_; }
@@ -96,9 +111,18 @@ class SimMachine {
   // Called with one line for each operation, when it takes effect. It must not use the machine.
   void set_trace(std::function<void(const std::string&)> trace) { trace_ = std::move(trace); }
 
+  // Called before each operation that may change the disk takes effect, and by NoteMoment(). It must not use the
+  // machine.
+  void set_watch(std::function<void(DiskMoment)> watch) { watch_ = std::move(watch); }
+  void NoteMoment();
+
   // Bit rot: flips bits of one byte, on the medium and in every cache. The file must exist and be that long.
   void FlipBits(std::string_view name, uint64_t offset, std::byte mask);
   void WriteBackMappings();
+
+  // A hard link, as a copy of the store would have: `to` is a second name for the file `from`, in a folder that is
+  // made. That name, and what the file holds by now, are durable when this returns.
+  void Link(std::string_view from, std::string_view to);
 
   uint64_t operations() const { return operations_; }
   uint64_t writes() const { return writes_; }  // operations that change files or folders
@@ -132,7 +156,8 @@ class SimMachine {
   Outcome Begin(const Process& process, Operation operation, std::string_view what, std::string_view name,
                 uint64_t offset = 0, uint64_t size_bytes = 0) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Outcome Decide(Operation operation, uint64_t number) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void CrashLocked(const test::Crash& crash) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  DiskMoment MomentLocked() const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
+  void CrashLocked(CrashKind kind, CutFates& fates) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool HasRoom(uint64_t more_bytes) const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
   void TakeTime();
 
@@ -146,6 +171,9 @@ class SimMachine {
   std::optional<uint64_t> crash_at_ ABSL_GUARDED_BY(mutex_);
   test::Crash planned_crash_ ABSL_GUARDED_BY(mutex_);
   std::function<void(const std::string&)> trace_;
+  std::function<void(DiskMoment)> watch_;
+  // Of the moment that this machine began with.
+  std::vector<DiskMoment::WriteUnderWay> begun_with_ ABSL_GUARDED_BY(mutex_);
   std::atomic<uint64_t> crashes_{0}, crashed_at_nanos_{0}, faults_hit_{0}, operations_{0}, writes_{0};
   std::atomic<bool> can_punch_{true};
   std::atomic<uint64_t> capacity_bytes_{UINT64_MAX}, open_files_max_{UINT64_MAX}, latency_nanos_max_{0};

@@ -12,6 +12,35 @@ namespace firn::test {
 SimMachine::SimMachine(uint64_t seed) : rng_(seed) {}
 SimMachine::~SimMachine() = default;
 
+SimMachine::SimMachine(uint64_t seed, const DiskMoment& moment) : rng_(seed) {
+  std::lock_guard lock(mutex_);
+  std::map<const SimContent*, std::shared_ptr<SimContent>> clones;
+  folders_ = moment.folders.Clone(clones);
+  for (DiskMoment::WriteUnderWay write : moment.writes_under_way) {
+    const auto clone = clones.find(write.content.get());
+    if (clone == clones.end()) continue;  // its file has no name any more
+    write.content = clone->second;
+    begun_with_.push_back(std::move(write));
+  }
+}
+
+DiskMoment SimMachine::MomentLocked() const {
+  DiskMoment moment;
+  std::map<const SimContent*, std::shared_ptr<SimContent>> clones;
+  moment.folders = folders_.Clone(clones);
+  for (const WriteUnderWay* write : writes_under_way_) {
+    const auto clone = clones.find(write->content.get());
+    if (clone == clones.end()) continue;
+    moment.writes_under_way.push_back({clone->second, write->offset, {write->data.begin(), write->data.end()}});
+  }
+  return moment;
+}
+
+void SimMachine::NoteMoment() {
+  std::lock_guard lock(mutex_);
+  if (watch_) watch_(MomentLocked());
+}
+
 void SimMachine::TakeTime() {
   base::Scheduler* scheduler = base::Scheduler::Current();
   if (scheduler == nullptr) return;
@@ -33,6 +62,7 @@ SimMachine::Outcome SimMachine::Begin(const Process& process, Operation operatio
   Outcome outcome;
   outcome.dead = !process.alive;
   if (outcome.dead) return outcome;
+  if (watch_ && operation != kReadOperation) watch_(MomentLocked());
   const uint64_t number = operations_++;
   if (operation & (kWriteOperation | kAllocateOperation)) ++writes_;
   outcome = Decide(operation, number);
@@ -54,7 +84,8 @@ SimMachine::Outcome SimMachine::Decide(Operation operation, uint64_t number) {
   Outcome outcome;
   if (crash_at_ == number) {
     crash_at_.reset();
-    CrashLocked(planned_crash_);
+    RandomFates fates(planned_crash_.survival, rng_);
+    CrashLocked(planned_crash_.kind, fates);
     outcome.dead = true;
     return outcome;
   }
@@ -78,26 +109,33 @@ SimMachine::Outcome SimMachine::Decide(Operation operation, uint64_t number) {
 
 void SimMachine::Crash(const test::Crash& crash) {
   std::lock_guard lock(mutex_);
-  CrashLocked(crash);
+  RandomFates fates(crash.survival, rng_);
+  CrashLocked(crash.kind, fates);
 }
 
-void SimMachine::CrashLocked(const test::Crash& crash) {
+void SimMachine::Crash(CrashKind kind, CutFates& fates) {
+  std::lock_guard lock(mutex_);
+  CrashLocked(kind, fates);
+}
+
+void SimMachine::CrashLocked(CrashKind kind, CutFates& fates) {
   ++crashes_;
   if (base::Scheduler* scheduler = base::Scheduler::Current()) crashed_at_nanos_ = scheduler->NowNanos();
   for (const std::shared_ptr<Process>& process : processes_) process->alive = false;
   processes_.clear();
-  for (const WriteUnderWay* write : writes_under_way_) {
-    for (uint64_t at = 0; at < write->data.size(); at += kPageBytes) {
-      const bool arrived =
-          crash.survival == Survival::kEverything || (crash.survival != Survival::kNothing && rng_.OneIn(2));
-      if (arrived && write->offset + at < write->content->end_bytes()) {
-        write->content->Write(write->offset + at, write->data.subspan(at, kPageBytes));
+  const auto arrive = [&fates](const std::shared_ptr<SimContent>& content, uint64_t offset, base::Bytes data) {
+    for (uint64_t at = 0; at < data.size(); at += kPageBytes) {
+      if (fates.ArrivesUnderWay() && offset + at < content->end_bytes()) {
+        content->Write(offset + at, data.subspan(at, kPageBytes));
       }
     }
-  }
+  };
+  for (const DiskMoment::WriteUnderWay& write : begun_with_) arrive(write.content, write.offset, write.data);
+  begun_with_.clear();
+  for (const WriteUnderWay* write : writes_under_way_) arrive(write->content, write->offset, write->data);
   writes_under_way_.clear();
-  if (crash.kind == CrashKind::kPowerCut) {
-    folders_.PowerCut(crash.survival, rng_);
+  if (kind == CrashKind::kPowerCut) {
+    folders_.PowerCut(fates);
   } else {
     for (const auto& [name, content] : folders_.entries()) content->DetachMapping();
   }
@@ -134,6 +172,14 @@ void SimMachine::FlipBits(std::string_view name, uint64_t offset, std::byte mask
 void SimMachine::WriteBackMappings() {
   std::lock_guard lock(mutex_);
   for (const auto& [name, content] : folders_.entries()) content->WriteBackMapping(rng_);
+}
+
+void SimMachine::Link(std::string_view from, std::string_view to) {
+  std::lock_guard lock(mutex_);
+  const std::shared_ptr<SimContent> content = folders_.Find(from);
+  FIRN_CHECK(content != nullptr && folders_.Find(to) == nullptr);
+  content->MakeDurable(content->ChangesSoFar());
+  folders_.Link(from, to);
 }
 
 uint64_t SimMachine::claimed_bytes() const {

@@ -31,36 +31,55 @@ __attribute__((no_sanitize("thread"))) PageRef CopyMappedPage(const std::byte* f
 }
 
 // `later` written over `earlier`, of which only some sectors arrived.
-PageRef Tear(const PageRef& earlier, const PageRef& later, Rng& rng) {
+PageRef Overwritten(const PageRef& earlier, const PageRef& later, Sectors arrived) {
+  if (arrived == kAllSectors) return later;
+  if (arrived == kNoSectors) return earlier;
   Page torn = Content(earlier);
-  for (uint64_t at = 0; at < kPageBytes; at += kSectorBytes) {
-    if (rng.OneIn(2)) std::memcpy(torn.data() + at, Content(later).data() + at, kSectorBytes);
+  for (uint64_t sector = 0; sector < kPageBytes / kSectorBytes; ++sector) {
+    if ((arrived >> sector & 1) == 0) continue;
+    const uint64_t at = sector * kSectorBytes;
+    std::memcpy(torn.data() + at, Content(later).data() + at, kSectorBytes);
   }
   return CopyPage(torn.data());
 }
 
-PageRef Survivor(const PageRef& earlier, const PageRef& later, Survival survival, Rng& rng) {
-  switch (survival) {
-    case Survival::kNothing:
-      return earlier;
-    case Survival::kEverything:
-      return later;
-    case Survival::kPages:
-      return rng.OneIn(2) ? earlier : later;
-    case Survival::kSectors:
-      return rng.OneIn(3) ? Tear(earlier, later, rng) : (rng.OneIn(2) ? earlier : later);
-  }
-  return earlier;
-}
-
-// Journals keep the order of metadata changes: a prefix of them survives.
-size_t SurvivingPrefix(size_t count, Survival survival, Rng& rng) {
-  if (survival == Survival::kNothing) return 0;
-  if (survival == Survival::kEverything) return count;
-  return rng.Between(0, count);
-}
-
 }  // namespace
+
+bool RandomFates::ArrivesUnderWay() {
+  return survival_ == Survival::kEverything || (survival_ != Survival::kNothing && rng_.OneIn(2));
+}
+
+Sectors RandomFates::OfPage() {
+  switch (survival_) {
+    case Survival::kNothing:
+      return kNoSectors;
+    case Survival::kEverything:
+      return kAllSectors;
+    case Survival::kPages:
+      return rng_.OneIn(2) ? kNoSectors : kAllSectors;
+    case Survival::kSectors:
+      return rng_.OneIn(3) ? static_cast<Sectors>(rng_.Next()) : (rng_.OneIn(2) ? kNoSectors : kAllSectors);
+  }
+  return kNoSectors;
+}
+
+bool RandomFates::OfHole() {
+  return survival_ == Survival::kEverything || (survival_ != Survival::kNothing && rng_.OneIn(2));
+}
+
+size_t RandomFates::OfSizes(size_t count) {
+  if (survival_ == Survival::kNothing) return 0;
+  return survival_ == Survival::kEverything ? count : rng_.Between(0, count);
+}
+
+std::vector<bool> RandomFates::OfNames(size_t count) {
+  std::vector<bool> survives(count, false);
+  // ext4 keeps a prefix; other file systems may keep any of them.
+  const bool any_of_them = survival_ == Survival::kSectors && rng_.OneIn(2);
+  const size_t prefix = any_of_them ? count : OfSizes(count);
+  for (size_t i = 0; i < prefix; ++i) survives[i] = !any_of_them || !rng_.OneIn(2);
+  return survives;
+}
 
 PageRef SimContent::Find(const Pages& pages, uint64_t page) {
   const auto found = pages.find(page);
@@ -177,19 +196,19 @@ void SimContent::ForgetUnsynced(Rng& rng) {
 void SimContent::UnmapIntoUnsynced() {
   for (uint64_t page = 0; page < mapping_->size() / kPageBytes; ++page) {
     PageRef content = Current(page);
-    current_.erase(page);
+    current_[page] = content;
     if (std::memcmp(Content(content).data(), Content(Find(durable_, page)).data(), kPageBytes) == 0) continue;
     unsynced_.push_back({next_change_++, ChangeKind::kWrite, page, std::move(content)});
   }
   mapping_ = nullptr;
 }
 
-void SimContent::PowerCut(Survival survival, Rng& rng) {
+void SimContent::PowerCut(CutFates& fates) {
   sync_fails_ = false;
   if (mapping_) UnmapIntoUnsynced();
   const auto resizes = static_cast<size_t>(
       std::count_if(unsynced_.begin(), unsynced_.end(), [](const Change& c) { return c.kind == ChangeKind::kResize; }));
-  size_t resizes_left = SurvivingPrefix(resizes, survival, rng);
+  size_t resizes_left = resizes == 0 ? 0 : fates.OfSizes(resizes);
   for (const Change& change : unsynced_) {
     if (change.kind == ChangeKind::kResize) {
       if (resizes_left == 0) continue;
@@ -201,9 +220,12 @@ void SimContent::PowerCut(Survival survival, Rng& rng) {
     if (change.page_or_size * kPageBytes >= durable_size_bytes_) continue;
     PageRef& page = durable_[change.page_or_size];
     if (change.kind == ChangeKind::kWrite) {
-      page = Survivor(page, change.content, survival, rng);
+      // Of what changes nothing nobody could tell whether it arrived.
+      if (page != change.content && Content(page) != Content(change.content)) {
+        page = Overwritten(page, change.content, fates.OfPage());
+      }
       durable_holes_.erase(change.page_or_size);  // even a write that got lost may have claimed its place
-    } else if (survival == Survival::kEverything || (survival != Survival::kNothing && rng.OneIn(2))) {
+    } else if (fates.OfHole()) {
       page = nullptr;
       durable_holes_.insert(change.page_or_size);
     }
@@ -238,6 +260,12 @@ void SimContent::DetachMapping() {
   auto copy = std::make_shared<base::AlignedBuffer>(mapping_->size());
   std::memcpy(copy->data(), mapping_->data(), mapping_->size());
   mapping_ = std::move(copy);
+}
+
+std::shared_ptr<SimContent> SimContent::Clone() const {
+  auto clone = std::make_shared<SimContent>(*this);
+  if (clone->mapping_) clone->UnmapIntoUnsynced();
+  return clone;
 }
 
 void SimContent::FlipBits(uint64_t offset, std::byte mask) {
@@ -275,7 +303,10 @@ uint64_t SimFolders::Links(const SimContent* content) const {
 
 uint64_t SimFolders::ClaimedBytes() const {
   uint64_t bytes = 0;
-  for (const auto& [name, content] : current_) bytes += content->claimed_bytes();
+  std::set<const SimContent*> counted;  // whatever number of names it has
+  for (const auto& [name, content] : current_) {
+    if (counted.insert(content.get()).second) bytes += content->claimed_bytes();
+  }
   return bytes;
 }
 
@@ -317,6 +348,17 @@ void SimFolders::AddFolder(std::string_view name) {
   if (!HasFolder(name)) Make({Change::kAddFolder, std::string(name), "", nullptr});
 }
 
+void SimFolders::Link(std::string_view from, std::string_view to) {
+  const std::string_view folder = FolderOf(to);
+  if (!folder.empty()) {
+    current_folders_.emplace(folder);
+    durable_folders_.emplace(folder);
+  }
+  const std::shared_ptr<SimContent> content = Find(from);
+  current_[std::string(to)] = content;
+  durable_[std::string(to)] = content;
+}
+
 void SimFolders::MakeDurable(std::string_view folder) {
   std::erase_if(unsynced_, [this, folder](const Change& change) {
     if (FolderOf(change.name) != folder) return false;
@@ -325,14 +367,10 @@ void SimFolders::MakeDurable(std::string_view folder) {
   });
 }
 
-void SimFolders::PowerCut(Survival survival, Rng& rng) {
-  // ext4 keeps a prefix; other file systems may keep any of them.
-  const bool any_of_them = survival == Survival::kSectors && rng.OneIn(2);
-  size_t left = any_of_them ? unsynced_.size() : SurvivingPrefix(unsynced_.size(), survival, rng);
-  for (const Change& change : unsynced_) {
-    if (left-- == 0) break;
-    if (any_of_them && rng.OneIn(2)) continue;
-    Apply(change, durable_, durable_folders_);
+void SimFolders::PowerCut(CutFates& fates) {
+  const std::vector<bool> survives = unsynced_.empty() ? std::vector<bool>() : fates.OfNames(unsynced_.size());
+  for (size_t i = 0; i < unsynced_.size(); ++i) {
+    if (survives[i]) Apply(unsynced_[i], durable_, durable_folders_);
   }
   unsynced_.clear();
   std::erase_if(durable_, [this](const auto& entry) {
@@ -343,8 +381,23 @@ void SimFolders::PowerCut(Survival survival, Rng& rng) {
   current_folders_ = durable_folders_;
   std::set<SimContent*> cut;
   for (const auto& [name, content] : current_) {
-    if (cut.insert(content.get()).second) content->PowerCut(survival, rng);
+    if (cut.insert(content.get()).second) content->PowerCut(fates);
   }
+}
+
+SimFolders SimFolders::Clone(std::map<const SimContent*, std::shared_ptr<SimContent>>& clones) const {
+  const auto clone_of = [&clones](const std::shared_ptr<SimContent>& content) -> std::shared_ptr<SimContent> {
+    if (content == nullptr) return nullptr;
+    std::shared_ptr<SimContent>& clone = clones[content.get()];
+    if (clone == nullptr) clone = content->Clone();
+    return clone;
+  };
+  SimFolders copy(*this);
+  for (Entries* entries : {&copy.current_, &copy.durable_}) {
+    for (auto& [name, content] : *entries) content = clone_of(content);
+  }
+  for (Change& change : copy.unsynced_) change.content = clone_of(change.content);
+  return copy;
 }
 
 }  // namespace firn::test

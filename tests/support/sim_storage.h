@@ -35,6 +35,40 @@ enum class Survival {
 inline constexpr Survival kSurvivals[] = {Survival::kNothing, Survival::kEverything, Survival::kPages,
                                           Survival::kSectors};
 
+// Which sectors of a page arrived: bit i for sector i.
+using Sectors = uint8_t;
+inline constexpr Sectors kNoSectors = 0, kAllSectors = 0xFF;
+static_assert(kPageBytes / kSectorBytes == 8);
+
+// Decides at a crash what becomes of each thing that was not synced. Asked in the order in which things were done, name
+// by name and file by file: the same answers leave the same disk.
+class CutFates {
+ public:
+  virtual ~CutFates() = default;
+  // A page of a write that is under way: whether it has got to where finished writes are.
+  virtual bool ArrivesUnderWay() = 0;
+  virtual Sectors OfPage() = 0;
+  virtual bool OfHole() = 0;
+  // How many of `count` changes of a file's size, from the first on: journals keep their order.
+  virtual size_t OfSizes(size_t count) = 0;
+  // Which of `count` creations, removals and renames.
+  virtual std::vector<bool> OfNames(size_t count) = 0;
+};
+
+class RandomFates final : public CutFates {
+ public:
+  RandomFates(Survival survival, Rng& rng) : survival_(survival), rng_(rng) {}
+  bool ArrivesUnderWay() override;
+  Sectors OfPage() override;
+  bool OfHole() override;
+  size_t OfSizes(size_t count) override;
+  std::vector<bool> OfNames(size_t count) override;
+
+ private:
+  const Survival survival_;
+  Rng& rng_;
+};
+
 class SimContent {
  public:
   uint64_t size_bytes() const { return size_bytes_; }
@@ -63,7 +97,7 @@ class SimContent {
   void FailNextSync() { sync_fails_ = true; }
   bool TakeSyncFailure() { return std::exchange(sync_fails_, false); }
 
-  void PowerCut(Survival survival, Rng& rng);
+  void PowerCut(CutFates& fates);
   // The kernel writes a mapping's dirty pages back when it likes.
   void WriteBackMapping(Rng& rng);
 
@@ -71,6 +105,8 @@ class SimContent {
   std::shared_ptr<base::AlignedBuffer> Map();
   // A killed process keeps writing into memory that nobody sees; the file keeps a copy as of now.
   void DetachMapping();
+  // A content like this one, as of now, that no process maps.
+  std::shared_ptr<SimContent> Clone() const;
 
   void FlipBits(uint64_t offset, std::byte mask);
 
@@ -116,10 +152,14 @@ class SimFolders {
   void Remove(std::string_view name);
   void Rename(std::string_view from, std::string_view to);
   void AddFolder(std::string_view name);
+  // A second name for what `from` holds, and the folder it is in. Both are durable at once.
+  void Link(std::string_view from, std::string_view to);
 
   void MakeDurable(std::string_view folder);
   // Names first, then the content of every file that is left.
-  void PowerCut(Survival survival, Rng& rng);
+  void PowerCut(CutFates& fates);
+  // Folders like these, with contents of their own. `clones` gets the clone of each content.
+  SimFolders Clone(std::map<const SimContent*, std::shared_ptr<SimContent>>& clones) const;
 
   static std::string_view FolderOf(std::string_view name);
 

@@ -43,6 +43,16 @@ one_line_error() {
   [ "$(printf '%s\n' "$err" | wc -l)" -eq 1 ] && [[ $err == firn* ]] || fail "not one line of error: '$err'"
 }
 
+# same_within_a_block_or_two DIRECTORY BYTES: so much do its files take, but for what the file system needs to find them.
+same_within_a_block_or_two() {
+  local blocks on_disk=0 files=0 off
+  while read -r blocks; do
+    on_disk=$((on_disk + 512 * blocks)) files=$((files + 1))
+  done < <(find "$1" -type f -exec stat -c %b {} +)
+  off=$((on_disk > $2 ? on_disk - $2 : $2 - on_disk))
+  [ "$off" -le $((8192 * files)) ] || fail "the $files files of $1 take $on_disk bytes, not $2"
+}
+
 finish() {
   [ "$failures" -eq 0 ] || exit 1
   exit 0

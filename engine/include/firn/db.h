@@ -14,14 +14,13 @@
 //   AlreadyExists       CreateNamespace: the name is taken
 //   FailedPrecondition  a condition did not hold; a store opened read-only, closed, or used by a forked child
 //   OutOfRange          GetRange: the offset is beyond the value's end
-//   ResourceExhausted   no room on disk, below max_disk_bytes or in the index; no descriptor left; "out of memory:
-//   ...".
-//                       A write has written nothing; reads go on, and deletes, snapshots, Sync and Compact; puts too
-//                       once there is room
+//   ResourceExhausted   no room on disk, below max_disk_bytes or in the index; no descriptor, or no memory, left. A write
+//                       has written nothing; reads go on, and deletes, snapshots, Sync and Compact; puts too once there
+//                       is room
 //   DataLoss            bytes on disk do not verify, or cannot be read (EIO); other keys are still served
 //   Unavailable         another process holds the store, or a failed write or flush stopped all further writes; after
 //                       that, keys whose newest change is not durable answer this too
-//   Cancelled           Compact, Verify: the callback said so
+//   Cancelled           Compact, Verify: the callback said so (Scrub returns what it has)
 // An error of the system on the way to the files keeps its meaning: PermissionDenied (EACCES, EPERM, EROFS),
 // Unimplemented (EOPNOTSUPP, ENOSYS), Internal for those that have no word here. The message names operation and file.
 //
@@ -208,9 +207,14 @@ class DB {
   std::vector<SegmentReport> GcReport() const;
 
   Stats GetStats() const;  // all zero without memory
-  // Reads and checks what VerifyReport says. Damage is reported, not returned as a status. `progress` is heard between
-  // segments and between values, and cancels by returning false (Cancelled).
+  // Reads and checks every live byte (firn/inspect.h), as fast as it goes. Damage is reported, not returned as a
+  // status: that is for a check that could not be made. `progress` cancels by returning false (Cancelled).
   absl::StatusOr<VerifyReport> Verify(const ProgressCallback& progress = {}) const;
+  // The same at a given pace, for a store that is at work. Reads past every cache, holds no lock, and holds up neither
+  // writers nor reclaim: a segment that is retired, or a value that is changed, meanwhile is left out, and never
+  // reported. Each damage is an event (kDamageFound) as well, when it is found. Cancelling is no error: the report has
+  // a cursor. InvalidArgument for a cursor that is none.
+  absl::StatusOr<VerifyReport> Scrub(const ScrubOptions& options = {}) const;
 
   // Makes everything durable, seals where there is room, and lets go of the directory, which it does in any case: after
   // a failure the next open recovers what was durable. No other call may be running. Later calls give

@@ -6,6 +6,8 @@
 //   - at the top of each turn of a background thread: what was not done is tried again, or the log is poisoned;
 //   - past a point of no return, such as a revision that was drawn. From there on nothing allocates that could not do
 //     without: memory is had before, or what is lost is of no consequence (IfMemoryPermits).
+//
+// Abseil's hash tables are broken by an allocation that throws while they grow; the engine uses the standard ones.
 #pragma once
 
 #include <new>

@@ -67,22 +67,32 @@ std::string_view Cursor::key() const {
   return valid_ ? page_.key(at_).substr(kNamespacePrefixBytes) : std::string_view();
 }
 
+// The page is a copy: since it was filled the record may have moved to another segment, and its extent's slot may have
+// become another value's. What the index names inside an epoch guard stays until the guard ends.
+absl::Status Cursor::FindAgain() {
+  const auto found = store_.Locate(page_.key(at_), revision_);
+  if (!found) return base::NotFound("the entry has expired, or its namespace was dropped");
+  version_ = *found;
+  return absl::OkStatus();
+}
+
+absl::Status Cursor::ReadFound() {
+  FIRN_RETURN_IF_ERROR(store_.CheckServable(version_));
+  return store_.ReadRecord(page_.key(at_), version_, &value_, &metadata_);
+}
+
 void Cursor::LoadRecord() {
   if (loaded_ || !valid_ || keys_only_) return;
   loaded_ = true;
   base::EpochGuard guard(store_.epochs());
-  // The page is a copy: since it was filled the record may have moved to another segment, and its extent's slot may
-  // have become another value's.
-  status_ = absl::OkStatus();
-  if (IsSeparated(version_.entry) || !store_.HasSegment(version_.entry.segment)) {
-    if (const auto moved = store_.Locate(page_.key(at_), revision_)) {
-      version_ = *moved;
-    } else {
-      status_ = base::NotFound("the entry has expired, or its namespace was dropped");
-    }
+  const bool separated = IsSeparated(version_.entry);
+  status_ = separated ? FindAgain() : absl::OkStatus();
+  if (status_.ok()) status_ = ReadFound();
+  // Where the page says there may be no segment any more, or it may go at this moment; any other has the record.
+  if (!separated && absl::IsNotFound(status_)) {
+    status_ = FindAgain();
+    if (status_.ok()) status_ = ReadFound();
   }
-  if (status_.ok()) status_ = store_.CheckServable(version_);
-  if (status_.ok()) status_ = store_.ReadRecord(page_.key(at_), version_, &value_, &metadata_);
   if (status_.ok()) return;
   value_.clear();
   metadata_.clear();

@@ -39,6 +39,8 @@ class Cursor final : public Iterator {
   void EnsureRecord();
   bool Ready();
   void LoadRecord();
+  absl::Status FindAgain();
+  absl::Status ReadFound();
   // Positions on the first visible entry at or after item `at_` of the page, or at or before it.
   void SettleForward();
   void SettleBackward();

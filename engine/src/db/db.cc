@@ -205,6 +205,10 @@ absl::StatusOr<VerifyReport> DB::Verify(const ProgressCallback& progress) const 
   return OrOutOfMemory([&] { return store_->Verify(progress); });
 }
 
+absl::StatusOr<VerifyReport> DB::Scrub(const ScrubOptions& options) const {
+  return OrOutOfMemory([&] { return store_->Scrub(options); });
+}
+
 absl::Status DB::Close() {
   return OrOutOfMemory([&] { return store_->Close(); });
 }

@@ -38,6 +38,9 @@ absl::StatusOr<uint32_t> Store::CreateNamespace(std::string_view name) {
   if (namespaces_.All().size() >= kNamespacesMax) {
     return base::ResourceExhausted("a store has at most " + std::to_string(kNamespacesMax) + " namespaces");
   }
+  if (log_->next_namespace_id.load() == UINT32_MAX) {
+    return base::ResourceExhausted("the ids of namespaces are used up");
+  }
   // Taken before the record is written: a segment begun meanwhile must not hand the id out again.
   const uint32_t id = log_->next_namespace_id.fetch_add(1);
   const std::string key = NamespaceRecordKey(id, name);

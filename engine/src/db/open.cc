@@ -2,10 +2,10 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
-#include <tuple>
 
 #include "base/aligned_buffer.h"
 #include "base/memory.h"
+#include "db/directory_merge.h"
 #include "db/store.h"
 #include "log/recovery.h"
 
@@ -96,56 +96,6 @@ struct KeyState {
   }
 };
 
-// Walks all directories at once, in the order of (namespace, key, revision). Of a record that was relocated the copy
-// comes last, and so decides: the value it points to may lie elsewhere by now. Copies are in younger segments.
-class Merge {
- public:
-  explicit Merge(std::vector<log::RecoveredSegment>& segments) : sources_(segments.size()) {
-    for (size_t i = 0; i < segments.size(); ++i) {
-      sources_[i].recovered = &segments[i];
-      Advance(i);
-    }
-    std::make_heap(heap_.begin(), heap_.end(), Later{this});
-  }
-
-  bool done() const { return heap_.empty(); }
-  const format::DirectoryEntry& entry() const { return sources_[heap_.front()].entry; }
-  log::Segment* segment() const { return sources_[heap_.front()].recovered->segment.get(); }
-
-  void Next() {
-    std::pop_heap(heap_.begin(), heap_.end(), Later{this});
-    const size_t source = heap_.back();
-    heap_.pop_back();
-    if (Advance(source)) std::push_heap(heap_.begin(), heap_.end(), Later{this});
-  }
-
- private:
-  struct Source {
-    log::RecoveredSegment* recovered = nullptr;
-    format::DirectoryEntry entry;
-  };
-  struct Later {
-    const Merge* merge;
-    bool operator()(size_t a, size_t b) const {
-      const format::DirectoryEntry& x = merge->sources_[a].entry;
-      const format::DirectoryEntry& y = merge->sources_[b].entry;
-      const log::SegmentId in_a = merge->SegmentOf(a).id, in_b = merge->SegmentOf(b).id;
-      return std::tie(x.namespace_id, x.key, x.revision, in_a) > std::tie(y.namespace_id, y.key, y.revision, in_b);
-    }
-  };
-
-  const log::Segment& SegmentOf(size_t source) const { return *sources_[source].recovered->segment; }
-
-  bool Advance(size_t i) {
-    if (!sources_[i].recovered->directory.Next(sources_[i].entry)) return false;
-    heap_.push_back(i);
-    return true;
-  }
-
-  std::vector<Source> sources_;
-  std::vector<size_t> heap_;
-};
-
 }  // namespace
 
 Store::Store(const Options& options, Environment environment)
@@ -160,6 +110,7 @@ Store::Store(const Options& options, Environment environment)
       ceiling_floor_segments_(environment.ceiling_floor_segments_for_test != 0
                                   ? environment.ceiling_floor_segments_for_test
                                   : reclaim::kCeilingFloorSegments),
+      succession_(environment.succession),
       value_hash_(environment.value_hash_for_test != nullptr ? environment.value_hash_for_test : &base::Hash128),
       read_ahead_(*disk_),
       pacer_(*environment.clock) {
@@ -242,7 +193,9 @@ absl::Status Store::OpenFiles() {
                        .on_event = on_event,
                        .believe_tail_unit = [this](base::Bytes payload) { return RestoreValues(payload); }}));
   const bool clean = recovered.clean;
-  clock_.Advance(recovered.time_ms);
+  found_closed_ = recovered.closed;
+  clock_.Advance(std::max(recovered.time_ms, succession_.time_ms));
+  recovered.next_namespace_id = std::max(recovered.next_namespace_id, succession_.next_namespace_id);
   FIRN_RETURN_IF_ERROR(BuildIndex(recovered.segments, recovered.next_namespace_id));
   log::LogOptions log_options{.segment_bytes_min = segment_bytes_min_,
                               .flush_interval_ms = options_.flush_interval_ms,
@@ -288,7 +241,7 @@ absl::Status Store::BuildIndex(std::vector<log::RecoveredSegment>& segments, uin
   for (const log::RecoveredSegment& each : segments) {
     if (each.segment->filter != nullptr) filter_bytes += each.segment->filter->memory_bytes();
   }
-  Merge merge(segments);
+  DirectoryMerge merge(segments);
   while (!merge.done()) {
     const uint32_t namespace_id = merge.entry().namespace_id;
     index_key.resize(kNamespacePrefixBytes);

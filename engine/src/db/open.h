@@ -1,10 +1,12 @@
 // Opening a store on any disk: what DB::Open does with the machine's, and tests with a simulated one.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
 #include <firn/db.h>
+#include <firn/salvage.h>
 
 #include "base/clock.h"
 #include "base/hash.h"
@@ -23,11 +25,23 @@ struct Environment {
   // A lower floor under the space ceiling, in smallest segments, so that a small store is reclaimed. 0: as in
   // production.
   uint64_t ceiling_floor_segments_for_test = 0;
+  // Of a store that is made in the place of another: what it must not fall behind.
+  struct Succession {
+    uint64_t revision_floor = 0;
+    uint32_t next_namespace_id = 0;
+    int64_t time_ms = 0;
+  };
+  Succession succession;
   // Makes contents collide. Null: as in production.
   base::Hash128Value (*value_hash_for_test)(base::Bytes value, uint64_t secret) = nullptr;
 };
 
 absl::StatusOr<std::unique_ptr<DB>> OpenOn(const Options& options, Environment environment);
+
+// Salvage() on any disks. `destination` is asked for once there is something to be put there.
+absl::StatusOr<SalvageReport> SalvageOn(std::unique_ptr<io::Disk> source,
+                                        const std::function<absl::StatusOr<Environment>()>& destination,
+                                        const SalvageOptions& options);
 
 // For tests, while no snapshot and no iterator comes or goes: the references that segments and extents count are those
 // that the index, the expiry table and kept versions hold. Says what is not so.

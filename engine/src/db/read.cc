@@ -6,6 +6,7 @@
 
 #include "base/aligned_buffer.h"
 #include "base/memory.h"
+#include "base/sync.h"
 #include "db/store.h"
 
 namespace firn {
@@ -87,6 +88,7 @@ absl::Status Store::ReadRecord(std::string_view index_key, const Version& versio
 // The record itself; of a separated value `value` is the encoded pointer.
 absl::Status Store::ReadInlineRecord(std::string_view index_key, const Version& version, std::string* value,
                                      std::string* metadata) {
+  base::SchedulePoint();  // the segment may go here, unless the index named it inside the caller's epoch guard
   const log::Segment* segment = log_->segments().Find(version.entry.segment);
   if (segment == nullptr) return base::NotFound("the segment of this version is not part of the store any more");
   const uint32_t record_bytes = RecordBytes(version.entry);

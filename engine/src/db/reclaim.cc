@@ -129,7 +129,7 @@ std::vector<reclaim::Candidate> Store::Candidates(log::SegmentId last) const {
     candidates.push_back({.segment = segment->id,
                           .bytes = bytes,
                           .live_bytes = copy_bytes,
-                          .age = published - segment->last_revision,
+                          .age = log_->WritesSince(segment->last_revision),
                           .generation = segment->header.generation});
   }
   return candidates;
@@ -288,7 +288,6 @@ absl::StatusOr<bool> Store::EvacuateValues(uint32_t last, const std::function<bo
 std::vector<SegmentReport> Store::GcReport() const {
   std::vector<SegmentReport> reports;
   if (!CheckUsable().ok()) return reports;
-  const uint64_t published = log_->published().Get();
   for (const auto& segment : log_->segments().All()) {
     SegmentReport report{.segment = segment->id,
                          .file_bytes = segment->file->size_bytes(),
@@ -298,7 +297,7 @@ std::vector<SegmentReport> Store::GcReport() const {
                          .generation = segment->header.generation,
                          .sealed = segment->sealed.load(std::memory_order_acquire)};
     report.live_fraction = static_cast<double>(report.live_bytes) / static_cast<double>(report.file_bytes);
-    if (report.sealed) report.age_revisions = published - std::min(published, segment->last_revision);
+    if (report.sealed) report.age_revisions = log_->WritesSince(segment->last_revision);
     reports.push_back(report);
   }
   return reports;

@@ -1,61 +1,11 @@
-// Syncing on request, statistics, and checking every byte.
+// Syncing on request, and statistics.
 #include <algorithm>
 #include <cinttypes>
 #include <cstdio>
-#include <unordered_set>
 
-#include "base/aligned_buffer.h"
 #include "db/store.h"
-#include "format/value_header.h"
-#include "log/segment_scan.h"
 
 namespace firn {
-namespace {
-
-// Checks the units of one segment, and every record in them by itself.
-void VerifyUnits(const log::Segment& segment, VerifyReport& report) {
-  log::SegmentScanner scanner(segment);
-  const uint64_t end = segment.written_end.load(std::memory_order_acquire);
-  const auto at_text = [&](uint64_t at) { return segment.file->name() + " at offset " + std::to_string(at) + ": "; };
-  for (uint64_t at = log::kFirstUnitOffset; at < end;) {
-    const auto unit = scanner.UnitAt(at);
-    if (!unit) {
-      const uint64_t next = scanner.FindUnit(at + format::kBlockBytes, end).value_or(end);
-      std::string damage = at_text(at) + std::to_string(next - at) + " bytes of commit units do not verify";
-      if (!scanner.read_error().ok()) damage += " (" + std::string(scanner.read_error().message()) + ")";
-      report.damages.push_back(std::move(damage));
-      at = next;
-      continue;
-    }
-    const uint64_t payload_at = at + format::kUnitHeaderBytes;
-    for (size_t done = 0; done < unit->payload.size();) {
-      const auto record = format::DecodeRecord(unit->payload.subspan(done), segment.seed, payload_at + done);
-      if (!record) {
-        report.damages.push_back(at_text(payload_at + done) + "a record does not verify in a unit that does");
-        break;
-      }
-      ++report.records;
-      done += record->size_bytes;
-    }
-    const uint64_t bytes = uint64_t{unit->header.blocks} * format::kBlockBytes;
-    report.bytes += bytes;
-    at += bytes;
-  }
-  if (segment.sealed.load(std::memory_order_acquire) && !log::LoadFooter(segment)) {
-    report.damages.push_back(at_text(end) + "the footer does not verify; opening will scan the segment");
-  }
-}
-
-}  // namespace
-
-void Store::VerifyValueHeader(io::File& file, VerifyReport& report) const {
-  base::AlignedBuffer block(format::kBlockBytes);
-  absl::Status status = file.Read(0, block.bytes());
-  if (status.ok()) status = format::DecodeValueHeader(block.bytes(), superblock_.secret, superblock_.uuid).status();
-  if (status.ok()) return;
-  report.damages.push_back(file.name() + " at offset 0: the header does not verify (" + std::string(status.message()) +
-                           "); its values are read all the same, and none is added");
-}
 
 absl::Status Store::Sync() {
   OperationTimer timer(syncs_, raw_clock_);
@@ -69,75 +19,6 @@ absl::Status Store::Flush() {
   // Where there is no room to go on behind a seal, what was written becomes durable all the same.
   if (absl::IsResourceExhausted(status)) FIRN_RETURN_IF_ERROR(log_->WaitDurable(log_->LastReserved()));
   return status;
-}
-
-struct Store::VerifyProgress {
-  const ProgressCallback& callback;
-  uint64_t done_bytes, total_bytes;
-
-  // Before each part, outside of every epoch guard: the callback may take its time.
-  absl::Status GoOn() const {
-    // What was written since the total was taken is checked, but beyond it.
-    const uint64_t done = std::min(done_bytes, total_bytes);
-    if (!callback || callback(done, total_bytes)) return absl::OkStatus();
-    return base::MakeStatus(absl::StatusCode::kCancelled, "verify was cancelled after " + std::to_string(done) +
-                                                              " of " + std::to_string(total_bytes) + " bytes");
-  }
-};
-
-absl::StatusOr<VerifyReport> Store::Verify(const ProgressCallback& progress) {
-  FIRN_RETURN_IF_ERROR(CheckUsable());
-  VerifyReport report;
-  VerifySuperblock(report);
-  VerifyProgress so_far{progress, 0, values_->GetStats().live_bytes};
-  // By id: whoever held the segments would hold the blocks of those that are retired meanwhile.
-  std::vector<std::pair<log::SegmentId, uint32_t>> segments;
-  for (const auto& segment : log_->segments().All()) {
-    segments.emplace_back(segment->id, segment->written_end.load());
-    so_far.total_bytes += segments.back().second;
-  }
-  for (const auto& [id, bytes] : segments) {
-    FIRN_RETURN_IF_ERROR(so_far.GoOn());
-    so_far.done_bytes += bytes;
-    // One that was retired on the way is left out: what lived in it lies in a segment that is newer than the list.
-    // Under the guard none of them goes, and no id is used again.
-    base::EpochGuard guard(epochs_);
-    log::Segment* const segment = log_->segments().Find(id);
-    if (segment == nullptr) continue;
-    VerifyUnits(*segment, report);
-    ++report.segments;
-  }
-  FIRN_RETURN_IF_ERROR(VerifyValues(report, so_far));
-  if (progress) static_cast<void>(progress(so_far.total_bytes, so_far.total_bytes));
-  return report;
-}
-
-// Reads every extent that the index names, once, and the headers of their files.
-absl::Status Store::VerifyValues(VerifyReport& report, VerifyProgress& progress) {
-  std::unordered_set<values::Slot> seen;
-  std::unordered_set<std::string> seen_files;
-  std::string value;
-  absl::Status go_on;
-  tree_->ForEachPage(index::Tree::kLowest, [&](const index::Tree::Page& page) {
-    for (size_t i = 0; i < page.size(); ++i) {
-      if (!IsSeparated(page.entry(i))) continue;
-      if (go_on = progress.GoOn(); !go_on.ok()) return false;
-      base::EpochGuard guard(epochs_);
-      const auto entry = tree_->Find(page.key(i));
-      if (!entry || !IsSeparated(*entry) || !seen.insert(entry->size).second) continue;
-      const auto blocks = values_->BlocksOf(entry->size);
-      if (blocks.ok() && seen_files.insert(blocks->file->name()).second) VerifyValueHeader(*blocks->file, report);
-      value.resize(values_->length(entry->size));
-      const absl::Status status =
-          values_->Read(entry->size, std::as_writable_bytes(std::span(value.data(), value.size())));
-      if (!status.ok()) report.damages.push_back(std::string(status.message()));
-      ++report.values;
-      report.bytes += value.size();
-      progress.done_bytes += value.size();
-    }
-    return true;
-  });
-  return go_on;
 }
 
 Stats Store::GetStats() {
@@ -269,11 +150,13 @@ std::string Stats::ToString() const {
   if (quota_bytes != 0) add("quota      %.1f of %.1f MiB used\n", mib(quota_used_bytes), mib(quota_bytes));
   add("room       %.1f MiB free for writes, %.1f kept back for deletes and reclaim%s\n", mib(free_bytes),
       mib(reserve_bytes), disk_full ? "; FULL" : "");
+  char amplification[32] = "not known, nothing put";
+  if (user_bytes_written != 0) std::snprintf(amplification, sizeof(amplification), "%.2f", write_amplification);
   add("reclaim    %.1f MiB given back, %.1f MiB in %" PRIu64
-      " records moved, %.1f MiB of it read ahead; write amplification %.2f; debt %.2f, writers held back %.3f s in "
+      " records moved, %.1f MiB of it read ahead; write amplification %s; debt %.2f, writers held back %.3f s in "
       "all\n",
-      mib(reclaimed_bytes), mib(relocated_bytes), relocated_records, mib(read_ahead_bytes), write_amplification,
-      reclaim_debt, static_cast<double>(throttled_ns) / 1e9);
+      mib(reclaimed_bytes), mib(relocated_bytes), relocated_records, mib(read_ahead_bytes), amplification, reclaim_debt,
+      static_cast<double>(throttled_ns) / 1e9);
   add("commits    %" PRIu64 " with %" PRIu64 " writes, %.1f MiB; group size p50 %" PRIu64 ", max %" PRIu64 "\n",
       commits, commit_writes, mib(commit_bytes), group_size_p50, group_size_max);
   add("index      %" PRIu64 " keys, %.1f MiB, %.1f bytes a key; %" PRIu64 " older versions for %" PRIu64 " views\n",

@@ -1,8 +1,8 @@
 // The engine behind a DB: wires disk, log, index and versions together. What users see is firn/db.h.
 //
-// Where things are: open.cc (opening, recovery, closing), superblock.cc, write.cc (all changes), release.cc (what they
-// replace), read.cc (point reads), cursor.cc (iterators), namespace_ops.cc, upkeep.cc (background work), reclaim.cc and
-// relocator.cc (space), room.cc (a full disk), report.cc (statistics, verify), references.cc (a check for tests).
+// Where things are: open.cc (opening, recovery, closing), superblock.cc, write.cc (all changes), release.cc (what they replace), read.cc (point reads),
+// cursor.cc (iterators), namespace_ops.cc, upkeep.cc (background work), reclaim.cc and relocator.cc (space), room.cc (a
+// full disk), scrubber.cc (verify and scrub), salvage.cc, report.cc (statistics), references.cc (a check for tests).
 #pragma once
 
 #include <array>
@@ -131,6 +131,7 @@ class Store {
 
   Stats GetStats();
   absl::StatusOr<VerifyReport> Verify(const ProgressCallback& progress);
+  absl::StatusOr<VerifyReport> Scrub(const ScrubOptions& options);
 
   // After a failed write, what is not durable is not served.
   absl::Status CheckServable(const Version& version) const;
@@ -155,6 +156,8 @@ class Store {
 
  private:
   friend class Relocator;
+  friend class Scrubber;
+  friend class Salvager;
   struct Planned;
   static constexpr size_t kStripes = 1024;
 
@@ -164,7 +167,7 @@ class Store {
   absl::Status OpenFiles();
   absl::StatusOr<bool> LoadSuperblock();
   absl::Status RepairSuperblock(size_t copy);
-  void VerifySuperblock(VerifyReport& report);
+  std::vector<Damage> CheckSuperblock();
   absl::StatusOr<bool> CheckNoStore();
   absl::Status PrepareFreshDirectory();
   absl::Status WriteSuperblock();
@@ -247,11 +250,9 @@ class Store {
   void NotePinned(const reclaim::Space& space);
   uint64_t CopySegmentBytes() const;
   bool FitsRoom(const log::Segment& segment, uint64_t one_bytes, uint64_t room_bytes) const;
-  struct VerifyProgress;
-  absl::Status VerifyValues(VerifyReport& report, VerifyProgress& progress);
-  void VerifyValueHeader(io::File& file, VerifyReport& report) const;
   bool FreeValues(const reclaim::Space& space, const reclaim::Goal& goal);
   bool HolesMayWait() const;
+  void ShedWhenEmptied();
 
   const Options options_;
   std::unique_ptr<io::Disk> disk_;
@@ -262,9 +263,11 @@ class Store {
   const bool replayable_;
   const uint64_t segment_bytes_min_;
   const uint64_t ceiling_floor_segments_;
+  const Environment::Succession succession_;
   base::Hash128Value (*const value_hash_)(base::Bytes, uint64_t);
   const uint64_t fork_generation_ = base::ForkGeneration();
   format::Superblock superblock_;
+  bool found_closed_ = false;  // by this open, so that each segment had a footer
 
   mutable base::EpochDomain epochs_;
   std::unique_ptr<index::Tree> tree_;
@@ -320,6 +323,9 @@ class Store {
   uint64_t waiting_bytes_seen_ ABSL_GUARDED_BY(reclaim_mutex_) = 0;  // of values, when upkeep last looked
   uint64_t next_time_record_nanos_ ABSL_GUARDED_BY(reclaim_mutex_) = 0;
   bool pinned_over_ceiling_ = false;  // as the listener was told; upkeep thread only
+  // The newest revision, since when it is that, and the one after which an empty store has given back what it kept
+  // ready; upkeep thread only.
+  uint64_t quiet_revision_ = 0, quiet_since_nanos_ = 0, quiet_shed_revision_ = UINT64_MAX;
   base::Thread upkeep_;
 
   OperationStats puts_, deletes_, batches_, gets_, multi_gets_, syncs_;

@@ -66,21 +66,25 @@ absl::Status Store::RepairSuperblock(size_t copy) {
   return file->Write(copy * format::kBlockBytes, block.bytes(), io::Flush::kData);
 }
 
-void Store::VerifySuperblock(VerifyReport& report) {
+std::vector<Damage> Store::CheckSuperblock() {
+  std::vector<Damage> damages;
   const std::string name = std::string(kSuperblockFile);
   const absl::StatusOr<Copies> copies = ReadCopies(*disk_);
   if (!copies.ok()) {
-    report.damages.push_back(name + ": " + std::string(copies.status().message()));
-    return;
+    damages.push_back({.file = name, .what = std::string(copies.status().message())});
+    return damages;
   }
   for (size_t i = 0; i < kCopies; ++i) {
     const auto& copy = (*copies)[i];
     if (copy.ok() && *copy == superblock_) continue;
-    report.damages.push_back(name + " at offset " + std::to_string(i * format::kBlockBytes) + ": " +
-                             std::string(kCopyNames[i]) + " does not verify (" +
-                             std::string(copy.ok() ? "it is another store's" : copy.status().message()) +
-                             "); the next open for writing writes it again from the other");
+    damages.push_back({.file = name,
+                       .offset = i * format::kBlockBytes,
+                       .bytes = format::kBlockBytes,
+                       .what = std::string(kCopyNames[i]) + " does not verify (" +
+                               std::string(copy.ok() ? "it is another store's" : copy.status().message()) +
+                               "); the next open for writing writes it again from the other"});
   }
+  return damages;
 }
 
 // Of a directory without SUPERBLOCK: DataLoss if it belongs to a store, else whether the making of one was interrupted.
@@ -121,6 +125,7 @@ absl::Status Store::WriteSuperblock() {
   }
   superblock_.secret = random_.Next();
   superblock_.created_ms = clock_.NowMs();
+  superblock_.revision_floor = succession_.revision_floor;
   base::AlignedBuffer blocks(format::kSuperblockFileBytes);
   format::EncodeSuperblock(superblock_, blocks.bytes().first(format::kBlockBytes));
   format::EncodeSuperblock(superblock_, blocks.bytes().last(format::kBlockBytes));

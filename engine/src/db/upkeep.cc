@@ -8,6 +8,8 @@ namespace firn {
 namespace {
 
 constexpr uint64_t kTurnNanos = 250'000'000;
+// An empty store that nobody has written to for so long gives back what it keeps ready.
+constexpr uint64_t kQuietNanos = 5'000'000'000;
 // Of extents, at once.
 constexpr uint64_t kFreeBytesMax = uint64_t{8} << 20;
 // In a store that is otherwise idle, one commit for each of these spans at most goes to the time alone.
@@ -68,7 +70,23 @@ void Store::UpkeepTurn() {
     base::MutexLock lock(reclaim_mutex_);
     waiting_bytes_seen_ = values_->GetStats().waiting_bytes;
   }
+  ShedWhenEmptied();
   epochs_.Drain();
+}
+
+// A store that was emptied, and is left alone, takes no more than one that was just made.
+void Store::ShedWhenEmptied() {
+  const uint64_t now = raw_clock_.MonotonicNanos(), revision = log_->published().Get();
+  if (revision != quiet_revision_ || tree_->entries() > namespaces_.All().size()) {
+    quiet_revision_ = revision;
+    quiet_since_nanos_ = now;
+    return;
+  }
+  if (now - quiet_since_nanos_ < kQuietNanos || quiet_shed_revision_ == revision) return;
+  if (!log_->BecomeYoung()) return;
+  quiet_shed_revision_ = revision;
+  base::MutexLock lock(reclaim_mutex_);
+  values_->GiveBackAhead();
 }
 
 // Removes entries that have expired. Their records become tombstones (rule 2), which holds for good only once the log

@@ -91,6 +91,14 @@ struct Trailer {
 // `end` is the last kTrailerBytes of a file of `file_bytes`.
 std::optional<Trailer> DecodeTrailer(base::Bytes end, const ChecksumSeed& seed, uint64_t file_bytes);
 
+// Whose trailer it seems to be: for salvage of a segment whose header is lost. Whether it is tells DecodeTrailer, with
+// the seed that follows from the salt.
+struct TrailerIdentity {
+  SegmentId segment = kNoSegment;
+  Salt salt{};
+};
+std::optional<TrailerIdentity> PeekTrailer(base::Bytes end);
+
 // A whole footer, verified. The reader keeps the bytes; entries are views into it (keys into the reader's
 // scratch).
 class FooterReader {

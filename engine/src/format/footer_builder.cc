@@ -118,6 +118,7 @@ void StoreTrailer(const FooterSummary& summary, const ChecksumSeed& seed, base::
   base::StoreLe(at + trailer::kFileBytesAt, file_bytes);
   base::StoreLe(at + trailer::kFooterOffsetAt, summary.units_end);
   base::StoreLe(at + trailer::kFooterBytesAt, static_cast<uint32_t>(footer.size()));
+  std::memcpy(at + trailer::kSaltAt, seed.salt().data(), sizeof(Salt));
   const base::Bytes covered{at + kVersionAt, kTrailerBytes - kVersionAt};
   base::StoreLe(at + kChecksumAt, base::Hash64(covered, seed.At(file_bytes - kTrailerBytes)));
 }

@@ -51,14 +51,15 @@ inline constexpr size_t kBodyChecksumAt = 24;
 inline constexpr size_t kFileBytesAt = 32;
 inline constexpr size_t kFooterOffsetAt = 40;
 inline constexpr size_t kFooterBytesAt = 44;
-inline constexpr size_t kFieldsEnd = 48;
+inline constexpr size_t kSaltAt = 48;
 
 static_assert(kVersionAt + sizeof(uint32_t) == kSegmentAt);
 static_assert(kSegmentAt + sizeof(SegmentId) == kBodyChecksumAt);
 static_assert(kBodyChecksumAt + sizeof(uint64_t) == kFileBytesAt);
 static_assert(kFileBytesAt + sizeof(uint64_t) == kFooterOffsetAt);
 static_assert(kFooterOffsetAt + sizeof(uint32_t) == kFooterBytesAt);
-static_assert(kFooterBytesAt + sizeof(uint32_t) == kFieldsEnd && kFieldsEnd <= kTrailerBytes);
+static_assert(kFooterBytesAt + sizeof(uint32_t) == kSaltAt);
+static_assert(kSaltAt + sizeof(Salt) == kTrailerBytes, "the trailer has no unused byte");
 }  // namespace trailer
 
 // A directory entry's head, before its value pointer and key suffix: type, flags, eight varints at most.

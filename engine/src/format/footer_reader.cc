@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cstring>
 
 #include <firn/limits.h>
 
@@ -57,7 +58,7 @@ std::optional<Trailer> DecodeTrailer(base::Bytes end, const ChecksumSeed& seed, 
     return std::nullopt;
   }
   if (base::LoadLe<uint32_t>(at + kVersionAt) != kFormatVersion) return std::nullopt;
-  if (!IsZero(end.subspan(trailer::kFieldsEnd))) return std::nullopt;
+  if (std::memcmp(at + trailer::kSaltAt, seed.salt().data(), sizeof(Salt)) != 0) return std::nullopt;
   Trailer trailer;
   trailer.footer_offset = base::LoadLe<uint32_t>(at + trailer::kFooterOffsetAt);
   trailer.footer_bytes = base::LoadLe<uint32_t>(at + trailer::kFooterBytesAt);
@@ -68,6 +69,16 @@ std::optional<Trailer> DecodeTrailer(base::Bytes end, const ChecksumSeed& seed, 
     return std::nullopt;
   }
   return trailer;
+}
+
+std::optional<TrailerIdentity> PeekTrailer(base::Bytes end) {
+  if (end.size() != kTrailerBytes || base::LoadLe<uint64_t>(end.data() + kMagicAt) != kTrailerMagic) {
+    return std::nullopt;
+  }
+  TrailerIdentity identity;
+  identity.segment = base::LoadLe<SegmentId>(end.data() + trailer::kSegmentAt);
+  std::memcpy(identity.salt.data(), end.data() + trailer::kSaltAt, sizeof(Salt));
+  return identity;
 }
 
 std::optional<FooterReader> FooterReader::Open(std::string bytes, const Trailer& trailer, const ChecksumSeed& seed,

@@ -32,11 +32,13 @@ struct Position {
 class ChecksumSeed {
  public:
   ChecksumSeed() = default;
-  ChecksumSeed(uint64_t store_secret, const Salt& salt) : seed_(base::Hash64(salt, store_secret)) {}
+  ChecksumSeed(uint64_t store_secret, const Salt& salt) : seed_(base::Hash64(salt, store_secret)), salt_(salt) {}
   uint64_t At(uint64_t offset) const { return seed_ + offset * 0x9E3779B97F4A7C15u; }
+  const Salt& salt() const { return salt_; }
 
  private:
   uint64_t seed_ = 0;
+  Salt salt_{};
 };
 
 // Namespace ids. Never reused.

@@ -1,6 +1,7 @@
 #include "format/segment_header.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 #include "base/check.h"
@@ -20,6 +21,8 @@ constexpr size_t kFirstRevisionAt = 64;
 constexpr size_t kCreatedMsAt = 72;
 constexpr size_t kGenerationAt = 80;
 constexpr size_t kFieldsEnd = 84;
+constexpr size_t kSuperblockAt = kSuperblockCopyAt;
+constexpr size_t kSuperblockEnd = kSuperblockAt + kSuperblockFieldsBytes;
 
 static_assert(kVersionAt + sizeof(uint32_t) == kSegmentAt);
 static_assert(kSegmentAt + sizeof(SegmentId) == kUuidAt);
@@ -28,7 +31,10 @@ static_assert(kIncarnationAt + sizeof(uint64_t) == kSaltAt);
 static_assert(kSaltAt + sizeof(Salt) == kFirstRevisionAt);
 static_assert(kFirstRevisionAt + sizeof(uint64_t) == kCreatedMsAt);
 static_assert(kCreatedMsAt + sizeof(int64_t) == kGenerationAt);
-static_assert(kGenerationAt + sizeof(uint32_t) == kFieldsEnd && kFieldsEnd <= kBlockBytes);
+static_assert(kGenerationAt + sizeof(uint32_t) == kFieldsEnd && kFieldsEnd <= kSuperblockAt);
+static_assert(kSuperblockEnd <= kSectorBytes);
+
+using Block = std::array<std::byte, kBlockBytes>;
 
 }  // namespace
 
@@ -44,17 +50,37 @@ void EncodeSegmentHeader(const SegmentHeader& header, uint64_t store_secret, bas
   base::StoreLe(at + kFirstRevisionAt, header.first_revision);
   base::StoreLe(at + kCreatedMsAt, header.created_ms);
   base::StoreLe(at + kGenerationAt, header.generation);
+  if (header.superblock) {
+    Block superblock;
+    EncodeSuperblock(*header.superblock, superblock);
+    std::memcpy(at + kSuperblockAt, superblock.data(), kSuperblockFieldsBytes);
+  }
   SealBlock(kMagic, store_secret, block);
 }
 
 absl::StatusOr<SegmentHeader> DecodeSegmentHeader(base::Bytes block, uint64_t store_secret, const Uuid& store_uuid) {
   if (block.size() == kBlockBytes && IsZero(block)) return base::NotFound("segment header: a block of zeros");
   FIRN_RETURN_IF_ERROR(CheckBlock(kMagic, store_secret, block, kName));
-  const SegmentHeader header = UncheckedSegmentHeader(block);
+  SegmentHeader header = UncheckedSegmentHeader(block);
   if (header.store_uuid != store_uuid) return base::DataLoss("segment header: belongs to another store");
   if (header.segment == kNoSegment) return base::DataLoss("segment header: segment id 0");
-  if (!IsZero(block.subspan(kFieldsEnd))) return base::DataLoss("segment header: reserved bytes are not zero");
+  if (!IsZero(block.subspan(kFieldsEnd, kSuperblockAt - kFieldsEnd)) || !IsZero(block.subspan(kSuperblockEnd))) {
+    return base::DataLoss("segment header: reserved bytes are not zero");
+  }
+  header.superblock = SuperblockInHeader(block);
+  if (!header.superblock && !IsZero(block.subspan(kSuperblockAt, kSuperblockFieldsBytes))) {
+    return base::DataLoss("segment header: its copy of the superblock does not verify");
+  }
   return header;
+}
+
+std::optional<Superblock> SuperblockInHeader(base::Bytes block) {
+  if (block.size() != kBlockBytes) return std::nullopt;
+  // Beyond its fields a superblock is zeros.
+  Block whole{};
+  std::memcpy(whole.data(), block.data() + kSuperblockAt, kSuperblockFieldsBytes);
+  const auto superblock = DecodeSuperblock(whole);
+  return superblock.ok() ? std::optional(*superblock) : std::nullopt;
 }
 
 bool HasSegmentMagic(base::Bytes block) {

@@ -23,7 +23,7 @@ constexpr size_t kFeaturesAt = 48;
 constexpr size_t kRevisionFloorAt = 56;
 constexpr size_t kCreatedMsAt = 64;
 constexpr size_t kSaltAt = 72;
-constexpr size_t kFieldsEnd = 88;
+constexpr size_t kFieldsEnd = kSuperblockFieldsBytes;
 
 static_assert(kVersionAt + sizeof(uint32_t) == kBlockBytesAt);
 static_assert(kBlockBytesAt + sizeof(uint32_t) == kUuidAt);

@@ -10,6 +10,7 @@
 namespace firn::format {
 
 inline constexpr uint64_t kSuperblockFileBytes = 2 * kBlockBytes;
+inline constexpr size_t kSuperblockFieldsBytes = 88;  // the rest of the block is zeros
 
 struct Superblock {
   Uuid uuid{};

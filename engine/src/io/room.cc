@@ -163,6 +163,11 @@ absl::Status Room::Restore() {
   return RestoreLocked();
 }
 
+void Room::GiveUpReserve() {
+  base::MutexLock lock(mutex_);
+  static_cast<void>(SizeReserve(0));  // what cannot be cut stays a reserve
+}
+
 absl::Status Room::Claim(File& file, uint64_t size_bytes, uint64_t from_bytes, Claimant claimant) {
   absl::Status status;
   {

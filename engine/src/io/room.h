@@ -71,6 +71,8 @@ class Room {
   absl::StatusOr<uint64_t> ClaimAhead(File& file, uint64_t size_bytes, uint64_t from_bytes, uint64_t ahead_bytes);
   // Makes the reserve whole, if there is room.
   absl::Status Restore();
+  // For a store that has nothing to reclaim or to delete. The next write that claims anything makes it whole again.
+  void GiveUpReserve();
   // For a write that Restore() left without room: says what is full, and notes it.
   absl::Status Refuse(const absl::Status& why);
   bool whole() const { return reserve_bytes() >= wanted_bytes_.load(std::memory_order_relaxed); }

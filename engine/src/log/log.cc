@@ -1,5 +1,6 @@
 #include "log/log.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "base/check.h"
@@ -62,19 +63,41 @@ void Log::TakeOver(RecoveredLog& recovered) {
   next_namespace_id.store(recovered.next_namespace_id);
   options_.clock->Advance(recovered.time_ms);
   const uint64_t last = recovered.last_revision + (recovered.clean ? 0 : kRevisionGapAfterCrash);
+  FindSkips(recovered.segments, last);
   published_.Reset(last);
   written_revision_.store(last);
   durable_revision_.store(last);
-  base::MutexLock lock(append_mutex_);
-  next_revision_ = last + 1;
-}
-
-absl::Status Log::Begin(RecoveredLog recovered) {
-  TakeOver(recovered);
   {
     base::MutexLock lock(spares_mutex_);
     spares_ = std::move(recovered.spares);
   }
+  base::MutexLock lock(append_mutex_);
+  next_revision_ = last + 1;
+}
+
+// Where revisions go on that far above those of the segment before, a crash lies between.
+void Log::FindSkips(const std::vector<RecoveredSegment>& segments, uint64_t last_revision) {
+  uint64_t before = 0;
+  const auto note = [&](uint64_t first_revision) {
+    if (before != 0 && first_revision > before + kRevisionGapAfterCrash) skipped_after_.push_back(before);
+  };
+  for (const RecoveredSegment& each : segments) {
+    if (each.segment->header.generation > 0) continue;  // copies keep the revisions of their originals
+    note(each.segment->header.first_revision);
+    before = std::max(before, each.segment->last_revision);
+  }
+  note(last_revision + 1);
+}
+
+uint64_t Log::WritesSince(uint64_t revision) const {
+  const uint64_t published = published_.Get();
+  if (published <= revision) return 0;
+  const auto skips = skipped_after_.end() - std::lower_bound(skipped_after_.begin(), skipped_after_.end(), revision);
+  return published - revision - std::min(published - revision, static_cast<uint64_t>(skips) * kRevisionGapAfterCrash);
+}
+
+absl::Status Log::Begin(RecoveredLog recovered) {
+  TakeOver(recovered);
   tail_ = std::make_unique<TailBuffers>(std::move(recovered.tail), superblock_.secret);
   FIRN_ASSIGN_OR_RETURN(std::shared_ptr<Segment> first, PrepareFirst(IsYoung()));
   {

@@ -140,6 +140,8 @@ class Log {
 
   PublishedRevisions& published() { return published_; }
   const PublishedRevisions& published() const { return published_; }
+  // How many writes the store has seen since this revision was drawn; those that a crash skipped do not count.
+  uint64_t WritesSince(uint64_t revision) const;
   // The newest revision drawn. A writer that reserves after this call returns has a higher one.
   uint64_t LastReserved();
 
@@ -184,6 +186,9 @@ class Log {
   absl::Status Shrink();
   // Removes the files that are kept to be used again.
   void RemoveSpares();
+  // Where next to nothing is stored, gives back what is kept for more: spares and the reserve, as if the store had just
+  // been made. False where there is more.
+  bool BecomeYoung();
   // Makes all durable, seals, stops. Nothing may be reserved any more.
   absl::Status Close();
   // Ends the background work, whatever state the log is in: when this returns no thread of the log's own touches a
@@ -210,6 +215,7 @@ class Log {
   Log(io::Disk& disk, const format::Superblock& superblock, base::EpochDomain& epochs, LogOptions options);
 
   void TakeOver(RecoveredLog& recovered);
+  void FindSkips(const std::vector<RecoveredSegment>& segments, uint64_t last_revision);
   absl::Status Begin(RecoveredLog recovered);
 
   // Appending (append.cc).
@@ -267,6 +273,7 @@ class Log {
   uint64_t TargetSegmentBytes() const;
   uint64_t SmallSegmentBytes() const;
   void KeepBack();
+  bool HoldsLittle() const;
   bool IsYoung() const;
   absl::StatusOr<std::shared_ptr<Segment>> PrepareFirst(bool young);
   absl::StatusOr<std::shared_ptr<Segment>> PrepareSegment(uint64_t capacity_bytes, uint32_t generation,
@@ -347,6 +354,7 @@ class Log {
   base::Worker flushing_full_;
   uint64_t next_sync_nanos_ = 0;  // of that thread
   base::Worker preparing_;
+  std::vector<uint64_t> skipped_after_;  // revisions, ascending, after which a crash skipped some
   base::Mutex spares_mutex_;
   std::vector<SpareFile> spares_ ABSL_GUARDED_BY(spares_mutex_);
   std::atomic<SegmentId> next_segment_id_{1};

@@ -118,12 +118,21 @@ void Log::KeepBack() {
 }
 
 // A store that has next to nothing keeps nothing back yet: that begins when a write claims more than this takes.
-bool Log::IsYoung() const {
+bool Log::IsYoung() const { return HoldsLittle() && room_.reserve_bytes() == 0; }
+
+bool Log::HoldsLittle() const {
   uint64_t bytes = 0;
   for (const auto& segment : segments_.All()) {
     if (segment->sealed.load(std::memory_order_acquire)) bytes += segment->file->size_bytes();
   }
-  return bytes < options_.segment_bytes_min / 2 && room_.reserve_bytes() == 0;
+  return bytes < options_.segment_bytes_min / 2;
+}
+
+bool Log::BecomeYoung() {
+  if (!HoldsLittle()) return false;
+  RemoveSpares();
+  room_.GiveUpReserve();
+  return true;
 }
 
 // The segment that the log begins with, wherever it can be had. Deletes may always go there.

@@ -56,7 +56,7 @@ absl::Status Recovery::OpenFiles() {
     if (header.status().code() == absl::StatusCode::kFailedPrecondition) return header.status();
     if (!header.ok()) {
       const bool never_used = absl::IsNotFound(header.status()) && !not_read.contains(files[i]->name());
-      (never_used ? no_segments_ : unreadable_).push_back(files[i]->name());
+      (never_used ? no_segments_ : unreadable_).push_back({files[i]->name(), 0, files[i]->size_bytes()});
       continue;
     }
     auto segment = std::make_shared<Segment>();
@@ -158,7 +158,7 @@ absl::Status Recovery::FindNewest(bool fresh) {
 // A header is small enough to be written whole or not at all. One that does not verify is damage; where its file is
 // newer than all others, by name at least, what was acknowledged last is in there.
 absl::Status Recovery::CheckUnreadable() {
-  for (const std::string& name : unreadable_) {
+  for (const auto& [name, incarnation, size_bytes] : unreadable_) {
     if (name < newest_->file->name()) continue;
     missing_ = true;
     FIRN_RETURN_IF_ERROR(Damage(name + " at offset 0",
@@ -345,10 +345,24 @@ void Recovery::GoOnIn(const SegmentPtr& segment) {
   newest_footer_.reset();
   newest_->live_ids = before->live_ids;
   auto& listed = newest_->live_ids.segments;  // a relocation segment's id may be above that of the segment it is in
+  std::erase_if(listed, [&](const auto& s) { return s.id == before->id; });  // only a forged list has itself
   const auto at = std::find_if(listed.begin(), listed.end(), [&](const auto& s) { return s.id > before->id; });
   listed.insert(at, {before->id, before->units_end.load()});
   newest_->retired = before->retired;
   newest_->adopted = before->adopted;
+}
+
+// The newest segment is lost, and with it, it may be, the record that adopted copies which reclaim had made since, and
+// that which retired the originals. Copies are whole, footer included, before they are adopted.
+void Recovery::AdoptInDoubt() {
+  for (const SegmentPtr& segment : candidates_) {
+    if (segment->header.generation == 0 || segment->id <= newest_->id) continue;
+    const auto footer = LoadFooter(*segment);
+    if (!footer) continue;
+    newest_->adopted.push_back({segment->id, footer->summary().units_end});
+    Say(EventKind::kDamageFound,
+        At(*segment, 0) + ": taken as part of the store, though the record that says so may be lost");
+  }
 }
 
 size_t Recovery::SalvageStretch(Segment& segment, uint64_t from, uint64_t to) {
@@ -363,6 +377,17 @@ size_t Recovery::SalvageStretch(Segment& segment, uint64_t from, uint64_t to) {
   return saved;
 }
 
+// Counters go on from what was seen. No store comes near their ends: they were forged, and going on would start again
+// from zero.
+absl::Status Recovery::CheckCounters() const {
+  constexpr uint64_t kRevisionMax = uint64_t{1} << 63;
+  constexpr SegmentId kSegmentMax = SegmentId{1} << 31;
+  if (result_.last_revision <= kRevisionMax && result_.last_segment <= kSegmentMax) return absl::OkStatus();
+  return base::DataLoss(std::string(disk_.path()) + ": revision " + std::to_string(result_.last_revision) +
+                        " or segment " + std::to_string(result_.last_segment) +
+                        " is beyond what any store reaches; its files were not written by one");
+}
+
 absl::StatusOr<RecoveredLog> Recovery::Run(bool fresh) {
   Saw(superblock_.revision_floor);
   FIRN_RETURN_IF_ERROR(OpenFiles());
@@ -370,6 +395,7 @@ absl::StatusOr<RecoveredLog> Recovery::Run(bool fresh) {
   FIRN_RETURN_IF_ERROR(FindNewest(fresh));
   if (newest_ == nullptr) {
     TakeSpares();
+    FIRN_RETURN_IF_ERROR(CheckCounters());
     return std::move(result_);
   }
   if (newest_footer_) {
@@ -405,9 +431,12 @@ absl::StatusOr<RecoveredLog> Recovery::Run(bool fresh) {
     result_.clean = false;
     result_.cuts.push_back({newest_->id, newest_->units_end.load()});
   }
+  result_.closed = close_mark_ && close_mark_->end == Position{newest_->id, newest_->units_end.load()};
   result_.next_namespace_id = newest_->live_ids.next_namespace_id;
+  if (options_.salvage && missing_) AdoptInDoubt();
   FIRN_RETURN_IF_ERROR(LoadLive());
   TakeSpares();
+  FIRN_RETURN_IF_ERROR(CheckCounters());
   if (!result_.clean) {
     Say(EventKind::kRecovered, "opened after a crash: " + std::to_string(result_.segments.size()) +
                                    " segments, the log ends in " + At(*newest_, newest_->units_end.load()));

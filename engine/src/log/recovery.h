@@ -43,7 +43,8 @@ struct RecoveredLog {
   SegmentId last_segment = format::kNoSegment;
   uint32_t next_namespace_id = format::kFirstUserNamespace;
   int64_t time_ms = 0;
-  bool clean = true;  // closed in order: nothing had to be scanned
+  bool clean = true;    // closed in order: nothing had to be scanned
+  bool closed = false;  // the mark of a clean close is of this state: every segment has been sealed
 };
 
 struct RecoveryOptions {

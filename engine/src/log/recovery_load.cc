@@ -20,7 +20,8 @@ absl::Status Recovery::ScanSealed(Segment& segment, uint64_t end) {
   Say(EventKind::kFooterFallback, segment.file->name() + " has no footer that verifies and was scanned");
   SegmentScanner scanner(segment);
   for (uint64_t at = kFirstUnitOffset; at < end;) {
-    if (const auto unit = scanner.UnitAt(at)) {
+    const auto unit = scanner.UnitAt(at);
+    if (unit && uint64_t{unit->header.blocks} * format::kBlockBytes <= end - at) {
       NoteUnit(segment, unit->payload, static_cast<uint32_t>(at + format::kUnitHeaderBytes));
       segment.time_ms_max = std::max(segment.time_ms_max, unit->header.time_ms);
       at += uint64_t{unit->header.blocks} * format::kBlockBytes;
@@ -84,6 +85,12 @@ absl::Status Recovery::LoadLive() {
   for (const auto& listed : ends) {
     const SegmentId id = listed.first;
     if (std::count(newest_->retired.begin(), newest_->retired.end(), id) != 0) continue;
+    if (id == newest_->id || !CanEndUnits(listed.second)) {
+      FIRN_RETURN_IF_ERROR(Damage(At(*newest_, kFirstUnitOffset),
+                                  "its list of what lives has segment " + std::to_string(id) + " up to offset " +
+                                      std::to_string(listed.second) + ", which cannot be"));
+      continue;
+    }
     const auto at = std::find_if(candidates_.begin(), candidates_.end(), [&](const auto& s) { return s->id == id; });
     if (at == candidates_.end()) {
       missing_ = true;
@@ -135,12 +142,13 @@ void Recovery::TakeSpares() {
     if (const auto footer = LoadFooter(*segment)) Saw(footer->summary().last_revision);
     spares.push_back({segment->file->name(), segment->header.incarnation, segment->file->size_bytes()});
   }
-  for (const std::string& name : no_segments_) spares.push_back({name, 0});
-  if (!missing_) {
-    for (const std::string& name : unreadable_) spares.push_back({name, 0});
-  }
+  spares.insert(spares.end(), no_segments_.begin(), no_segments_.end());
+  if (!missing_) spares.insert(spares.end(), unreadable_.begin(), unreadable_.end());
   candidates_.clear();
-  if (options_.read_only) return;
+  if (options_.read_only) {
+    result_.spares = std::move(spares);  // they count as the store's space
+    return;
+  }
   for (SpareFile& spare : spares) {
     if (result_.spares.size() < kSparesMax) {
       result_.spares.push_back(std::move(spare));

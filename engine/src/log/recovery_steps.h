@@ -48,11 +48,13 @@ class Recovery {
   absl::Status CheckBeyondEnd();
   absl::Status CheckCloseMark();
   void GoOnIn(const SegmentPtr& segment);
+  void AdoptInDoubt();
   size_t SalvageStretch(Segment& segment, uint64_t from, uint64_t to);
   absl::Status ScanSealed(Segment& segment, uint64_t end);
   format::FooterReader DirectoryOfScanned(Segment& segment);
   absl::StatusOr<format::FooterReader> LoadSegment(const SegmentPtr& segment, uint32_t end);
   absl::Status LoadLive();
+  absl::Status CheckCounters() const;
   void TakeSpares();
 
   // A read that failed for another reason than the medium says nothing of what lies there: neither that the log ends
@@ -73,9 +75,9 @@ class Recovery {
   const RecoveryOptions& options_;
   RecoveredLog result_;
 
-  std::vector<SegmentPtr> candidates_;    // files whose header verifies, ascending ids
-  std::vector<std::string> no_segments_;  // files whose first block is zeros: never used
-  std::vector<std::string> unreadable_;   // files whose header is damaged
+  std::vector<SegmentPtr> candidates_;  // files whose header verifies, ascending ids
+  std::vector<SpareFile> no_segments_;  // files whose first block is zeros: never used
+  std::vector<SpareFile> unreadable_;   // files whose header is damaged
   base::AlignedBuffer tail_copy_;
   std::vector<TailUnit> tail_units_;
   TailUnits tail_by_place_;

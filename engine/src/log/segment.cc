@@ -23,6 +23,17 @@ uint64_t KeyHash(uint32_t namespace_id, std::string_view key) {
   return base::Hash64(base::AsBytes(joined));
 }
 
+bool HoldsOperations(base::Bytes payload) {
+  bool goes_on = false;
+  while (!payload.empty()) {
+    const auto decoded = format::ParseRecord(payload);
+    if (!decoded) return false;
+    goes_on = (decoded->record.flags & format::record_flags::kInBatch) != 0;
+    payload = payload.subspan(decoded->size_bytes);
+  }
+  return !goes_on;
+}
+
 void NoteUnit(Segment& segment, base::Bytes payload, uint32_t payload_offset) {
   size_t at = 0;
   while (at < payload.size()) {
@@ -77,12 +88,13 @@ std::string FinishFooter(Segment& segment) {
       [&segment](uint32_t namespace_id, std::string_view key) { segment.filter->Add(KeyHash(namespace_id, key)); });
   segment.revision_min.store(directory->revision_min(), std::memory_order_relaxed);
   segment.records = directory->entries();
-  // A relocation segment's header was written before anybody knew what would be in it.
+  // A relocation segment's header was written before anybody knew what would be in it. A forged one may say anything.
   const bool relocated = segment.header.generation > 0 && directory->entries() > 0;
+  const uint64_t first_revision = std::min(segment.header.first_revision, directory->revision_min());
   return directory->Finish({.segment = segment.id,
                             .units_end = segment.units_end.load(std::memory_order_relaxed),
                             .records = directory->entries(),
-                            .first_revision = relocated ? directory->revision_min() : segment.header.first_revision,
+                            .first_revision = relocated ? directory->revision_min() : first_revision,
                             .last_revision = segment.last_revision,
                             .time_ms_max = segment.time_ms_max,
                             .live_ids = segment.live_ids,

@@ -90,8 +90,15 @@ struct Segment {
   std::vector<Overlay> overlays;
 };
 
+// Whether a segment's units can end there.
+inline bool CanEndUnits(uint32_t offset) { return offset >= kFirstUnitOffset && offset % format::kBlockBytes == 0; }
+
+// Whether a payload is whole records that make whole operations. Checksums cannot tell: whoever forges bytes, or writes
+// records of a kind to come, makes them fit.
+bool HoldsOperations(base::Bytes payload);
+
 // Takes what a unit's payload says into the segment's directory, if it has one, and manifest fields. The payload has
-// been verified, or was just written by this process.
+// been verified and holds operations, or was just written by this process.
 void NoteUnit(Segment& segment, base::Bytes payload, uint32_t payload_offset);
 
 // The footer of what was noted. To be called once: the directory is gone then. Makes the key filter.

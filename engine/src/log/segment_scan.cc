@@ -11,7 +11,6 @@
 namespace firn::log {
 namespace {
 
-constexpr uint64_t kReadAheadBytes = uint64_t{1} << 20;
 // One read of this much at a file's end holds the trailer and, in most segments, the whole footer.
 constexpr uint64_t kFooterReadBytes = uint64_t{64} << 10;
 
@@ -25,7 +24,7 @@ base::Bytes SegmentScanner::Window(uint64_t offset, uint64_t size) {
   const uint64_t file_bytes = base::RoundDown(segment_.file->size_bytes(), format::kBlockBytes);
   if (offset + size > file_bytes) return {};
   if (offset < window_offset_ || offset + size > window_offset_ + window_size_) {
-    const uint64_t wanted = std::min(std::max(size, kReadAheadBytes), file_bytes - offset);
+    const uint64_t wanted = std::min(std::max(size, read_ahead_bytes_), file_bytes - offset);
     if (window_.size() < wanted) window_ = base::AlignedBuffer(wanted);
     window_size_ = 0;
     if (absl::Status status = segment_.file->Read(offset, window_.bytes().first(wanted)); !status.ok()) {
@@ -52,7 +51,9 @@ std::optional<SegmentScanner::FoundUnit> SegmentScanner::UnitAt(uint64_t offset)
   if (unit.empty()) return std::nullopt;
   const auto verified = format::VerifyUnit(unit, segment_.seed, offset);
   if (!verified) return std::nullopt;
-  return FoundUnit{*verified, unit.subspan(format::kUnitHeaderBytes, verified->payload_bytes)};
+  const base::Bytes payload = unit.subspan(format::kUnitHeaderBytes, verified->payload_bytes);
+  if (!HoldsOperations(payload)) return std::nullopt;
+  return FoundUnit{*verified, payload};
 }
 
 std::optional<uint64_t> SegmentScanner::FindUnit(uint64_t offset, uint64_t limit) {
@@ -97,7 +98,7 @@ absl::StatusOr<format::FooterReader> ScanDirectory(const Segment& segment) {
   SegmentScanner scanner(segment);
   for (uint64_t at = kFirstUnitOffset; at < end;) {
     const auto unit = scanner.UnitAt(at);
-    if (!unit) {
+    if (!unit || uint64_t{unit->header.blocks} * format::kBlockBytes > end - at) {
       if (!scanner.read_error().ok()) return scanner.read_error();
       return base::DataLoss(segment.file->name() + " at offset " + std::to_string(at) +
                             ": neither the footer nor this unit verifies");

@@ -20,13 +20,16 @@ using TailUnits = std::map<Position, const TailUnit*>;
 
 class SegmentScanner {
  public:
-  explicit SegmentScanner(const Segment& segment) : segment_(segment) {}
+  static constexpr uint64_t kReadAheadBytes = uint64_t{1} << 20;
+  explicit SegmentScanner(const Segment& segment, uint64_t read_ahead_bytes = kReadAheadBytes)
+      : segment_(segment), read_ahead_bytes_(read_ahead_bytes) {}
 
   struct FoundUnit {
     format::UnitHeader header;
     base::Bytes payload;  // valid until the next call
   };
-  // The unit at `offset` if all of it verifies. A read error counts as "does not verify" and is kept in read_error().
+  // The unit at `offset` if all of it verifies and holds operations. A read error counts as "does not verify" and is
+  // kept in read_error().
   std::optional<FoundUnit> UnitAt(uint64_t offset);
   // The first block at or after `offset` and before `limit` where a whole unit verifies.
   std::optional<uint64_t> FindUnit(uint64_t offset, uint64_t limit);
@@ -40,6 +43,7 @@ class SegmentScanner {
   base::Bytes Window(uint64_t offset, uint64_t size);
 
   const Segment& segment_;
+  const uint64_t read_ahead_bytes_;
   base::AlignedBuffer window_;
   uint64_t window_offset_ = 0, window_size_ = 0;
   absl::Status read_error_;

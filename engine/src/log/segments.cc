@@ -151,9 +151,10 @@ absl::StatusOr<std::shared_ptr<Segment>> Log::PrepareSegment(uint64_t capacity_b
 
 absl::Status Log::WriteHeader(Segment& segment) {
   segment.header.store_uuid = superblock_.uuid;
+  segment.header.superblock = superblock_;
   segment.header.segment = segment.id;
-  // Copies keep their revisions, which may be the store's first.
-  segment.header.first_revision = segment.header.generation > 0 ? superblock_.revision_floor + 1 : published_.Get() + 1;
+  // Copies keep their revisions, which may be the first there are: of another store, whose place this one has taken.
+  segment.header.first_revision = segment.header.generation > 0 ? 1 : published_.Get() + 1;
   segment.header.created_ms = options_.clock->NowMs();
   {
     base::MutexLock lock(spares_mutex_);  // whoever prepares segments; a source of chance need not be thread-safe

@@ -16,7 +16,7 @@ constexpr size_t kDescriptorBytes = 4 + 4 + sizeof(format::Salt) + 8;
 static_assert(kTailBuffers * kDescriptorBytes <= format::kBlockBytes);
 
 constexpr uint64_t kMarkMagic = format::Magic("firnCLO1");
-constexpr size_t kMarkAt = 2048;
+constexpr size_t kMarkAt = kCloseMarkAt;
 constexpr size_t kMarkSegmentAt = 16;
 constexpr size_t kMarkOffsetAt = 20;
 constexpr size_t kMarkRevisionAt = 24;
@@ -43,8 +43,10 @@ std::optional<Descriptor> DecodeDescriptor(const std::byte* at, uint64_t secret)
   descriptor.segment = base::LoadLe<uint32_t>(at);
   descriptor.base_offset = base::LoadLe<uint32_t>(at + 4);
   std::memcpy(descriptor.salt.data(), at + 8, descriptor.salt.size());
-  if (descriptor.segment == format::kNoSegment || descriptor.base_offset % format::kBlockBytes != 0)
-    return std::nullopt;
+  const bool in_segment = descriptor.segment != format::kNoSegment &&
+                          descriptor.base_offset % format::kBlockBytes == 0 &&
+                          descriptor.base_offset <= UINT32_MAX - kTailBufferBytes;
+  if (!in_segment) return std::nullopt;
   return descriptor;
 }
 
@@ -141,8 +143,15 @@ std::optional<CloseMark> FindCloseMark(base::Bytes tail, uint64_t store_secret) 
       base::LoadLe<uint64_t>(at + format::kChecksumAt) != MarkChecksum(at, store_secret)) {
     return std::nullopt;
   }
-  return CloseMark{{base::LoadLe<SegmentId>(at + kMarkSegmentAt), base::LoadLe<uint32_t>(at + kMarkOffsetAt)},
-                   base::LoadLe<uint64_t>(at + kMarkRevisionAt)};
+  const CloseMark mark{{base::LoadLe<SegmentId>(at + kMarkSegmentAt), base::LoadLe<uint32_t>(at + kMarkOffsetAt)},
+                       base::LoadLe<uint64_t>(at + kMarkRevisionAt)};
+  if (mark.end.segment == format::kNoSegment || !CanEndUnits(mark.end.offset)) return std::nullopt;
+  return mark;
+}
+
+bool HasDamagedCloseMark(base::Bytes tail, uint64_t store_secret) {
+  const std::byte* const at = tail.data() + kMarkAt;
+  return !FindCloseMark(tail, store_secret) && base::LoadLe<uint64_t>(at + format::kChecksumAt) != 0;
 }
 
 std::vector<TailUnit> FindTailUnits(base::Bytes tail, uint64_t store_secret) {
@@ -157,7 +166,8 @@ std::vector<TailUnit> FindTailUnits(base::Bytes tail, uint64_t store_secret) {
       const auto head = format::PeekUnit(buffer.subspan(at, format::kUnitHeaderBytes), seed, offset);
       const uint64_t size = head ? uint64_t{head->blocks} * format::kBlockBytes : 0;
       std::optional<TailUnit> unit;
-      if (head && size <= buffer.size() - at && format::VerifyUnit(buffer.subspan(at, size), seed, offset)) {
+      if (head && size <= buffer.size() - at && format::VerifyUnit(buffer.subspan(at, size), seed, offset) &&
+          HoldsOperations(buffer.subspan(at + format::kUnitHeaderBytes, head->payload_bytes))) {
         unit = TailUnit{.segment = descriptor->segment,
                         .salt = descriptor->salt,
                         .offset = offset,

@@ -84,5 +84,8 @@ struct TailUnit {
 // decide: after a power cut these pages may be of any age.
 std::vector<TailUnit> FindTailUnits(base::Bytes tail, uint64_t store_secret);
 std::optional<CloseMark> FindCloseMark(base::Bytes tail, uint64_t store_secret);
+inline constexpr uint64_t kCloseMarkAt = 2048;
+// Whether there was a mark that rot has changed: not one that was never there, and not one that a kill cut short.
+bool HasDamagedCloseMark(base::Bytes tail, uint64_t store_secret);
 
 }  // namespace firn::log

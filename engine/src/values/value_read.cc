@@ -32,6 +32,11 @@ absl::StatusOr<ValueStore::Blocks> ValueStore::BlocksOf(Slot slot) {
   return Blocks{std::move(handle), place.offset, base::RoundUp(place.length, format::kBlockBytes)};
 }
 
+ValueStore::PlaceInFile ValueStore::PlaceInFileOf(Slot slot) const {
+  const Place place = table_.PlaceOf(slot);
+  return {ValueFileName(files_.At(place.file).id), place.offset};
+}
+
 absl::Status ValueStore::Verify(Slot slot, base::Bytes value) const {
   if (options_.hash(value, secret_) == table_.HashOf(slot)) return absl::OkStatus();
   return Damage(table_.PlaceOf(slot), "the value's hash does not match");

@@ -147,7 +147,14 @@ class ValueStore {
     uint64_t offset = 0, size_bytes = 0;
   };
   absl::StatusOr<Blocks> BlocksOf(Slot slot);
+  // For reports.
+  struct PlaceInFile {
+    std::string file;
+    uint64_t offset = 0;
+  };
+  PlaceInFile PlaceInFileOf(Slot slot) const;
   absl::Status Verify(Slot slot, base::Bytes value) const;
+  base::Hash128Value HashOf(Slot slot) const { return table_.HashOf(slot); }
   // Reads and verifies only the 64 KiB pieces that [offset, offset + out.size()) touches. OutOfRange beyond the value.
   absl::Status ReadPieces(Slot slot, std::span<const uint64_t> piece_checksums, uint64_t offset,
                           base::MutableBytes out);

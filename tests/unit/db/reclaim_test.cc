@@ -127,6 +127,34 @@ TEST_CASE("compacting leaves next to no garbage, and loses nothing") {
   CheckHolds(*store.db, expected);
 }
 
+TEST_CASE("an iterator reads on while segments that its copy of a leaf names leave the store") {
+  constexpr uint64_t kSeeds = 60;
+  for (uint64_t seed = 1; seed <= kSeeds; ++seed) {
+    Scheduled(seed, [](SimWorld& world) {
+      const auto db = Must(OpenIn(world, {}, kSegmentBytes));
+      const auto expected = Churn(*db, 100, 2, 2);
+      bool over = false;
+      base::Thread compacting("compacting", [&] {
+        Must(db->Compact());
+        over = true;
+      });
+      while (!over) {
+        const auto iterator = db->NewIterator();
+        size_t shown = 0;
+        for (iterator->SeekToFirst(); iterator->Valid(); iterator->Next(), ++shown) {
+          const auto found = expected.find(std::string(iterator->key()));
+          REQUIRE(found != expected.end());
+          const std::string value(iterator->value());
+          INFO(iterator->key() << ": " << iterator->status());
+          REQUIRE(value == found->second);
+        }
+        REQUIRE(shown == expected.size());
+      }
+      compacting.Join();
+    });
+  }
+}
+
 TEST_CASE("compacting twice moves nothing the second time") {
   SimStore store({}, kSegmentBytes);
   static_cast<void>(Churn(*store.db, 300, 3, 3));
@@ -295,6 +323,63 @@ TEST_CASE("within a minute of deleting everything a store takes a twentieth of i
       Must(db->Close());
     });
   }
+}
+
+TEST_CASE("a store that is emptied takes no more than one that was just made, however small it was") {
+  for (const uint64_t threshold_bytes : {uint64_t{0}, uint64_t{4'096}}) {
+    Scheduled(14, [&](SimWorld& world) {
+      INFO("values are separated from " << threshold_bytes << " bytes on");
+      Options options;
+      options.value_separation_threshold_bytes = threshold_bytes;
+      auto db = Must(OpenIn(world, options, kSegmentBytes));
+      const uint64_t made_bytes = world.machine.claimed_bytes();
+      static_cast<void>(Churn(*db, 300, 1, 7, 5'000));
+      REQUIRE(world.machine.claimed_bytes() > 2 * made_bytes);
+      for (size_t i = 0; i < 300; ++i) Must(db->Delete(NumberedKey(i), {.durability = Durability::kBuffered}));
+      // The segment that is written to, and the next one.
+      const uint64_t limit_bytes = made_bytes + 3 * kSegmentBytes;
+      CHECK(Within(60, world, [&] { return world.machine.claimed_bytes() <= limit_bytes; }));
+      INFO(db->GetStats().ToString() << " now " << world.machine.claimed_bytes() << ", at most " << limit_bytes);
+      CHECK(world.machine.claimed_bytes() <= limit_bytes);
+      CHECK(db->GetStats().reserve_bytes == 0);
+      CHECK(db->GetStats().disk_bytes == world.machine.claimed_bytes());
+      // It goes on as a young store does, and keeps something back again once it has grown.
+      const auto expected = Churn(*db, 300, 1, 8, 5'000);
+      CHECK(db->GetStats().reserve_bytes > 0);
+      for (const auto& [key, value] : expected) REQUIRE(Text(db->Get(key)) == value);
+      Must(db->Close());
+    });
+  }
+}
+
+TEST_CASE("spare segments count as space for whoever opens a store for reading only") {
+  SimStore store({}, kSegmentBytes);
+  static_cast<void>(Churn(*store.db, 400, 2, 9));
+  Must(store->Compact());
+  Must(store->Close());
+  store.db.reset();
+  Options reading = store.options;
+  reading.read_only = true;
+  const auto db = Must(OpenIn(store.world, reading, kSegmentBytes));
+  const Stats stats = db->GetStats();
+  INFO(stats.ToString());
+  CHECK(stats.spare_segments > 0);
+  CHECK(stats.disk_bytes == store.world.machine.claimed_bytes());
+}
+
+TEST_CASE("the age of a segment counts writes, and not the revisions that crashes skip") {
+  SimStore store({}, kSegmentBytes);
+  for (size_t life = 0; life < 3; ++life) {
+    for (size_t i = 0; i < 300; ++i) Must(store->Put(NumberedKey(life * 300 + i), std::string(1'000, 'v'), Buffered()));
+    Must(store->Flush());
+    store.CrashAndReopen({CrashKind::kKill, Survival::kEverything});
+  }
+  Must(store->Put("k", "v"));
+  CHECK(store->GetStats().last_revision > 3u << 24);
+  uint64_t oldest = 0;
+  for (const SegmentReport& each : store->GcReport()) oldest = std::max(oldest, each.age_revisions);
+  CHECK(oldest >= 300);
+  CHECK(oldest < 2'000);
 }
 
 TEST_CASE("what snapshots pin beyond the ceiling is told when it begins and when it ends") {

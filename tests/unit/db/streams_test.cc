@@ -1,5 +1,9 @@
 // Separated values in ranges and in streams.
+#include <cstring>
+#include <fstream>
+
 #include "unit/db/separated.h"
+#include "unit/io/child_process.h"
 
 namespace firn::testing {
 namespace {
@@ -53,6 +57,87 @@ TEST_CASE("streams carry values of any size in pieces") {
     CHECK(Text(store->Get("k")) == value);
   }
 }
+
+// A sanitizer's own memory is none of the engine's.
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+
+// From /proc/self/status; 0 where there is none.
+uint64_t StatusBytes(const std::string& name) {
+  std::ifstream file("/proc/self/status");
+  for (std::string line; std::getline(file, line);) {
+    if (line.starts_with(name + ":")) return std::stoull(line.substr(name.size() + 1)) * 1'024;
+  }
+  return 0;
+}
+
+// A value of which every page says where it is.
+class PagesOfValue {
+ public:
+  explicit PagesOfValue(uint64_t size_bytes) : size_bytes_(size_bytes), piece_(kPieceBytes, 'v') {}
+
+  // The next piece; empty at the end.
+  std::string_view Next() {
+    const uint64_t size = std::min<uint64_t>(kPieceBytes, size_bytes_ - at_);
+    for (uint64_t page = 0; page < size; page += kPageBytes) {
+      const uint64_t number = (at_ + page) / kPageBytes;
+      std::memcpy(piece_.data() + page, &number, std::min<uint64_t>(sizeof(number), size - page));
+    }
+    at_ += size;
+    return std::string_view(piece_).substr(0, size);
+  }
+  // Whether `bytes` come next, in whatever pieces.
+  bool Matches(std::string_view bytes) {
+    while (!bytes.empty()) {
+      if (rest_.empty()) rest_ = Next();
+      const size_t size = std::min(bytes.size(), rest_.size());
+      if (size == 0 || bytes.substr(0, size) != rest_.substr(0, size)) return false;
+      rest_.remove_prefix(size);
+      bytes.remove_prefix(size);
+    }
+    return true;
+  }
+  bool AtEnd() const { return at_ == size_bytes_ && rest_.empty(); }
+
+ private:
+  static constexpr uint64_t kPageBytes = 4'096, kPieceBytes = 300 * 4'096;
+  const uint64_t size_bytes_;
+  uint64_t at_ = 0;
+  std::string piece_;
+  std::string_view rest_;
+};
+
+TEST_CASE("a stream of 1 GiB goes there and back in a few MiB of resident memory") {
+  constexpr uint64_t kSizeBytes = uint64_t{1} << 30;
+  constexpr uint64_t kMoreBytesMax = 16 * (uint64_t{1} << 20);
+  static_assert(kSizeBytes == kValueBytesMax);
+  TempDir dir;
+  const std::string report = InChild([&]() -> std::string {
+    auto db = DB::Open({}, dir.path());
+    if (!db.ok()) return Text(db.status());
+    // What was resident at most begins anew with this.
+    std::ofstream("/proc/self/clear_refs") << 5;
+    const uint64_t before = StatusBytes("VmHWM");
+    if (before == 0) return "";  // nobody can tell here
+    PagesOfValue written(kSizeBytes), expected(kSizeBytes);
+    const auto put = (*db)->PutStream("k", [&]() -> absl::StatusOr<std::string_view> { return written.Next(); });
+    if (!put.ok()) return Text(put.status());
+    const uint64_t after_put = StatusBytes("VmHWM");
+    const absl::Status got = (*db)->GetStream("k", [&](std::string_view piece) {
+      return expected.Matches(piece) ? absl::OkStatus() : absl::DataLossError("other bytes came back");
+    });
+    if (!got.ok()) return Text(got);
+    if (!expected.AtEnd()) return "less came back";
+    const uint64_t after_get = StatusBytes("VmHWM");
+    if (after_get > before + kMoreBytesMax) {
+      return "resident before: " + std::to_string(before) + ", at most while putting " + std::to_string(after_put) +
+             ", while getting " + std::to_string(after_get);
+    }
+    return Text((*db)->Close());
+  });
+  CHECK(report == "");
+}
+
+#endif
 
 TEST_CASE("a stream whose source fails writes nothing, and one whose sink fails stops") {
   SimStore store(Separating(), kSegmentBytes);

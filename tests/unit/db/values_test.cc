@@ -1,5 +1,6 @@
 // Separated values as a user sees them: the same operations, whatever the size.
 #include <algorithm>
+#include <atomic>
 #include <condition_variable>
 #include <map>
 #include <mutex>

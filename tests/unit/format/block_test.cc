@@ -33,6 +33,7 @@ SegmentHeader RandomSegmentHeader(Random& random) {
   header.first_revision = random.Skewed();
   header.created_ms = static_cast<int64_t>(random.Next());
   header.generation = static_cast<uint32_t>(random.Skewed());
+  if (random.Below(2) == 0) header.superblock = RandomSuperblock(random);
   return header;
 }
 
@@ -62,6 +63,27 @@ Buffer Encode(const ValueHeader& header) {
   Buffer block(kBlockBytes, std::byte{0xEE});
   EncodeValueHeader(header, kSecret, block);
   return block;
+}
+
+TEST_CASE("a segment header's copy of the superblock is had whatever else of the header is wrong, and not if it is") {
+  Random random;
+  INFO(random.ReplayLine());
+  SegmentHeader header = RandomSegmentHeader(random);
+  header.superblock = RandomSuperblock(random);
+  const Buffer whole = Encode(header);
+  constexpr size_t kCopyAt = kSuperblockCopyAt, kCopyEnd = kCopyAt + kSuperblockFieldsBytes;
+  for (size_t at = 0; at < whole.size(); ++at) {
+    Buffer damaged = whole;
+    damaged[at] ^= std::byte{16};
+    const auto copy = SuperblockInHeader(damaged);
+    if (at >= kCopyAt && at < kCopyEnd) {
+      REQUIRE_FALSE(copy.has_value());
+    } else {
+      REQUIRE(copy == header.superblock);
+    }
+  }
+  header.superblock.reset();
+  CHECK_FALSE(SuperblockInHeader(Encode(header)).has_value());
 }
 
 TEST_CASE("a superblock is read back as it was written") {

@@ -176,6 +176,16 @@ TEST_CASE("a value that is a copy of a real trailer, or of a whole footer, is ne
   CHECK_FALSE(OpenFooter(base::AsText(forged), kSeed, summary.segment, sealed_bytes));
 }
 
+TEST_CASE("a trailer tells its segment and the salt it verifies with") {
+  const FooterSummary summary = SummaryFor(kUnitsEnd);
+  const std::string footer = BuildFooter({}, summary, kSeed);
+  const auto identity = PeekTrailer(base::AsBytes(footer).last(kTrailerBytes));
+  REQUIRE(identity.has_value());
+  CHECK(identity->segment == summary.segment);
+  CHECK(identity->salt == kSeed.salt());
+  CHECK_FALSE(PeekTrailer(base::AsBytes(footer).first(kTrailerBytes)).has_value());
+}
+
 TEST_CASE("a trailer cut at any byte is not one") {
   const std::string footer = BuildFooter({}, SummaryFor(kUnitsEnd), kSeed);
   const uint64_t file_bytes = kUnitsEnd + footer.size();

@@ -123,6 +123,7 @@ SegmentHeader ExampleHeader() {
   header.salt = kSalt;
   header.first_revision = 1;
   header.created_ms = kTimeMs;
+  header.superblock = ExampleSuperblock();
   return header;
 }
 

@@ -71,6 +71,29 @@ TEST_CASE("names behave as on a file system") {
   CHECK(disk->Remove("log/2").code() == absl::StatusCode::kNotFound);
 }
 
+TEST_CASE("a hard link is one more name for the same bytes, takes no space, and is durable at once") {
+  SimMachine machine(1);
+  std::unique_ptr<io::Disk> disk = machine.Attach();
+  const auto file = MakeFile(*disk, 2);
+  REQUIRE(Write(*file, 1, 'n').ok());  // not synced: the link makes it durable
+  const uint64_t claimed = machine.claimed_bytes();
+  machine.Link("f", "copy/f");
+  CHECK(*file->Links() == 2);
+  CHECK(machine.claimed_bytes() == claimed);
+  REQUIRE(disk->Remove("f").ok());
+  CHECK(*file->Links() == 1);
+  REQUIRE(Write(*file, 0, 'u').ok());
+  CHECK(LettersOfBlock(machine, 0, "copy/f") == std::set<char>{'u'});
+  machine.Crash({CrashKind::kPowerCut, Survival::kNothing});
+  for (const char* name : {"f", "copy/f"}) {
+    INFO(name);
+    CHECK(LettersOfBlock(machine, 0, name) == std::set<char>{'o'});
+    CHECK(LettersOfBlock(machine, 1, name) == std::set<char>{'n'});
+  }
+  disk = machine.Attach();
+  CHECK(*(*disk->Open("f", io::OpenMode::kRead))->Links() == 2);
+}
+
 TEST_CASE("synced blocks survive every power cut, unsynced ones are lost, kept or torn by the sector") {
   bool lost = false, kept = false, torn = false;
   for (uint64_t seed = 0; seed < 60; ++seed) {

@@ -1,0 +1,372 @@
+// Real power cuts of real file systems: a process under a load of all operations on a store, in ext4 or xfs, on a loop
+// device, on a file whose server has a volatile write cache and cuts the power (power_disk.cc). Then the file system is
+// mounted again and replays its journal, the store is opened, and the model judges it by what the process had been
+// told. The store goes on to the next cut.
+//
+// Exit status: 0 all is well, 1 something was lost or is wrong, 77 not permitted here, 130 interrupted. With a disk
+// that ignores flushes 0 says that this was noticed.
+#include <firn/db.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "powercut/machine.h"
+#include "powercut/power_disk_client.h"
+#include "support/aftermath.h"
+#include "support/call_log.h"
+#include "support/load.h"
+#include "support/model.h"
+#include "support/rng.h"
+#include "support/temp_dir.h"
+
+namespace firn::test {
+namespace {
+
+constexpr int kFailed = 1, kNotPermitted = 77, kInterrupted = 130;
+
+struct Settings {
+  uint64_t cuts = 100;
+  uint64_t seed = 0;
+  std::string file_systems = "ext4,xfs";
+  uint64_t cuts_per_store = 10;
+  uint64_t requests_max = 4'000;  // of the disk, before a cut
+  bool ignore_flushes = false;
+  std::string disk_program;
+};
+
+struct FileSystem {
+  std::string name, mkfs;
+  uint64_t bytes;
+};
+// Images as small as the file systems permit.
+const std::map<std::string, FileSystem> kFileSystems = {
+    {"ext4", {"ext4", "mkfs.ext4 -q -F -m 0 -E nodiscard ", uint64_t{256} << 20}},
+    {"xfs", {"xfs", "mkfs.xfs -q -f -K ", uint64_t{320} << 20}},
+};
+
+struct Interrupted {};
+volatile sig_atomic_t interrupted = 0;
+
+void CheckInterrupted() {
+  if (interrupted != 0) throw Interrupted();
+}
+
+// What was counted, of one file system.
+struct Tally {
+  uint64_t cuts = 0, in_recovery = 0;
+  uint64_t acknowledged = 0, synced = 0, lost = 0, unanswered_found = 0;
+  uint64_t writes_lost = 0, writes_torn = 0, writes_kept = 0, writes = 0, flushes = 0;
+};
+
+// A process of ours that uses the store until the power goes.
+class Victim {
+ public:
+  // `life` returns only if it is done.
+  template <typename Life>
+  explicit Victim(Life life) {
+    std::fflush(nullptr);
+    int pipe_ends[2];
+    if (::pipe(pipe_ends) != 0) throw HarnessError("no pipe");
+    process_ = ::fork();
+    if (process_ < 0) throw HarnessError("no process");
+    if (process_ == 0) {
+      ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+      ::close(pipe_ends[0]);
+      life();
+      ::_exit(0);
+    }
+    ::close(pipe_ends[1]);
+    alive_ = pipe_ends[0];
+  }
+  ~Victim() {
+    Kill();
+    ::close(alive_);
+  }
+  Victim(const Victim&) = delete;
+
+  // Readable once the process has ended, however it did.
+  int alive() const { return alive_; }
+  void Kill() {
+    if (process_ < 0) return;
+    ::kill(process_, SIGKILL);
+    ::waitpid(process_, nullptr, 0);
+    process_ = -1;
+  }
+
+ private:
+  pid_t process_ = -1;
+  int alive_ = -1;
+};
+
+enum class News { kDisk, kVictimEnded, kNothing };
+
+// Waits for a word of the disk or the end of the victim.
+News Await(const PowerDisk* disk, const Victim& victim, std::chrono::milliseconds longest) {
+  pollfd polled[2] = {{victim.alive(), POLLIN, 0}, {disk != nullptr ? disk->events() : -1, POLLIN, 0}};
+  const int ready = ::poll(polled, 2, static_cast<int>(longest.count()));
+  CheckInterrupted();
+  if (ready == 0 || (ready < 0 && errno == EINTR)) return News::kNothing;
+  if (ready < 0) throw HarnessError("poll failed");
+  return polled[1].revents != 0 ? News::kDisk : News::kVictimEnded;
+}
+
+// One store in one file system, from mkfs on.
+class Round {
+ public:
+  Round(const Settings& settings, const FileSystem& file_system, const std::string& folder, CallLog& log, Rng rng)
+      : settings_(settings),
+        file_system_(file_system),
+        folder_(folder),
+        log_(log),
+        aftermath_(log),
+        rng_(rng),
+        disk_(settings.disk_program, Folder("fuse"), file_system.bytes) {
+    const LoopDevice device(disk_.image(), folder_);
+    direct_io_ = device.direct_io();
+    RunProgram(file_system.mkfs + device.path());
+    mount_.emplace(device.path(), Folder("mnt"), file_system.name);
+    if (settings.ignore_flushes) disk_.Lie();
+  }
+
+  bool direct_io() const { return direct_io_; }
+
+  // Cuts, recovers, judges; tells what was done. The store lives on.
+  std::string CutOnce(Tally& tally) {
+    aftermath_.BeginLife();
+    std::string story = CutUnderLoad(tally);
+    // A machine that has lost power may lose it again while it starts.
+    while (rng_.OneIn(4)) story += CutInRecovery(tally);
+    const std::unique_ptr<DB> db = OpenAfterCrash(LoadOptions(), Store());
+    const Aftermath::Life life = aftermath_.Judge(*db, Promise::kDurable);
+    CheckSpace(*db, Store());
+    if (rng_.OneIn(2) && !db->Close().ok()) throw Violation("Close failed");
+    tally.acknowledged += life.acknowledged;
+    tally.synced += life.synced;
+    tally.lost += life.lost;
+    tally.unanswered_found += life.unanswered_found;
+    return story + "; " + std::to_string(life.acknowledged) + " writes acknowledged, " + std::to_string(life.synced) +
+           " of them synced, " + std::to_string(life.lost) + " buffered ones gone; " + std::to_string(life.entries) +
+           " keys";
+  }
+
+  void AddCounts(Tally& tally) {
+    const VolatileDisk::Counts counts = disk_.counts();
+    tally.writes += counts.writes;
+    tally.flushes += counts.flushes;
+  }
+
+ private:
+  std::string Folder(const std::string& name) const {
+    const std::string path = folder_ + "/" + name;
+    std::filesystem::create_directories(path);
+    return path;
+  }
+  std::string Store() const { return folder_ + "/mnt/store"; }
+
+  VolatileDisk::CutRule RandomRule() {
+    static constexpr uint32_t kLost[] = {0, 10, 50, 90, 100}, kTorn[] = {0, 20, 100};
+    VolatileDisk::CutRule rule;
+    rule.seed = rng_.Next();
+    // All since the lie began: the file system is in order then, and what is missing only the judge can miss.
+    if (settings_.ignore_flushes) return {.seed = rule.seed, .lost_percent = 100};
+    rule.lost_percent = kLost[rng_.Below(std::size(kLost))];
+    rule.torn_percent = kTorn[rng_.Below(std::size(kTorn))];
+    rule.at_flush = rng_.OneIn(2);
+    return rule;
+  }
+
+  std::string CutUnderLoad(Tally& tally) {
+    constexpr std::chrono::seconds kLongest(60);
+    const uint64_t requests = rng_.Below(rng_.OneIn(3) ? settings_.requests_max / 40 : settings_.requests_max);
+    LoadSettings load;
+    static constexpr double kSyncedShares[] = {0, 0.02, 0.3};
+    load.synced_share = kSyncedShares[rng_.Below(std::size(kSyncedShares))];
+    load.asks_for_durability = load.synced_share > 0 || rng_.OneIn(2);
+    // Large values go to the disk between two flushes, and are at stake there.
+    if (rng_.OneIn(3)) load.large_one_in = 4, load.streamed_one_in = 30;
+    disk_.CutAfter(requests, RandomRule());
+    Victim victim([this, load, rng = rng_.Fork()] {
+      const auto db = DB::Open(LoadOptions(), Store());
+      if (!db.ok()) return log_.Fail(CallLog::Failure::kError, "the store cannot be opened: " + db.status().ToString());
+      RunLoad(**db, log_, load, rng, UINT64_MAX, [] {});
+      ::_exit(0);  // no Close: the power is gone
+    });
+    News news = Await(&disk_, victim, kLongest);
+    // It may have failed of the cut before the disk's word was read.
+    if (news == News::kVictimEnded) news = Await(&disk_, victim, std::chrono::seconds(0));
+    if (news != News::kDisk) {
+      throw Violation(news == News::kNothing ? "nothing was written for a minute"
+                                             : "the working process ended before the cut: " + log_.why());
+    }
+    disk_.Listen();
+    // Half of the processes meet the errors of a disk that is gone, and may not take any of them for success.
+    const bool meets_errors = rng_.OneIn(2);
+    if (meets_errors && Await(nullptr, victim, kLongest) != News::kVictimEnded) {
+      throw Violation("the working process goes on for a minute without a disk");
+    }
+    victim.Kill();
+    if (log_.failure() == CallLog::Failure::kViolation) throw Violation(log_.why());
+    return "after " + std::to_string(requests) + " requests " + Restart(tally);
+  }
+
+  // The process recovers the store, and closes it if it comes to that.
+  std::string CutInRecovery(Tally& tally) {
+    constexpr std::chrono::seconds kLongest(60);
+    disk_.CutAfter(rng_.Below(60), RandomRule());
+    Victim victim([this] { static_cast<void>(DB::Open(LoadOptions(), Store())); });
+    while (!disk_.cut()) {
+      const News news = Await(&disk_, victim, kLongest);
+      if (news == News::kNothing) throw Violation("opening takes more than a minute");
+      if (news == News::kDisk) disk_.Listen();
+      if (news == News::kVictimEnded) disk_.Cut(RandomRule());
+    }
+    victim.Kill();
+    ++tally.in_recovery;
+    return ", again while recovering: " + Restart(tally);
+  }
+
+  // The machine after the cut: everything is let go of, the power comes back, the journal is replayed.
+  std::string Restart(Tally& tally) {
+    const VolatileDisk::CutReport cut = *disk_.cut();
+    ++tally.cuts;
+    tally.writes_lost += cut.lost;
+    tally.writes_torn += cut.torn;
+    tally.writes_kept += cut.kept;
+    mount_->Unmount();
+    mount_.reset();
+    CheckInterrupted();
+    disk_.PowerOn();
+    const LoopDevice device(disk_.image(), folder_);
+    mount_.emplace(device.path(), Folder("mnt"), file_system_.name);
+    return std::to_string(cut.lost) + " writes lost, " + std::to_string(cut.torn) + " torn, " +
+           std::to_string(cut.kept) + " kept";
+  }
+
+  const Settings& settings_;
+  const FileSystem& file_system_;
+  const std::string folder_;
+  CallLog& log_;
+  Aftermath aftermath_;
+  Rng rng_;
+  PowerDisk disk_;
+  std::optional<Mount> mount_;
+  bool direct_io_ = false;
+};
+
+std::vector<const FileSystem*> ChosenFileSystems(const std::string& names) {
+  std::vector<const FileSystem*> chosen;
+  for (size_t at = 0; at <= names.size();) {
+    const size_t end = std::min(names.find(',', at), names.size());
+    const auto found = kFileSystems.find(names.substr(at, end - at));
+    if (found == kFileSystems.end()) throw CLI::ValidationError("--file-systems", "ext4, xfs, or both with a comma");
+    chosen.push_back(&found->second);
+    at = end + 1;
+  }
+  return chosen;
+}
+
+void PrintTally(const std::string& name, const Tally& tally) {
+  const auto number = [](uint64_t value) { return static_cast<unsigned long long>(value); };
+  std::printf(
+      "%s: %llu cuts (%llu of them while recovering), %llu acknowledged synced writes checked of %llu acknowledged; "
+      "gone with the power: %llu buffered ones, permitted; disk: %llu writes and %llu flushes, at cuts %llu unflushed "
+      "writes lost, %llu torn, %llu kept\n",
+      name.c_str(), number(tally.cuts), number(tally.in_recovery), number(tally.synced), number(tally.acknowledged),
+      number(tally.lost), number(tally.writes), number(tally.flushes), number(tally.writes_lost),
+      number(tally.writes_torn), number(tally.writes_kept));
+}
+
+void RunAll(const Settings& settings) {
+  const std::vector<const FileSystem*> file_systems = ChosenFileSystems(settings.file_systems);
+  EnterOwnMountNamespace();
+  const testing::TempDir folder;
+  CallLog log;
+  Rng rng(settings.seed);
+  std::map<std::string, Tally> tallies;
+  uint64_t cuts = 0;
+  for (uint64_t round_number = 0; cuts < settings.cuts; ++round_number) {
+    const FileSystem& file_system = *file_systems[round_number % file_systems.size()];
+    Tally& tally = tallies[file_system.name];
+    Round round(settings, file_system, folder.path(), log, rng.Fork());
+    std::printf("%s: a fresh store%s\n", file_system.name.c_str(), round.direct_io() ? ", direct I/O" : "");
+    const uint64_t before = tally.cuts;
+    while (tally.cuts - before < settings.cuts_per_store && cuts + tally.cuts - before < settings.cuts) {
+      const std::string story = round.CutOnce(tally);
+      std::printf("cut %llu: %s %s\n", static_cast<unsigned long long>(cuts + tally.cuts - before),
+                  file_system.name.c_str(), story.c_str());
+      std::fflush(stdout);
+    }
+    round.AddCounts(tally);
+    cuts += tally.cuts - before;
+  }
+  for (const auto& [name, tally] : tallies) PrintTally(name, tally);
+}
+
+}  // namespace
+}  // namespace firn::test
+
+int main(int argc, char** argv) {
+  using namespace firn::test;
+  Settings settings;
+  settings.seed = static_cast<uint64_t>(::getpid());
+  settings.disk_program = std::filesystem::read_symlink("/proc/self/exe").parent_path() / "firn_power_disk";
+  CLI::App app{
+      "Cuts the power of a file system under a working store, recovers it and judges what is there, in a loop"};
+  app.add_option("--cuts", settings.cuts, "how many")->capture_default_str();
+  app.add_option("--seed", settings.seed, "of the load and the cuts; default: the process id");
+  app.add_option("--file-systems", settings.file_systems, "by turns")->capture_default_str();
+  app.add_option("--cuts-per-store", settings.cuts_per_store, "then comes a fresh one")->capture_default_str();
+  app.add_option("--requests-max", settings.requests_max, "of the disk, before a cut")->capture_default_str();
+  app.add_flag("--ignore-flushes", settings.ignore_flushes, "the disk lies: what is told as durable is not; must fail");
+  CLI11_PARSE(app, argc, argv);
+  struct sigaction action = {};
+  action.sa_handler = [](int) { interrupted = 1; };
+  ::sigaction(SIGINT, &action, nullptr);
+  ::sigaction(SIGTERM, &action, nullptr);
+  const std::string again = "./dev powercut " + std::to_string(settings.cuts) + " --seed " +
+                            std::to_string(settings.seed) + " --file-systems " + settings.file_systems;
+  std::printf("seed %llu\n", static_cast<unsigned long long>(settings.seed));
+  try {
+    RunAll(settings);
+    if (settings.ignore_flushes) {
+      std::printf("FAILED: nobody noticed that flushes were ignored\n");
+      return kFailed;
+    }
+    std::printf("%llu cuts survived; again: %s\n", static_cast<unsigned long long>(settings.cuts), again.c_str());
+    return 0;
+  } catch (const Violation& violation) {
+    if (settings.ignore_flushes) {
+      std::printf("noticed: %s\n", std::string(violation.what(), std::strcspn(violation.what(), "\n")).c_str());
+      return 0;
+    }
+    std::fflush(stdout);
+    std::fprintf(stderr, "FAILED: %s\nagain, as far as threads permit: %s\n", violation.what(), again.c_str());
+    return kFailed;
+  } catch (const NotPermitted& refusal) {
+    std::printf("skipped: %s\n", refusal.what());
+    return kNotPermitted;
+  } catch (const Interrupted&) {
+    return kInterrupted;
+  } catch (const CLI::Error& error) {
+    return app.exit(error);
+  } catch (const std::exception& failure) {
+    std::fflush(stdout);
+    std::fprintf(stderr, "FAILED: %s\n", failure.what());
+    return kFailed;
+  }
+}

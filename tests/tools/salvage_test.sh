@@ -1,0 +1,95 @@
+# firn salvage, and firn verify at a pace, from the command line.
+. "$(dirname "$0")/lib.sh"
+
+json() { printf '%s\n' "$out" | "$JSON_GET" "$1"; }
+
+# A store with small and large values and a namespace, closed.
+make_store() {
+  rm -rf "$1"
+  for i in $(seq 20); do "$FIRN" put "$1" "key-$i" "value-$i" --meta "meta-$i" || fail "put"; done
+  head -c 100000 /dev/urandom >large
+  "$FIRN" put "$1" large --file large || fail "put of a large value"
+  "$FIRN" namespaces create "$1" space >/dev/null || fail "create a namespace"
+  "$FIRN" put "$1" -n space inner "in the space" || fail "put in a namespace"
+  "$FIRN" del "$1" key-20 || fail "del"
+}
+checksums() { (cd "$1" && find . -type f | sort | xargs sha256sum); }
+
+make_store "$store"
+
+it "salvage of a whole store makes the same one, says so, and leaves the source as it is"
+before=$(checksums "$store")
+expect 0 "$FIRN" salvage "$store" whole
+[[ $out == *"whole: 21 keys, 1 of them with separated values, in 2 namespaces"* ]] || fail "says '$out'"
+same "$(checksums "$store")" "$before"
+same "$("$FIRN" scan whole)" "$("$FIRN" scan "$store")"
+same "$("$FIRN" get whole -n space inner)" "in the space"
+same "$("$FIRN" get whole key-3 --json)" "$("$FIRN" get "$store" key-3 --json)"
+expect 0 "$FIRN" verify whole
+
+it "salvage does without SUPERBLOCK and TAIL, which an open does not"
+cp -r "$store" bare
+rm bare/SUPERBLOCK bare/TAIL
+expect 3 "$FIRN" get bare key-1
+expect 0 "$FIRN" salvage bare from-bare --json
+same "$(json /outcome)" whole
+same "$(json /keys)" 21
+same "$("$FIRN" scan from-bare)" "$("$FIRN" scan "$store")"
+
+it "what is lost is reported, as text and as JSON, and gives exit code 5"
+cp -r "$store" hurt
+rm hurt/values/*.val
+segment=$(grep -l "value-7" hurt/log/*.seg | head -1)
+offset=$(grep -obUa "value-7" "$segment" | head -1 | cut -d: -f1)
+printf 'X' | dd of="$segment" bs=1 seek="$offset" conv=notrunc status=none
+expect 5 "$FIRN" salvage hurt from-hurt
+[[ $out == *"lost: key large"* && $out == *"lost: key key-7"* && $out == *"partly: 19 keys"* ]] || fail "says '$out'"
+expect 5 "$FIRN" salvage hurt from-hurt-json --json
+same "$(json /outcome)" partly
+same "$(json /lost_keys_in_all)" 2
+expect 1 "$FIRN" get from-hurt key-7
+expect 0 "$FIRN" get from-hurt key-8
+same "$out" value-8
+
+it "where nothing verifies nothing is made, and the exit code is 3"
+cp -r "$store" dead
+for file in dead/log/*.seg; do head -c "$(stat -c %s "$file")" /dev/urandom >"$file"; done
+expect 3 "$FIRN" salvage dead from-dead
+[[ $out == *"nothing: 0 keys"* ]] || fail "says '$out'"
+[ ! -e from-dead ] || fail "a destination was made"
+rm dead/SUPERBLOCK
+expect 3 "$FIRN" salvage dead from-dead
+one_line_error
+
+it "salvage refuses what it cannot do in one line"
+expect 4 "$FIRN" salvage "$store" whole
+one_line_error
+expect 4 "$FIRN" salvage nowhere elsewhere
+one_line_error
+expect 2 "$FIRN" salvage "$store" "$store/inside"
+one_line_error
+[ ! -e "$store/inside" ] || fail "wrote into the source"
+expect 2 "$FIRN" salvage "$store"
+
+it "verify keeps to a rate, and is stopped by Ctrl-C with a cursor to go on from"
+expect 0 "$FIRN" verify "$store" --rate 64MiB
+[[ $out == *"all is well"* ]] || fail "says '$out'"
+expect 2 "$FIRN" verify "$store" --from nonsense
+one_line_error
+expect 2 "$FIRN" verify "$store" --rate fast
+# The pace is so low that it is still at work when the signal comes, which is once it listens.
+"$FIRN" verify "$store" --rate 16KiB >stopped 2>/dev/null &
+check=$!
+listens() { [ "$(cat /proc/$check/comm)" = firn ] && grep -q '^SigCgt:.*[2367abef]$' /proc/$check/status; }
+until listens 2>/dev/null || ! kill -0 $check 2>/dev/null; do :; done
+kill -INT $check
+wait $check
+same $? 4
+cursor=$(sed -n 's/^stopped; go on with --from //p' stopped)
+[ -n "$cursor" ] || fail "no cursor in $(cat stopped)"
+expect 0 "$FIRN" verify "$store" --from "$cursor"
+
+it "verify names the keys that damage makes unreadable"
+expect 3 "$FIRN" verify hurt --json
+[[ $out == *key-7* && $(json /details) == *'"file"'* ]] || fail "says '$out'"
+finish

@@ -2,8 +2,7 @@
 // operations only; a batch whose last record is missing is none.
 //
 //   input: for each buffer: descriptor (segment, base offset, salt; segment 0: none) | what lies in it, in turns:
-//   sealed
-//          units, and records without a unit header
+//          sealed units, and records without a unit header
 #include <algorithm>
 #include <string>
 

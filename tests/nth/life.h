@@ -3,8 +3,7 @@
 // Every call goes through here and is judged by what firn/db.h says of its status:
 //   OK                 it happened; what is read is what was written
 //   ResourceExhausted  nothing happened
-//   Unavailable        of a write, in a store that is poisoned by it: it happened whole or not at all, and the next
-//   open tells
+//   Unavailable        of a write, in a store that is poisoned by it: whole or not at all, and the next open tells
 // Where system calls fail, DataLoss may take the place of ResourceExhausted. Whatever else comes is a failure of the
 // test, which ends the program and names the point that replays it.
 #pragma once

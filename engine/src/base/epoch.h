@@ -4,18 +4,14 @@
 //   EpochGuard guard(domain);        // reader: what it finds from here on stays valid until the guard ends
 //   domain.Retire([node] { ... });   // writer: after the last pointer to `node` was unlinked
 //
-// Proof. Retire() reads its tag t from epoch_ and moves epoch_ on in one seq_cst step R, after the pointer
-// was unlinked. A guard loads an epoch e, stores it into its thread's slot (seq_cst), and then loads epoch_
-// again (seq_cst, L).
-//   - L comes after R in the order of seq_cst operations: L reads what R wrote or later, so R synchronises
-//   with L, and
-//     the reader sees that the pointer is unlinked.
-//   - L comes before R: then so does the store to the slot, and Drain(), which looks at the slots after R,
-//   sees e or
-//     what the thread stored after it had left. e is not above what L read, which is at most t, so the call
-//     waits.
-// A call runs when every occupied slot holds an epoch above its tag: such an e was read from what R wrote or
-// later. Without L a processor may load the pointer before the slot's store is visible to others.
+// Proof. Retire() reads its tag t from epoch_ and moves epoch_ on in one seq_cst step R, after the pointer was
+// unlinked. A guard loads an epoch e, stores it into its thread's slot (seq_cst), and then loads epoch_ again (seq_cst,
+// L). If L comes after R in the order of seq_cst operations, it reads what R wrote or later, so R synchronises with L,
+// and the reader sees that the pointer is unlinked. If L comes before R, so does the store to the slot, and Drain(),
+// which looks at the slots after R, sees e or what the thread stored after it had left; e is not above what L read,
+// which is at most t, so the call waits. A call runs when every occupied slot holds an epoch above its tag: such an e
+// was read from what R wrote or later. Without L a processor may load the pointer before the slot's store is visible to
+// others.
 #pragma once
 
 #include <array>

@@ -3,9 +3,8 @@
 //   | header | slot 0 | slot 1 | ... | free | ... | item 1 | item 0 | low fence | rest of the high fence |
 //            |<------------------ content ----------------------->|
 //
-//   slot        u64: head (u32: first 4 bytes of the suffix, big-endian, zero-padded) | item position (u16,
-//   in words
-//               of the content) | suffix size (u16; kIndirect: see below)
+//   slot        u64: head (u32: first 4 bytes of the suffix, big-endian, zero-padded)
+//                    | item position (u16, in words of the content) | suffix size (u16; kIndirect: see below)
 //   leaf item   entry (6 words), rest of the suffix beyond the head (big-endian words, zero-padded)
 //   inner item  child (2 words), rest of the suffix
 //   suffix      the key without the node's prefix, which is what its two fences share

@@ -5,12 +5,12 @@
 // Proof that an unchanged version means one consistent content. The content is made of atomic words. A writer
 // sets the lock bit first and stores every word with release order. A reader loads every word with acquire
 // order.
-//   - Each word is at least as new as the version: Read() acquires what the unlock that made this version
-//   released.
-//   - No word is newer: had the reader loaded a word that was stored under a later lock, that load would
-//   synchronise
-//     with the store, the setting of the lock bit would happen before Unchanged(), and Unchanged() would see
-//     it.
+//
+// Each word is at least as new as the version: Read() acquires what the unlock that made this version released.
+//
+// No word is newer: had the reader loaded a word that was stored under a later lock, that load would synchronise with
+// the store, the setting of the lock bit would happen before Unchanged(), and Unchanged() would see it.
+//
 // No fence is needed, and on x86 neither order costs an instruction.
 #pragma once
 

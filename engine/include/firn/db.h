@@ -14,7 +14,8 @@
 //   AlreadyExists       CreateNamespace: the name is taken
 //   FailedPrecondition  a condition did not hold; a store opened read-only, closed, or used by a forked child
 //   OutOfRange          GetRange: the offset is beyond the value's end
-//   ResourceExhausted   no room on disk, below max_disk_bytes or in the index; no descriptor or memory left. A write has
+//   ResourceExhausted   no room on disk, below max_disk_bytes or in the index; no descriptor or memory left. A write
+//   has
 //                       written nothing; reads go on, and deletes, snapshots, Sync and Compact; puts too once there is
 //                       room
 //   DataLoss            bytes on disk do not verify, or cannot be read (EIO); other keys are still served

@@ -14,10 +14,9 @@
 //   AlreadyExists       CreateNamespace: the name is taken
 //   FailedPrecondition  a condition did not hold; a store opened read-only, closed, or used by a forked child
 //   OutOfRange          GetRange: the offset is beyond the value's end
-//   ResourceExhausted   no room on disk, below max_disk_bytes or in the index; no descriptor or memory left. A write
-//   has
-//                       written nothing; reads go on, and deletes, snapshots, Sync and Compact; puts too once there is
-//                       room
+//   ResourceExhausted   no room on disk, below max_disk_bytes or in the index; no descriptor or memory left. Of a
+//                       write nothing was written; reads go on, and deletes, snapshots, Sync and Compact; puts too
+//                       once there is room
 //   DataLoss            bytes on disk do not verify, or cannot be read (EIO); other keys are still served
 //   Unavailable         another process holds the store, or a failed write or flush stopped all further writes; after
 //                       that, keys whose newest change is not durable answer this too

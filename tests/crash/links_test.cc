@@ -83,8 +83,10 @@ TEST_CASE("rule 6: segments that a copy shares are retired and not reused, where
   LinkedCopy copy;
   AtEachCrash(720, {.prepare =
                         [&](SimWorld& world, Client& client) {
-                          REQUIRE(client.Put("kept", "from the beginning").ok());
-                          for (int i = 0; i < kSegments; ++i) client.FillSegment("old" + std::to_string(i));
+                          for (int i = 0; i < kSegments; ++i) {
+                            REQUIRE(client.Put(KeyOf(i), "or its segment would be dead").ok());
+                            client.FillSegment("old" + std::to_string(i));
+                          }
                           REQUIRE(client.Flush().ok());
                           const std::vector<std::string> sealed = SealedSegments(client.db());
                           REQUIRE(sealed.size() >= kSegments);
@@ -92,7 +94,9 @@ TEST_CASE("rule 6: segments that a copy shares are retired and not reused, where
                         },
                     .run =
                         [&](SimWorld& world, Client& client) {
-                          client.Put("kept", "again", Durability::kBuffered).IgnoreError();
+                          for (int i = 0; i < kSegments; ++i) {
+                            client.Put(KeyOf(i), "again", Durability::kBuffered).IgnoreError();
+                          }
                           client.Put("filler", "short", Durability::kBuffered).IgnoreError();
                           client.Sync().IgnoreError();
                           Nap(kUpkeepTurnsMs);  // they are dead, and retired

@@ -27,8 +27,8 @@ namespace {
 constexpr uint64_t kSmallSegmentBytes = uint64_t{64} << 10;
 
 Environment OnSimMachine(SimWorld& world) {
-  Environment environment = SimEnvironment(world.machine, world.clock, world.random, kSmallSegmentBytes);
   const Uncounted the_machine;
+  Environment environment = SimEnvironment(world.machine, world.clock, world.random, kSmallSegmentBytes);
   environment.disk = std::make_unique<UncountedDisk>(std::move(environment.disk));
   return environment;
 }

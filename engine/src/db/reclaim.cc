@@ -28,6 +28,9 @@ constexpr uint64_t kRestNanos = 10'000'000'000, kTombstonesRestNanos = 60'000'00
 constexpr uint64_t kFixedFilesBytes = format::kSuperblockFileBytes + log::kTailFileBytes;
 // Compacting goes on while a segment has more garbage than this.
 constexpr double kCompactLiveFractionMax = 0.97;
+// The ceiling is kept by aiming a little below it: writers who were let go on while the disk stood still, or a round
+// whose victims leave late, come on top for a moment.
+constexpr double kCeilingMargin = 0.005;
 // By Compact(), between two reports of progress.
 constexpr uint64_t kFreeBytesAtOnce = uint64_t{64} << 20;
 
@@ -88,7 +91,8 @@ reclaim::Space Store::MeasureSpace() {
 }
 
 reclaim::Goal Store::GoalFor(const reclaim::Space& space) const {
-  return reclaim::GoalFor(space, options_.max_space_amplification, segment_bytes_min_, ceiling_floor_segments_);
+  const double amplification = options_.max_space_amplification - kCeilingMargin;
+  return reclaim::GoalFor(space, amplification, segment_bytes_min_, ceiling_floor_segments_);
 }
 
 uint64_t Store::CopySegmentBytes() const {

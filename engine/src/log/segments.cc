@@ -165,7 +165,8 @@ absl::Status Log::WriteHeader(Segment& segment) {
   segment.revision_min.store(segment.header.first_revision, std::memory_order_relaxed);
   base::AlignedBuffer block(format::kBlockBytes);
   format::EncodeSegmentHeader(segment.header, superblock_.secret, block.bytes());
-  return segment.file->Write(0, block.bytes(), io::Flush::kData);
+  // A relocation segment is no part of the store until the end of it has synced all of it.
+  return segment.file->Write(0, block.bytes(), segment.header.generation > 0 ? io::Flush::kNone : io::Flush::kData);
 }
 
 // Seals what was left and is written. Run by firn-log, and by Close() when that has ended.

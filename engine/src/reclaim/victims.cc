@@ -56,8 +56,8 @@ std::vector<uint32_t> Gather(std::span<const Scored> scored, bool moved_before, 
 
 uint64_t RoundCopyBytes(uint64_t target_segment_bytes, double debt) {
   constexpr double kNearCeilingDebt = 0.6;
-  const bool half = debt >= kNearCeilingDebt && target_segment_bytes >= 32 * kGainBytesMin;
-  return target_segment_bytes / 8 * (half ? 7 : 15);
+  const bool less = debt >= kNearCeilingDebt && target_segment_bytes >= 32 * kGainBytesMin;
+  return target_segment_bytes / 8 * (less ? 11 : 15);
 }
 
 std::vector<uint32_t> ChooseVictims(std::span<const Candidate> candidates, const VictimLimits& limits) {

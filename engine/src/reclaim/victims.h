@@ -23,8 +23,8 @@ inline constexpr uint64_t kSegmentFixedBytes = uint64_t{3} * 4096;
 inline constexpr uint64_t kGainBytesMin = uint64_t{16} << 10;
 
 // What a round may copy, in live bytes: what fits into a segment twice as large as one of the fresh log, or into two.
-// Near the ceiling (`debt` as of Pacer) half of that, because until a round ends its copies come on top; but not of
-// tiny segments, where half would not be worth a round.
+// Near the ceiling (`debt` as of Pacer) a little less, which is one victim less, because until a round ends its copies
+// come on top; but not of tiny segments, where that would not be worth a round.
 uint64_t RoundCopyBytes(uint64_t target_segment_bytes, double debt);
 
 struct VictimLimits {

@@ -8,10 +8,10 @@ namespace {
 
 constexpr uint64_t kMiB = uint64_t{1} << 20;
 
-TEST_CASE("near the ceiling a round copies half as much, unless that would not be worth a round") {
+TEST_CASE("near the ceiling a round copies less, unless that would not be worth a round") {
   CHECK(RoundCopyBytes(kMiB, 0.5) == kMiB / 8 * 15);
-  CHECK(RoundCopyBytes(kMiB, 0.6) == kMiB / 8 * 7);
-  CHECK(RoundCopyBytes(kMiB, 2) == kMiB / 8 * 7);
+  CHECK(RoundCopyBytes(kMiB, 0.6) == kMiB / 8 * 11);
+  CHECK(RoundCopyBytes(kMiB, 2) == kMiB / 8 * 11);
   CHECK(RoundCopyBytes(kMiB / 16, 2) == kMiB / 16 / 8 * 15);
 }
 

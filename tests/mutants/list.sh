@@ -99,3 +99,155 @@ mutant undurable_served db/read.cc '[A11]' 's/^  return log_->health\(\);/  retu
 mutant superblock_not_repaired db/superblock.cc '[superblock]' 's/RepairSuperblock\(other\);/absl::OkStatus();/'
 mutant tail_ignored log/recovery.cc '[kill]' 's/^  tail_units_ = FindTailUnits.*$//'
 mutant writers_not_drained log/commit.cc '[A3]' 's/for \(int turn = 0; unit\.writers\.load\(.*//'
+
+# Flushes that are skipped.
+mutant unit_not_flushed log/commit.cc 'enumerate --history put,overwrite,synced --subsets-max 24' \
+  's/durable \? io::Flush::kData : io::Flush::kBehind/io::Flush::kBehind/'
+mutant segment_not_flushed log/commit.cc 'sim --seeds 200' 's/FIRN_RETURN_IF_ERROR\(segment\.file->Sync\(\)\);//'
+mutant segment_name_not_flushed log/segments.cc 'enumerate --history put,rotate,synced --subsets-max 24' \
+  's/return disk_\.SyncFolder\(kLogFolder\);/return absl::OkStatus();/'
+mutant value_file_name_not_flushed values/value_file.cc 'enumerate --history large-put,put,synced --subsets-max 24' \
+  's/FIRN_RETURN_IF_ERROR\(disk_\.SyncFolder\(kValuesFolder\)\);//'
+mutant values_folder_not_flushed values/value_file.cc values \
+  's/FIRN_RETURN_IF_ERROR\(disk_\.SyncFolder\(""\)\);//'
+mutant superblock_not_flushed db/superblock.cc '[made]' 's/(Write\(0, blocks\.bytes\(\), io::Flush::)kData/\1kNone/'
+mutant superblock_name_not_flushed db/open.cc '[made]' \
+  '/Rename\(kUnfinishedSuperblockFile/{n;s/FIRN_RETURN_IF_ERROR\(disk_->SyncFolder\(""\)\);//}'
+mutant superblock_name_trusted db/open.cc '[made]' 's/if \(exists && !options_\.read_only\) FIRN_RETURN_IF_ERROR\(.*$//'
+mutant taken_over_units_not_rewritten log/recovery.cc '[rule4]' \
+  's/FIRN_RETURN_IF_ERROR\(newest_->file->Write\(at, bytes, io::Flush::kNone\)\);//'
+mutant namespace_drop_not_flushed db/namespace_ops.cc 'sim --seeds 100' \
+  's/^  return log_->WaitDurable\(written->revision\);$/  return absl::OkStatus();/'
+mutant namespace_create_not_flushed db/namespace_ops.cc 'sim --seeds 100' \
+  's/FIRN_RETURN_IF_ERROR\(log_->WaitDurable\(written->revision\)\);//'
+# Checksums that are ignored.
+mutant block_checksum_not_verified format/block.cc 'format -# [#block_test]' \
+  's/ != base::Hash64\(block\.subspan\(kVersionAt\), seed\)\) \{/ == 0) {/'
+mutant superblock_checksum_not_verified format/block.cc '[verify]' \
+  's/ != base::Hash64\(block\.subspan\(kVersionAt\), seed\)\) \{/ == 0) {/'
+mutant unit_header_checksum_not_verified format/unit.cc 'format -# [#unit_test]' \
+  's/^.*kChecksumAt\) != HeaderChecksum\(.*return std::nullopt;$//'
+mutant piece_checksum_not_verified values/value_read.cc values \
+  's/if \(base::Hash64\(content, secret_\) == piece_checksums\[.*continue;$/continue;/'
+mutant value_hash_not_verified values/value_read.cc values 's/options_\.hash\(value, secret_\) == table_\.HashOf\(slot\)/true/'
+mutant record_read_unverified db/read.cc '[damage]' \
+  's/DecodeRecord\(bytes, segment\.seed, version\.entry\.offset\)/ParseRecord(bytes)/'
+mutant rot_copied_by_reclaim db/relocator.cc 'db -# [#reclaim_test]' \
+  's/DecodeRecord\(bytes, victim\.seed, item\.place\.offset\)/ParseRecord(bytes)/'
+mutant tail_record_not_verified log/tail.cc log 's/DecodeRecord\(records\.subspan\(at\), seed, record_offset\)/ParseRecord(records.subspan(at))/'
+mutant close_mark_not_verified log/tail.cc '[closed]' 's/^.*!= MarkChecksum\(at, store_secret\)\) \{$/      false) {/'
+mutant footer_of_another_segment_believed format/footer_reader.cc 'format -# [#footer_test]' \
+  's/base::LoadLe<SegmentId>\(end\.data\(\) \+ trailer::kSegmentAt\) != segment/false/; s/summary_\.segment != segment \|\| //'
+# Off by one block, or by one.
+mutant unit_end_one_block_early log/unit.h log 's/(end\(\) const \{ return base::RoundUp\(offset \+ format::kUnitHeaderBytes \+ payload_bytes), /\1 - 1, /'
+mutant scan_skips_a_block log/recovery_load.cc '[A5]' \
+  's/^      at \+= uint64_t\{unit->header\.blocks\} \* format::kBlockBytes;$/      at += uint64_t{unit->header.blocks + 1} * format::kBlockBytes;/'
+mutant footer_ends_one_block_early log/segment.cc log \
+  's/file_bytes = units_end \+ footer\.size\(\);/file_bytes = units_end + footer.size() + format::kBlockBytes;/'
+mutant live_segment_ends_one_block_early log/append.cc log \
+  's/segment->units_end\.load\(std::memory_order_relaxed\)\}\);/segment->units_end.load(std::memory_order_relaxed) - 4096});/'
+mutant extent_rounded_down values/value_write.cc values \
+  's/^  const uint64_t padded_bytes = base::RoundUp\(length, /  const uint64_t padded_bytes = base::RoundDown(length, /'
+mutant freed_one_block_too_far values/value_free.cc values \
+  's/const uint64_t end = file\.ExtentEnd\(place\.offset, place\.length\);/const uint64_t end = file.ExtentEnd(place.offset, place.length) + format::kBlockBytes;/'
+mutant punched_one_block_early values/value_free.cc values 's/PunchHole\(begin, /PunchHole(begin - format::kBlockBytes, /'
+mutant header_given_back values/value_store.cc values 's/^      uint64_t at = format::kBlockBytes;$/      uint64_t at = 0;/'
+mutant last_extent_cut values/value_store.cc values 's/Truncate\(active_end_\)/Truncate(active_end_ - format::kBlockBytes)/'
+mutant tail_read_beyond_its_end log/tail.cc log 's/if \(offset >= state\.end/if (offset > state.end/'
+mutant read_one_byte_too_far values/value_read.cc values 's/out\.size\(\) > place\.length - offset/out.size() > place.length - offset + 1/'
+# Epochs: what a reader has found stays until it has left.
+mutant synchronize_returns_early base/epoch.cc base 's/OldestEpochInside\(\) <= target/OldestEpochInside() < target/'
+mutant deferred_runs_early base/epoch.cc base 's/\.epoch < oldest\)/.epoch <= oldest)/'
+mutant nested_guard_moves_on base/epoch.h base 's/if \(slot_\.depth\+\+ > 0\) return;/++slot_.depth;/'
+mutant read_without_guard db/read.cc '[readers],[rule11]' 's/^    base::EpochGuard guard\(epochs_\);$//'
+mutant multi_get_without_guard db/read.cc 'sim --seeds 200' 's/guard\(std::in_place, epochs_\);/guard;/'
+mutant iterator_reads_without_guard db/cursor.cc 'sim --seeds 200' '0,/base::EpochGuard guard\(store_\.epochs\(\)\);/s///'
+mutant node_freed_at_once index/node_store.cc 'index -# [#schedule_test]' 's/promise_->Retire\(\[store, node\] \{ store->FreeNode\(node\); \}\)/store->FreeNode(node)/'
+mutant index_read_without_guard index/tree.cc index '/Tree::Find/,/^}/s/EpochGuard guard\(epochs_\);//'
+# Wake-ups that are lost.
+mutant group_not_woken log/commit.cc 'sim --seeds 20' 's/^  group_done_\[group % 2\]\.NotifyAll\(\);$//'
+mutant next_group_not_woken log/commit.cc log 's/^    group_done_\[\(group \+ 1\) % 2\]\.Notify(One|All)\(\);$//'
+mutant buffer_waiters_not_woken log/commit.cc 'sim --seeds 200' 's/^  flush_done_\.NotifyAll\(\);$//'
+mutant poison_wakes_no_writer log/commit.cc 'sim --seeds 300' 's/^    segment_prepared_\.NotifyAll\(\);$//'
+mutant segment_waiters_not_woken log/prepare.cc 'sim --seeds 100' 's/^  segment_prepared_\.NotifyAll\(\);$//'
+mutant seal_waiters_not_woken log/segments.cc 'sim --seeds 20' 's/^    segment_sealed_\.NotifyAll\(\);$//'
+mutant extent_waiters_not_woken values/extent_table.cc values '/::Publish/,/^}/s/if \(shard\.waiters > 0\) shard\.written\.NotifyAll\(\);//'
+mutant extent_waiters_not_told_of_failure values/extent_table.cc values '/::Fail/,/^}/s/if \(shard\.waiters > 0\) shard\.written\.NotifyAll\(\);//'
+mutant value_syncs_not_woken values/dirty_files.cc values 's/^    synced_\.NotifyAll\(\);$//'
+mutant kick_lost base/worker.cc base 's/^  kicked_ = true;$//'
+mutant kick_lost_during_turn base/worker.cc base \
+  's/\[&\] \{ due_nanos = turn\(\); \}/[\&] { due_nanos = turn(); MutexLock lock(mutex_); kicked_ = false; }/'
+mutant worker_stop_not_told base/worker.cc base '/^void Worker::Stop/,/^}/s/wake_\.NotifyOne\(\);//'
+mutant room_waiters_not_served db/room.cc '[A12]' 's/^  room_served_ = requests;$//'
+# What is visible when.
+mutant published_out_of_order log/published.h log \
+  's/^    Advance\(\);$/    for (uint64_t seen = Get(); seen < revision \&\& !published_.compare_exchange_weak(seen, revision);) {}/'
+mutant view_not_awaited db/versions.cc 'sim --seeds 200' 's/^  log_\.published\(\)\.WaitFor\(revision\);$//'
+mutant write_answered_unpublished db/write.cc 'sim --seeds 200' 's/^  log_->published\(\)\.WaitFor\(\*revision\);$//'
+mutant views_counted_too_early db/write.cc 'sim --seeds 300' \
+  's/^  const bool keep = versions_->AnyView\(\);$//; s/^  Places places\(\*this, effective\);$/&\n  const bool keep = versions_->AnyView();/'
+mutant published_before_visible db/write.cc 'sim --seeds 200' \
+  's/^  for \(Planned\* each : effective\) Publish\(/  log_->published().Publish(slot.revision);\n&/'
+mutant erased_tombstones_forgotten db/read.cc 'db -# [#multiget_test]' 's/^    consistent = consistent && erased_revision_\.load.*$//'
+mutant multi_get_takes_newest db/read.cc 'db -# [#multiget_test]' 's/if \(entry->revision > revision \|\| /if (/'
+mutant needed_version_dropped db/versions.cc 'sim --seeds 100' 's/k\.replaced_by > bound/k.replaced_by > bound + 1/'
+mutant snapshot_misses_last_write db/read.cc 'db -# [#snapshot_test]' 's/version\.entry\.revision > revision\) \{/version.entry.revision >= revision) {/'
+mutant stripes_not_locked db/write.cc 'sim --seeds 200' 's/^    base::MutexesLock locks\(stripes\);$//'
+mutant condition_not_checked db/write.cc 'db -# [#write_test]' 's/if \(present\) return base::FailedPrecondition\(.*is present"\);//'
+mutant batch_not_marked db/write.cc '[A9]' 's/if \(each != effective\.back\(\)\) each->record\.flags.*$//'
+mutant batch_applies_all_of_a_key db/write.cc 'db -# [#write_test]' 's/^      earlier\.superseded = true;$//'
+# Time.
+mutant expires_one_ms_late db/read.cc 'db -# [#expiry_test]' 's/version\.expiry\.at_ms <= clock_/version.expiry.at_ms < clock_/'
+mutant recorded_time_ignored log/recovery_load.cc 'db -# [#expiry_test]' 's/result_\.time_ms = std::max\(result_\.time_ms, job.*$//'
+mutant seal_records_no_time log/segments.cc 'db -# [#expiry_test]' 's/^  segment\.time_ms_max = std::max\(segment\.time_ms_max, .*$//'
+mutant expiry_of_another_version db/read.cc 'sim --seeds 300' 's/if \(expiry && expiry->revision == version\.entry\.revision\)/if (expiry)/'
+# Names, ids and revisions are given once.
+mutant namespace_id_reused db/namespace_ops.cc 'db -# [#namespace_test]' 's/next_namespace_id\.fetch_add\(1\)/next_namespace_id.load()/'
+mutant dropped_namespace_id_reused db/open.cc 'db -# [#namespace_test]' \
+  's/^.*next_namespace_id = std::max\(next_namespace_id, entry->id \+ 1\);.*$//'
+mutant drop_meets_writes db/namespace_ops.cc 'db -# [#namespace_test]' 's/^    base::MutexesLock locks\(stripes\);$//'
+mutant segment_id_reused log/log.cc log 's/next_segment_id_\.store\(recovered\.last_segment \+ 1\)/next_segment_id_.store(recovered.last_segment)/'
+mutant revision_reused log/log.cc log 's/next_revision_ = last \+ 1;/next_revision_ = last;/'
+mutant close_mark_revision_ignored log/recovery.cc '[revision]' 's/^    Saw\(close_mark_->last_revision\);$//'
+# Memory that runs out.
+mutant allocates_after_revision db/write.cc 'nth_allocation --scenario put' \
+  's/^  const bool keep = versions_->AnyView\(\);$/&\n  const std::string scratch(100, static_cast<char>(keep));/'
+mutant unit_noted_or_poison log/commit.cc 'nth_allocation --scenario put-many' \
+  's/if \(!base::IfMemoryPermits\(\[&\] \{ (NoteUnit\(segment, payload, payload_offset\);) \}\)\) segment.*$/\1/'
+mutant lost_version_reads_absent db/read.cc 'nth_allocation --scenario snapshot' \
+  's/if \(versions_->MayHaveLost\(revision\)\) return base::OutOfMemory\(\);.*$//'
+mutant places_not_given_up db/write.cc '[A12]' 's/~Places\(\) \{ GiveUp\(\); \}/~Places() {}/'
+mutant failed_extent_left_waiting values/value_write.cc 'nth_allocation --scenario put-large' 's/^  if \(!status\.ok\(\)\) Abandon\(slot\);$//'
+# The index.
+mutant separator_too_short index/tree_structure.cc index 's/CommonPrefix\(list\[cut - 1\]\.suffix, next\) \+ 1 :/CommonPrefix(list[cut - 1].suffix, next) :/'
+mutant fence_is_not_below index/node.cc index 's/if \(side == Side::kAt && equal\) return true;//'
+mutant bulk_separator_too_short index/bulk_loader.cc index 's/CommonPrefix\(pieces\.back\(\)\.suffix, key\) \+ 1\)/CommonPrefix(pieces.back().suffix, key))/'
+mutant replaced_without_version index/tree.cc index \
+  '/^      leaf\.SetEntry\(position, entry\);$/{n;s/Unlock\(\)/UnlockUnchanged()/}'
+mutant inserted_without_version index/tree.cc index \
+  '/^      leaf\.InsertEntry\(position, suffix, entry, nullptr\);$/{n;s/Unlock\(\)/UnlockUnchanged()/}'
+mutant erased_without_version index/tree.cc index '/^    leaf\.Remove\(position\);$/,/Unlock/s/lock\(\)\.Unlock\(\)/lock().UnlockUnchanged()/'
+mutant read_not_validated index/tree.cc index 's/if \(place\.node->lock\(\)\.Unchanged\(place\.version\)\) return entry;/return entry;/'
+mutant descent_not_validated index/tree.cc index 's/if \(!place\.node->lock\(\)\.Unchanged\(place\.version\)\) return Step::kAgain;//'
+mutant obsolete_node_believed index/tree.cc index 's/if \(VersionLock::IsObsolete\(place\.version\)\) return Step::kAgain;//'
+mutant page_not_validated index/tree_pages.cc index 's/return node\.lock\(\)\.Unchanged\(version\);/return true;/'
+mutant lock_stolen index/version_lock.h index 's/if \(!word_\.compare_exchange_strong\(version, .*$/if (word_.fetch_or(kLocked, std::memory_order_acquire) == ~uint64_t{0} \&\& /; s/^ +std::memory_order_relaxed\)\) \{$/(version \& kLocked) != 0) {/'
+# Reclaim.
+mutant live_segment_retired db/relocator.cc '[reclaim]' 's/victim == nullptr \|\| victim->live_records\.load\(.*\) != 0\) continue;/victim == nullptr) continue;/'
+mutant victims_retired_apart db/relocator.cc '[reclaim]' 's/if \(empty\.size\(\) != victims_\.size\(\)\) return result_;//'
+mutant moved_extent_not_released db/relocator.cc '[evacuation]' 's/store_\.values_->Release\(move\.old_extent, .*\);//'
+mutant expiry_change_takes_no_reference db/write.cc 'sim --seeds 50' 's/if \(IsSeparated\(entry\)\) values_->AddReference\(entry\.size\);//'
+mutant writers_never_slowed reclaim/pacer.cc reclaim 's/if \(beyond <= 0\) return 0;/if (beyond <= 2) return 0;/'
+mutant fullest_victim_first reclaim/victims.cc reclaim 's/a\.score > b\.score/a.score < b.score/'
+mutant temperatures_mixed reclaim/victims.cc reclaim 's/if \(\(candidate\.generation > 0\) != moved_before\) continue;//'
+# System calls.
+mutant short_write_taken_for_whole io/transfer.cc io 's/ended_ = rest_bytes\(\) == 0;/ended_ = true;/'
+mutant interrupted_call_fails io/transfer.cc io 's/if \(result == -EINTR\) return true;//'
+mutant cancelled_sync_taken_for_done io/uring_disk.cc io 's/synced = results\.synced != -ECANCELED && /synced = /'
+mutant failed_sync_tried_again io/uring_disk.cc io 's/if \(results\.synced != -ECANCELED\) FIRN_RETURN_IF_ERROR\(SyncStatus\(.*$//'
+mutant second_process_let_in io/file_lock.cc io 's/LOCK_EX : LOCK_SH/LOCK_SH : LOCK_SH/'
+mutant child_uses_parents_store db/open.cc 'db -# [#process_test]' 's/^  if \(base::ForkGeneration\(\) != fork_generation_\) \{$/  if (false) {/'
+mutant read_only_written_to db/open.cc 'db -# [#open_test]' 's/if \(options_\.read_only\) return base::FailedPrecondition\("the store is open for reading only"\);//'
+# What is verified.
+mutant superblock_not_checked_by_verify db/scrubber.cc '[verify]' 's/for \(Damage& damage : store_\.CheckSuperblock\(\)\) Found\(.*$//'
+mutant values_not_checked_by_verify db/scrubber.cc '[verify]' 's/if \(!cancelled_\) FIRN_RETURN_IF_ERROR\(CheckValues\(\)\);//'

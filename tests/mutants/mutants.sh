@@ -133,7 +133,8 @@ judge() {  # NAME FILE WHO CHANGE
     sim) words+=(--failures-max 1 --as-found) ;;
     base | format | io | values | index | log | reclaim | db | crash) words+=(--abort) ;;
   esac
-  (cd "$work" && timeout --signal=KILL "$test_seconds_max" "$program" "${words[@]:1}") >> "$log" 2>&1 || result=$?
+  # With its own exit, so that it is the subshell that tells of signals.
+  (cd "$work" && timeout --signal=KILL "$test_seconds_max" "$program" "${words[@]:1}"; exit) >> "$log" 2>&1 || result=$?
   case $result in
     0) echo "SURVIVED     $name: $who passes" ;;
     137) echo "NOT JUDGED   $name: $who takes longer than $test_seconds_max s" ;;  # slow is not noticed
@@ -147,13 +148,13 @@ check_unbroken() {  # WHO
   local who=$1 words path
   words_of "$who"
   path=$(path_of "${words[0]}") || return  # said already
-  local stamp=$work/passes/${who//\//_}
+  local stamp=$work/passes/${who//\//_} log=$work/unbroken.$BASHPID
   [[ $stamp -nt $build/$path ]] && return
-  if (cd "$work" && timeout "$test_seconds_max" "$build/$path" "${words[@]:1}") > "$work/unbroken.$BASHPID.log" 2>&1; then
+  if (cd "$work" && timeout "$test_seconds_max" "$build/$path" "${words[@]:1}"; exit) > "$log.log" 2>&1; then
     touch "$stamp"
-    rm -f "$work/unbroken.$BASHPID.log"
+    rm -f "$log.log"
   else
-    echo "NOT JUDGED   whatever $who notices: it fails with the engine as it is" | tee "$work/unbroken.$BASHPID.verdict"
+    echo "NOT JUDGED   whatever $who notices: it fails with the engine as it is, see $log.log" | tee "$log.verdict"
   fi
 }
 

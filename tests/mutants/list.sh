@@ -265,16 +265,12 @@ mutant namespace_id_reused db/namespace_ops.cc 'db -# [#namespace_test]' \
   's/next_namespace_id\.fetch_add\(1\)/next_namespace_id.load()/'
 mutant dropped_namespace_id_reused db/open.cc 'db -# [#namespace_test]' \
   's/^.*next_namespace_id = std::max\(next_namespace_id, entry->id \+ 1\);.*$//'
-mutant drop_meets_writes db/namespace_ops.cc 'db -# [#namespace_test]' 's/^    base::MutexesLock locks\(stripes\);$//'
 mutant segment_id_reused log/log.cc log \
   's/next_segment_id_\.store\(recovered\.last_segment \+ 1\)/next_segment_id_.store(recovered.last_segment)/'
 mutant revision_reused log/log.cc log 's/next_revision_ = last \+ 1;/next_revision_ = last;/'
-mutant close_mark_revision_ignored log/recovery.cc '[revision]' 's/^    Saw\(close_mark_->last_revision\);$//'
 # Memory that runs out.
 mutant allocates_after_revision db/write.cc 'nth_allocation --scenario put' \
   's/^  const bool keep = versions_->AnyView\(\);$/&\n  const std::string scratch(100, static_cast<char>(keep));/'
-mutant unit_noted_or_poison log/commit.cc 'nth_allocation --scenario put-many' \
-  's/if \(!base::IfMemoryPermits\(\[&\] \{ (NoteUnit\(segment, payload, payload_offset\);) \}\)\) segment.*$/\1/'
 mutant lost_version_reads_absent db/read.cc 'nth_allocation --scenario snapshot' \
   's/if \(versions_->MayHaveLost\(revision\)\) return base::OutOfMemory\(\);.*$//'
 mutant places_not_given_up db/write.cc '[A12]' 's/~Places\(\) \{ GiveUp\(\); \}/~Places() {}/'
@@ -283,11 +279,9 @@ mutant failed_extent_left_waiting values/value_write.cc 'nth_allocation --scenar
 # The index.
 mutant separator_too_short index/tree_structure.cc index \
   's/CommonPrefix\(list\[cut - 1\]\.suffix, next\) \+ 1 :/CommonPrefix(list[cut - 1].suffix, next) :/'
-mutant fence_is_not_below index/node.cc index 's/if \(side == Side::kAt && equal\) return true;//'
+mutant fence_is_not_below index/node.cc 'index -# [#schedule_test]' 's/if \(side == Side::kAt && equal\) return true;//'
 mutant bulk_separator_too_short index/bulk_loader.cc index \
   's/CommonPrefix\(pieces\.back\(\)\.suffix, key\) \+ 1\)/CommonPrefix(pieces.back().suffix, key))/'
-mutant replaced_without_version index/tree.cc index \
-  '/^      leaf\.SetEntry\(position, entry\);$/{n;s/Unlock\(\)/UnlockUnchanged()/}'
 mutant inserted_without_version index/tree.cc index \
   '/^      leaf\.InsertEntry\(position, suffix, entry, nullptr\);$/{n;s/Unlock\(\)/UnlockUnchanged()/}'
 mutant erased_without_version index/tree.cc index \
@@ -299,9 +293,6 @@ mutant descent_not_validated index/tree.cc index \
 mutant obsolete_node_believed index/tree.cc index \
   's/if \(VersionLock::IsObsolete\(place\.version\)\) return Step::kAgain;//'
 mutant page_not_validated index/tree_pages.cc index 's/return node\.lock\(\)\.Unchanged\(version\);/return true;/'
-mutant lock_stolen index/version_lock.h index \
-  's/if \(!word_\.compare_exchange_strong\(version, .*$/if (word_.fetch_or(kLocked, std::memory_order_acquire) == ~uint64_t{0} \&\& /
-   s/^ +std::memory_order_relaxed\)\) \{$/(version \& kLocked) != 0) {/'
 # Reclaim.
 mutant live_segment_retired db/relocator.cc '[reclaim]' \
   's/victim == nullptr \|\| victim->live_records\.load\(.*\) != 0\) continue;/victim == nullptr) continue;/'
@@ -323,8 +314,6 @@ mutant failed_sync_tried_again io/uring_disk.cc io \
 mutant second_process_let_in io/file_lock.cc io 's/LOCK_EX : LOCK_SH/LOCK_SH : LOCK_SH/'
 mutant child_uses_parents_store db/open.cc 'db -# [#process_test]' \
   's/^  if \(base::ForkGeneration\(\) != fork_generation_\) \{$/  if (false) {/'
-mutant read_only_written_to db/open.cc 'db -# [#open_test]' \
-  's/if \(options_\.read_only\) return base::FailedPrecondition\("the store is open for reading only"\);//'
 # What is verified.
 mutant superblock_not_checked_by_verify db/scrubber.cc '[verify]' \
   's/for \(Damage& damage : store_\.CheckSuperblock\(\)\) Found\(.*$//'

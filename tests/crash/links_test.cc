@@ -1,6 +1,6 @@
 // Rule 6 of the design: the files that a linked copy shares with the store are never punched, recycled, truncated or
 // appended to, whatever the store does and wherever the crash comes. For each part of the rule there is a mutant in
-// mutants.sh.
+// tests/mutants.
 #include <catch2/catch.hpp>
 #include <map>
 #include <string>

@@ -1,5 +1,5 @@
 // Rules 1, 2, 3, 5, 6 and 11 of the design: what keeps retired segments, tombstones, cuts, extents and addresses true
-// across any crash. For each there is a mutant in mutants.sh that breaks the rule, and with it a test in here.
+// across any crash. For each there is a mutant in tests/mutants that breaks the rule, and with it a test in here.
 #include <catch2/catch.hpp>
 #include <filesystem>
 #include <fstream>

@@ -14,6 +14,7 @@
 
 #include "enumerate/cut.h"
 #include "enumerate/history.h"
+#include "support/end_process.h"
 
 namespace firn::test {
 namespace {
@@ -52,9 +53,9 @@ std::vector<HistoryPlan> AllPlans() {
       message.failed = true;
       std::fprintf(stderr, "%s: %s\n", NameOf(plans[i]).c_str(), broken.what());
     }
-    if (write(pipe_end, &message, sizeof(message)) != sizeof(message)) std::_Exit(2);
+    if (write(pipe_end, &message, sizeof(message)) != sizeof(message)) EndProcess(2);
   }
-  std::_Exit(0);
+  EndProcess(0);
 }
 
 struct Totals {

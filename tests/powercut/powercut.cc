@@ -29,6 +29,7 @@
 #include "powercut/power_disk_client.h"
 #include "support/aftermath.h"
 #include "support/call_log.h"
+#include "support/end_process.h"
 #include "support/load.h"
 #include "support/model.h"
 #include "support/rng.h"
@@ -204,7 +205,7 @@ class Round {
       const auto db = DB::Open(LoadOptions(), Store());
       if (!db.ok()) return log_.Fail(CallLog::Failure::kError, "the store cannot be opened: " + db.status().ToString());
       RunLoad(**db, log_, load, rng, UINT64_MAX, [] {});
-      ::_exit(0);  // no Close: the power is gone
+      EndProcess(0);  // no Close: the power is gone
     });
     News news = Await(&disk_, victim, kLongest);
     // It may have failed of the cut before the disk's word was read.

@@ -21,6 +21,7 @@
 #include "sim/report.h"
 #include "sim/seed_run.h"
 #include "sim/shrink.h"
+#include "support/end_process.h"
 
 namespace firn::test {
 namespace {
@@ -38,7 +39,7 @@ struct Range {
 };
 
 void Send(int pipe_end, const Message& message) {
-  if (write(pipe_end, &message, sizeof(message)) != sizeof(message)) std::_Exit(2);
+  if (write(pipe_end, &message, sizeof(message)) != sizeof(message)) EndProcess(2);
 }
 
 // Stays on one processor: handing the baton over is then a cheap switch between threads.
@@ -62,17 +63,18 @@ void StayOn(uint64_t processor) {
     message.report = RunSeed(options);
     if (seed % kReplayEvery == 1 && RunSeed(options).trace_hash != message.report.trace_hash) {
       std::fprintf(stderr, "the seed does not replay: its second run differs\n");
-      std::_Exit(1);
+      EndProcess(1);
     }
     message.kind = Message::kDone;
     Send(pipe_end, message);
   }
-  std::_Exit(0);
+  EndProcess(0);
 }
 
 class Run {
  public:
-  Run(const Range& range, const SeedOptions& options) : range_(range), options_(options) {}
+  Run(const Range& range, const SeedOptions& options, bool shrinks)
+      : range_(range), options_(options), shrinks_(shrinks) {}
 
   int Execute() {
     if (pipe(pipe_) != 0) return 2;
@@ -84,7 +86,7 @@ class Run {
       if (message.kind == Message::kBegins) running_[message.worker] = message.report.seed;
       if (message.kind == Message::kDone) reports_.push_back(message.report);
     }
-    ShrinkFailed();
+    if (shrinks_) ShrinkFailed();
     const std::vector<std::string> never = Print();
     // So many seeds meet everything: what they never met is a check that tests nothing any more.
     constexpr size_t kSeedsThatMeetAll = 2'000;
@@ -206,6 +208,7 @@ class Run {
 
   const Range range_;
   const SeedOptions options_;
+  const bool shrinks_;
   const std::chrono::steady_clock::time_point began_ = std::chrono::steady_clock::now();
   int pipe_[2] = {-1, -1};
   std::map<pid_t, uint64_t> children_;
@@ -233,6 +236,8 @@ int main(int argc, char** argv) {
   std::vector<std::string> simpler;
   app.add_option("--simpler", simpler, "keeps the seeds from something, as a shrunk failure prints it")->delimiter(',');
   app.add_option("--calls-max", options.simpler.calls_max, "calls of the clients in each life");
+  bool as_found = false;
+  app.add_flag("--as-found", as_found, "does not look for simpler runs of the seeds that failed");
   app.add_flag("--verbose", options.verbose, "says what happens");
   app.add_flag("--trace-disk", options.trace_disk, "shows every disk operation");
   CLI11_PARSE(app, argc, argv);
@@ -249,5 +254,5 @@ int main(int argc, char** argv) {
                                                        std::chrono::duration<double, std::ratio<60>>(minutes));
   }
   if (one->count() > 0) range = {seed, 1, 1, 1};
-  return firn::test::Run(range, options).Execute();
+  return firn::test::Run(range, options, !as_found).Execute();
 }

@@ -8,6 +8,8 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "support/end_process.h"
+
 namespace firn::test {
 
 const std::vector<SimplerName> kSimplerNames = {
@@ -50,7 +52,7 @@ bool Fails(const SeedOptions& options) {
     dup2(nowhere, STDERR_FILENO);
     alarm(kHangSeconds);
     RunSeed(options);
-    std::_Exit(0);
+    EndProcess(0);
   }
   int status = 0;
   if (waitpid(child, &status, 0) != child) return false;

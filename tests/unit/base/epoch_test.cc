@@ -78,12 +78,13 @@ TEST_CASE("a deferred call may defer another") {
   CHECK(ran);
 }
 
-TEST_CASE("Synchronize waits for readers that are inside") {
-  EpochDomain domain;
-  std::atomic<bool> inside{false}, left{false};
-  std::atomic<int> turns{0};
-  std::thread reader([&] {
-    {
+TEST_CASE("Synchronize waits for readers that are inside, whatever was deferred since they came") {
+  for (const bool deferred : {true, false}) {
+    INFO((deferred ? "with" : "without") << " a deferred call");
+    EpochDomain domain;
+    std::atomic<bool> inside{false}, left{false};
+    std::atomic<int> turns{0};
+    std::thread reader([&] {
       EpochGuard guard(domain);
       inside = true;
       while (turns < 1000) {
@@ -91,15 +92,15 @@ TEST_CASE("Synchronize waits for readers that are inside") {
         std::this_thread::yield();
       }
       left = true;
-    }
-  });
-  while (!inside) std::this_thread::yield();
-  bool ran = false;
-  domain.Retire([&] { ran = true; });
-  domain.Synchronize();
-  CHECK(left);
-  CHECK(ran);
-  reader.join();
+    });
+    while (!inside) std::this_thread::yield();
+    bool ran = false;
+    if (deferred) domain.Retire([&] { ran = true; });
+    domain.Synchronize();
+    CHECK(left);
+    CHECK(ran == deferred);
+    reader.join();
+  }
 }
 
 TEST_CASE("threads that come and go leave nothing behind that holds up reclamation") {

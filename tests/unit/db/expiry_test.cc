@@ -22,6 +22,19 @@ TEST_CASE("an entry is gone at once when its time has come") {
   CHECK(Contents(*store.db) == "forever=v");
 }
 
+TEST_CASE("an entry is there until the millisecond before its time, and gone in that of its time") {
+  Scheduled(1, [](SimWorld& world) {
+    const auto db = Must(OpenIn(world));
+    const int64_t at_ms = world.clock.WallTimeMs() + 10'000;
+    Must(db->Put("k", "v", Expiring(at_ms)));
+    world.clock.JumpWall(at_ms - 1 - world.clock.WallTimeMs());
+    CHECK(Text(db->Get("k")) == "v");
+    world.clock.JumpWall(1);
+    CHECK(Text(db->Get("k")) == kAbsent);
+    Must(db->Close());
+  });
+}
+
 TEST_CASE("a put that has expired already is never seen") {
   SimStore store;
   Must(store->Put("k", "old"));

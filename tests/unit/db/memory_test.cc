@@ -7,6 +7,7 @@
 #include <new>
 #include <thread>
 
+#include "support/end_process.h"
 #include "unit/db/testing.h"
 #include "unit/io/child_process.h"
 
@@ -110,7 +111,7 @@ int CountSystemCalls(const std::function<void()>& body) {
     if (::ptrace(PTRACE_TRACEME, 0, nullptr, nullptr) != 0) ::_exit(2);
     ::raise(SIGSTOP);
     body();
-    ::_exit(0);
+    test::EndProcess(0);
   }
   int status = 0, marks = 0, stops = 0;
   FIRN_CHECK(::waitpid(child, &status, 0) == child);

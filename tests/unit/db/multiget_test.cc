@@ -127,6 +127,35 @@ TEST_CASE("batches appear whole to a multi-get and to an iterator in every sched
   }
 }
 
+TEST_CASE("a batch of deletes appears whole to a multi-get, though its tombstones leave the index meanwhile") {
+  constexpr size_t kKeys = 5;
+  for (uint64_t seed = 0; seed < 200; ++seed) {
+    INFO("seed " << seed);
+    SimWorld world(seed);
+    // Few switches, and no view that keeps the tombstones: a whole batch comes between two keys of a multi-get.
+    SimScheduler scheduler({.seed = seed, .switch_probability = 0.03});
+    REQUIRE(scheduler.Run([&] {
+      const auto db = Must(OpenIn(world));
+      bool writing = true;
+      base::Thread writer("writer", [&] {
+        for (int i = 0; i < 20; ++i) {
+          Batch puts, deletes;
+          for (size_t k = 0; k < kKeys; ++k) {
+            puts.Put(NumberedKey(k), std::to_string(i));
+            deletes.Delete(NumberedKey(k));
+          }
+          Must(db->Apply(puts, {.durability = Durability::kBuffered}));
+          Must(db->Apply(deletes, {.durability = Durability::kBuffered}));
+        }
+        writing = false;
+      });
+      CHECK(ReadWhileWritten(*db, kKeys, [&] { return writing; }) == 0);
+      writer.Join();
+      Must(db->Close());
+    }));
+  }
+}
+
 TEST_CASE("a key that is only ever overwritten is found by every read while its segments are retired") {
   for (uint64_t seed = 0; seed < 150; ++seed) {
     Scheduled(seed, [](SimWorld& world) {

@@ -14,6 +14,7 @@ TEST_CASE("a snapshot shows the state at its revision through every kind of read
   const Revision last = Must(other.Put("k", "before"));
   auto snapshot = store->GetSnapshot();
   CHECK(snapshot->revision() >= last);
+  CHECK(Text(other.Get("k", {.snapshot = snapshot.get()})) == "before");
   Must(store->Put("changed", "after"));
   Must(store->Delete("deleted"));
   Must(store->Put("new", "after"));

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/check.h"
+#include "support/end_process.h"
 
 namespace firn::testing {
 
@@ -27,7 +28,7 @@ inline std::string InChild(const std::function<std::string()>& body) {
     ::close(ends[0]);
     const std::string report = body();
     const bool written = ::write(ends[1], report.data(), report.size()) == static_cast<ssize_t>(report.size());
-    ::_exit(written ? 0 : 1);
+    test::EndProcess(written ? 0 : 1);
   }
   ::close(ends[1]);
   std::string report;

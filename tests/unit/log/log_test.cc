@@ -1,3 +1,4 @@
+#include "format/unit.h"
 #include "unit/log/testing.h"
 
 namespace firn::log {
@@ -19,6 +20,49 @@ TEST_CASE("a lone synced writer pays one unit, one write and one flush for each 
   });
 }
 
+// Of a record that takes so many bytes.
+std::string ValueFor(const std::string& key, uint64_t record_bytes) {
+  std::string value(record_bytes, 'v');
+  const auto size = [&] {
+    return format::RecordSize({.type = format::RecordType::kPut,
+                               .namespace_id = 1,
+                               .key = base::AsBytes(key),
+                               .value = base::AsBytes(value)});
+  };
+  while (size() > record_bytes) value.pop_back();
+  REQUIRE(size() == record_bytes);
+  return value;
+}
+
+TEST_CASE(
+    "a unit that ends with a block or a tail buffer, or a byte before or behind, is whole and so are its neighbours") {
+  for (const uint64_t end : {uint64_t{format::kBlockBytes}, uint64_t{kTailBufferBytes}}) {
+    for (const uint64_t unit_bytes : {end - 1, end, end + 1}) {
+      INFO(unit_bytes << " bytes");
+      Bench bench(9);
+      Scheduled(9, [&] {
+        auto log = bench.Open(true);
+        REQUIRE(log.ok());
+        const std::map<std::string, std::string> values = {
+            {"1", "before"}, {"2", ValueFor("2", unit_bytes - format::kUnitHeaderBytes)}, {"3", "behind"}};
+        for (const auto& [key, value] : values) {
+          const auto written = Bench::Write(**log, key, value);
+          REQUIRE(written.ok());
+          REQUIRE((*log)->WaitDurable(written->revision).ok());
+          REQUIRE((bench.Value(**log, *written) == value));
+        }
+        log->reset();
+        bench.machine.Crash({test::CrashKind::kPowerCut, test::Survival::kNothing});
+        log = bench.Open(false);
+        REQUIRE(log.ok());
+        REQUIRE(bench.entries.size() == values.size());
+        for (const auto& [key, at] : bench.entries) REQUIRE((bench.Value(**log, at) == values.at(key)));
+        REQUIRE((*log)->Close().ok());
+      });
+    }
+  }
+}
+
 TEST_CASE("writers that wait together share a flush, and the next group forms while one is flushing") {
   for (uint64_t seed = 1; seed <= 20; ++seed) {
     Bench bench(seed);
@@ -28,6 +72,7 @@ TEST_CASE("writers that wait together share a flush, and the next group forms wh
       REQUIRE(log.ok());
       std::vector<base::Thread> writers;
       constexpr int kWriters = 8, kWrites = 10;
+      const uint64_t began_nanos = bench.clock.MonotonicNanos();
       for (int w = 0; w < kWriters; ++w) {
         writers.emplace_back("writer", [&, w] {
           for (int i = 0; i < kWrites; ++i) {
@@ -39,6 +84,8 @@ TEST_CASE("writers that wait together share a flush, and the next group forms wh
         });
       }
       for (base::Thread& writer : writers) writer.Join();
+      // Nobody was left to the flush that comes by itself, after a second.
+      CHECK(bench.clock.MonotonicNanos() - began_nanos < 900'000'000);
       CHECK((*log)->GetStats().commits < kWriters * kWrites);
       CHECK((*log)->GetStats().group_size_max > 1);
       REQUIRE((*log)->Close().ok());

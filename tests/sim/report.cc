@@ -83,11 +83,14 @@ const std::array<const char*, kFeatures> kFeatureNames = {
     "read error",
     "disk full",
     "no descriptors",
+    "no memory",
+    "evicted after a failed sync",
     "any error",
     "poisoned",
     "bit rot",
     "misdirected write",
     "lost write",
+    "stale read",
     "salvaged",
 };
 

@@ -97,8 +97,9 @@ SimMachine::Outcome SimMachine::Decide(Operation operation, uint64_t number) {
     }
     ++faults_hit_;
     if (fault->kind == Fault::Kind::kError) {
-      outcome.error_number = operation == kOpenOperation ? EMFILE : operation == kAllocateOperation ? ENOSPC : EIO;
-    } else if (operation == kWriteOperation) {
+      const int usual = operation == kOpenOperation ? EMFILE : operation == kAllocateOperation ? ENOSPC : EIO;
+      outcome.error_number = fault->error_number != 0 ? fault->error_number : usual;
+    } else if (operation == (fault->kind == Fault::Kind::kStaleRead ? kReadOperation : kWriteOperation)) {
       outcome.silent = fault->kind;
     }
     if (!fault->lasting) faults_.erase(fault);

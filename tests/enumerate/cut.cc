@@ -6,7 +6,6 @@
 #include <stdexcept>
 #include <vector>
 
-#include "base/hash.h"
 #include "db/open.h"
 #include "support/scheduler.h"
 
@@ -90,16 +89,6 @@ class DamageListener final : public EventListener {
   std::string found_;
 };
 
-uint64_t HashOf(const SimMachine& machine) {
-  uint64_t hash = machine.claimed_bytes();
-  for (const std::string& name : machine.FileNames()) {
-    const std::string content = machine.ReadFile(name);
-    hash = base::Hash64(base::AsBytes(name), hash);
-    hash = base::Hash64(base::AsBytes(content), hash);
-  }
-  return hash;
-}
-
 void Require(bool holds, const std::string& what) {
   if (!holds) throw std::runtime_error(what);
 }
@@ -178,9 +167,11 @@ class Crasher {
     machine.Crash(kind, fates);
     ++counts_.states;
     const size_t promised = kind == CrashKind::kKill ? moment.acknowledged : moment.durable;
-    const uint64_t identity = HashOf(machine) ^ (promised * 0x9E3779B97F4A7C15u) ^ (moment.newest << 32) ^
+    const uint64_t identity = machine.Hash() ^ (promised * 0x9E3779B97F4A7C15u) ^ (moment.newest << 32) ^
                               static_cast<uint64_t>(moment.wall_ms) * 0xBF58476D1CE4E5B9u;
     if (!seen_.insert(identity).second) return fates;
+    ++counts_.distinct;
+    if (limits_.recover_none) return fates;
     ++counts_.recovered;
     try {
       Recover(machine, moment, promised, identity);

@@ -2,7 +2,6 @@
 //
 // Seeds run in processes of their own, so that a crash of the engine is one failed seed. They tell their parent through
 // a pipe which seed they begin and what it did.
-#include <sched.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -21,6 +20,7 @@
 #include "sim/report.h"
 #include "sim/seed_run.h"
 #include "sim/shrink.h"
+#include "support/workers.h"
 
 namespace firn::test {
 namespace {
@@ -39,14 +39,6 @@ struct Range {
 
 void Send(int pipe_end, const Message& message) {
   if (write(pipe_end, &message, sizeof(message)) != sizeof(message)) std::_Exit(2);
-}
-
-// Stays on one processor: handing the baton over is then a cheap switch between threads.
-void StayOn(uint64_t processor) {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  CPU_SET(processor % std::max(1u, std::thread::hardware_concurrency()), &set);
-  sched_setaffinity(0, sizeof(set), &set);
 }
 
 [[noreturn]] void Work(int pipe_end, const Range& range, uint64_t worker, SeedOptions options) {

@@ -136,6 +136,8 @@ class SimMachine {
   std::vector<std::string> FileNames() const;  // with folders, sorted
   uint64_t FileSize(std::string_view name) const;
   std::string ReadFile(std::string_view name) const;  // as programs would see it now
+  // Of all names, bytes and what is claimed; of a machine on which no process has mapped a file.
+  uint64_t Hash() const;
 
  private:
   friend class SimDisk;

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "base/hash.h"
 
 namespace firn::test {
 namespace {
@@ -306,6 +307,15 @@ std::shared_ptr<SimContent> SimContent::Clone() const {
   auto clone = std::make_shared<SimContent>(*this);
   if (clone->mapping_) clone->UnmapIntoUnsynced();
   return clone;
+}
+
+uint64_t SimContent::Hash() const {
+  FIRN_CHECK(!mapping_);
+  uint64_t hash = base::Hash64({}, size_bytes_);
+  for (const auto& [number, page] : current_) {
+    if (page) hash = base::Hash64(*page, hash + number);
+  }
+  return hash;
 }
 
 void SimContent::FlipBits(uint64_t offset, std::byte mask) {

@@ -112,6 +112,8 @@ class SimContent {
   std::shared_ptr<SimContent> Clone() const;
 
   void FlipBits(uint64_t offset, std::byte mask);
+  // Of size and bytes, as programs see them. Nobody maps the file.
+  uint64_t Hash() const;
 
  private:
   enum class ChangeKind { kWrite, kResize, kPunch };

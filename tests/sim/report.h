@@ -4,6 +4,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 namespace firn::test {
 
@@ -111,5 +112,8 @@ struct SeedReport {
 
   void Count(Feature feature) { ++counts[static_cast<size_t>(feature)]; }
 };
+
+// Of these seeds the ones, at most `count`, that between them meet the rarest features most often; the rarest first.
+std::vector<uint64_t> ChooseSeeds(const std::vector<SeedReport>& reports, size_t count);
 
 }  // namespace firn::test

@@ -6,7 +6,6 @@
 #include <stdexcept>
 #include <vector>
 
-#include "base/hash.h"
 #include "db/open.h"
 #include "support/scheduler.h"
 
@@ -27,7 +26,10 @@ class ChosenFates final : public CutFates {
     const uint64_t answer = Ask(2);
     return answer == 1 ? kAllSectors : static_cast<Sectors>(answer);
   }
-  bool OfHole() override { return Ask(2) != 0; }
+  bool OfHole() override {
+    holes_.push_back(questions_);
+    return Ask(2) != 0;
+  }
   size_t OfSizes(size_t count) override { return Ask(count + 1); }
   std::vector<bool> OfNames(size_t count) override {
     std::vector<bool> survives(count);
@@ -37,7 +39,9 @@ class ChosenFates final : public CutFates {
 
   uint64_t questions() const { return questions_; }
   uint64_t combinations() const { return combinations_; }
-  const std::vector<uint64_t>& pages() const { return pages_; }  // the questions about them
+  // The questions about them, in order.
+  const std::vector<uint64_t>& pages() const { return pages_; }
+  const std::vector<uint64_t>& holes() const { return holes_; }
 
  private:
   uint64_t Ask(uint64_t options) {
@@ -48,7 +52,7 @@ class ChosenFates final : public CutFates {
   const CrashKind kind_;
   const Choose choose_;
   uint64_t questions_ = 0, combinations_ = 1;
-  std::vector<uint64_t> pages_;
+  std::vector<uint64_t> pages_, holes_;
 };
 
 // Counts through all answers, whatever number of questions follows from them.
@@ -85,16 +89,6 @@ class DamageListener final : public EventListener {
   std::string found_;
 };
 
-uint64_t HashOf(const SimMachine& machine) {
-  uint64_t hash = machine.claimed_bytes();
-  for (const std::string& name : machine.FileNames()) {
-    const std::string content = machine.ReadFile(name);
-    hash = base::Hash64(base::AsBytes(name), hash);
-    hash = base::Hash64(base::AsBytes(content), hash);
-  }
-  return hash;
-}
-
 void Require(bool holds, const std::string& what) {
   if (!holds) throw std::runtime_error(what);
 }
@@ -121,12 +115,12 @@ class Crasher {
       } while (odometer.Next());
     } else {
       ++counts_.sampled;
-      SomeSubsets(kind, all.questions());
+      SomeSubsets(kind, all);
     }
     if (kind == CrashKind::kPowerCut) TearPages(all.pages());
   }
 
-  void SomeSubsets(CrashKind kind, uint64_t questions) {
+  void SomeSubsets(CrashKind kind, const ChosenFates& all) {
     uint64_t left = limits_.subsets_max;
     const auto attempt = [&](const Choose& choose) {
       if (left == 0) return;
@@ -134,7 +128,13 @@ class Crasher {
       Try(kind, choose);
     };
     attempt([](uint64_t, uint64_t) { return 0; });
-    for (uint64_t one = 0; one < questions; ++one) {
+    // What was freed is gone, and what says that it may be is lost.
+    if (!all.holes().empty()) {
+      attempt([&all](uint64_t question, uint64_t options) {
+        return std::binary_search(all.holes().begin(), all.holes().end(), question) ? options - 1 : 0;
+      });
+    }
+    for (uint64_t one = 0; one < all.questions(); ++one) {
       attempt([one](uint64_t question, uint64_t options) { return question == one ? 0 : options - 1; });
       attempt([one](uint64_t question, uint64_t options) { return question == one ? options - 1 : 0; });
       attempt([one](uint64_t question, uint64_t options) { return question < one ? options - 1 : 0; });
@@ -167,9 +167,11 @@ class Crasher {
     machine.Crash(kind, fates);
     ++counts_.states;
     const size_t promised = kind == CrashKind::kKill ? moment.acknowledged : moment.durable;
-    const uint64_t identity = HashOf(machine) ^ (promised * 0x9E3779B97F4A7C15u) ^ (moment.newest << 32) ^
+    const uint64_t identity = machine.Hash() ^ (promised * 0x9E3779B97F4A7C15u) ^ (moment.newest << 32) ^
                               static_cast<uint64_t>(moment.wall_ms) * 0xBF58476D1CE4E5B9u;
     if (!seen_.insert(identity).second) return fates;
+    ++counts_.distinct;
+    if (limits_.recover_none) return fates;
     ++counts_.recovered;
     try {
       Recover(machine, moment, promised, identity);

@@ -10,17 +10,21 @@
 namespace firn::test {
 
 struct CutLimits {
-  uint64_t subsets_max = 4'096;  // of what was not synced, at one moment; more than these are sampled
-  uint64_t torn_pages_max = 8;   // pages at one moment that are torn, one by one
+  // Of what was not synced, at one moment; more than these are sampled. With 4,096 it takes hours.
+  uint64_t subsets_max = 64;
+  uint64_t torn_pages_max = 8;  // pages at one moment that are torn, one by one
+  bool recover_none = false;    // counts only
 };
 
 struct CutCounts {
   uint64_t states = 0;                  // ways in which a crash left the disk
-  uint64_t recovered = 0;               // of these, the ones that differ: each was opened and compared
+  uint64_t distinct = 0;                // of these, the ones that differ within a history
+  uint64_t recovered = 0;               // each of them, which was opened and compared
   uint64_t exhausted = 0, sampled = 0;  // moments and kinds of crash whose subsets were all, or in part, tried
 
   void Add(const CutCounts& other) {
     states += other.states;
+    distinct += other.distinct;
     recovered += other.recovered;
     exhausted += other.exhausted;
     sampled += other.sampled;

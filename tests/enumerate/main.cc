@@ -1,10 +1,12 @@
 // Enumerates crashes: for every ordered pair of steps of a store's life, at every moment, every subset of what was not
 // synced. Histories are shared out among processes; each tells its parent through a pipe what it counted.
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -15,6 +17,7 @@
 #include "enumerate/cut.h"
 #include "enumerate/history.h"
 #include "support/end_process.h"
+#include "support/workers.h"
 
 namespace firn::test {
 namespace {
@@ -39,10 +42,20 @@ std::vector<HistoryPlan> AllPlans() {
   return plans;
 }
 
-[[noreturn]] void Work(int pipe_end, const std::vector<HistoryPlan>& plans, size_t worker, size_t workers,
+// In memory that the processes share: the first history that nobody has begun.
+using NextPlan = std::atomic<uint64_t>;
+static_assert(NextPlan::is_always_lock_free);
+
+NextPlan* MakeNextPlan() {
+  void* memory = mmap(nullptr, sizeof(NextPlan), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  return memory == MAP_FAILED ? nullptr : new (memory) NextPlan(0);
+}
+
+[[noreturn]] void Work(int pipe_end, const std::vector<HistoryPlan>& plans, size_t worker, NextPlan& next,
                        const CutLimits& limits) {
   constexpr unsigned kHangSeconds = 1'800;
-  for (size_t i = worker; i < plans.size(); i += workers) {
+  StayOn(worker);
+  for (uint64_t i = next++; i < plans.size(); i = next++) {
     alarm(kHangSeconds);
     Message message{i, 0, {}, false};
     try {
@@ -69,12 +82,13 @@ int Run(const std::vector<HistoryPlan>& plans, size_t workers, const CutLimits& 
         bool verbose) {
   const auto began = std::chrono::steady_clock::now();
   int ends[2];
-  if (pipe(ends) != 0) return 2;
+  NextPlan* next = MakeNextPlan();
+  if (next == nullptr || pipe(ends) != 0) return 2;
   std::fflush(nullptr);
   for (size_t worker = 0; worker < workers; ++worker) {
     if (fork() == 0) {
       close(ends[0]);
-      Work(ends[1], plans, worker, workers, limits);
+      Work(ends[1], plans, worker, *next, limits);
     }
   }
   close(ends[1]);
@@ -90,8 +104,10 @@ int Run(const std::vector<HistoryPlan>& plans, size_t workers, const CutLimits& 
       std::fprintf(stderr, "%s failed; again: ./dev enumerate --history %s%s\n\n", name.c_str(), name.c_str(),
                    arguments.c_str());
     } else if (verbose) {
-      std::printf("%-32s %6llu moments %9llu states %9llu recovered\n", name.c_str(), Number(message.moments),
-                  Number(message.counts.states), Number(message.counts.recovered));
+      std::printf("%-32s %6llu moments %9llu states %9llu distinct %9llu recovered\n", name.c_str(),
+                  Number(message.moments), Number(message.counts.states), Number(message.counts.distinct),
+                  Number(message.counts.recovered));
+      std::fflush(stdout);
     }
   }
   bool died = false;
@@ -102,18 +118,18 @@ int Run(const std::vector<HistoryPlan>& plans, size_t workers, const CutLimits& 
   }
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
   std::printf(
-      "%llu histories of two steps, %llu moments: %llu crash states, of which %llu differ and were recovered, %.0f a "
-      "second\n"
+      "%llu histories of two steps, %llu moments: %llu crash states, of which %llu are distinct; %llu recovered, in "
+      "%.0f s by %zu processes\n"
       "all subsets of what was not synced at %llu moments, a sample of them at %llu (counted for kills and power "
       "cuts)\n",
-      Number(totals.histories), Number(totals.moments), Number(totals.counts.states), Number(totals.counts.recovered),
-      static_cast<double>(totals.counts.recovered) / std::max(seconds, 1e-3), Number(totals.counts.exhausted),
+      Number(totals.histories), Number(totals.moments), Number(totals.counts.states), Number(totals.counts.distinct),
+      Number(totals.counts.recovered), seconds, workers, Number(totals.counts.exhausted),
       Number(totals.counts.sampled));
   if (died || totals.histories != plans.size()) {
     std::fprintf(stderr, "failed: a process ended before its work; run with --jobs 1 --verbose to see where\n");
     return 1;
   }
-  std::printf("%llu failed\n", Number(totals.failed));
+  std::printf("%llu histories failed\n", Number(totals.failed));
   return totals.failed == 0 ? 0 : 1;
 }
 
@@ -132,6 +148,7 @@ int main(int argc, char** argv) {
       ->check(CLI::PositiveNumber);
   app.add_option("--torn-pages-max", limits.torn_pages_max, "pages that are torn at each moment")
       ->capture_default_str();
+  app.add_flag("--count-only", limits.recover_none, "counts the states and recovers none");
   app.add_option("--history", only, "one of them, such as put,drop,synced");
   app.add_option("--jobs", workers, "processes at a time")->capture_default_str()->check(CLI::PositiveNumber);
   app.add_flag("--verbose", verbose, "a line for each history");

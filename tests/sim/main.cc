@@ -2,7 +2,6 @@
 //
 // Seeds run in processes of their own, so that a crash of the engine is one failed seed. They tell their parent through
 // a pipe which seed they begin and what it did.
-#include <sched.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -18,10 +17,12 @@
 #include <thread>
 #include <vector>
 
+#include "sim/regressions.h"
 #include "sim/report.h"
 #include "sim/seed_run.h"
 #include "sim/shrink.h"
 #include "support/end_process.h"
+#include "support/workers.h"
 
 namespace firn::test {
 namespace {
@@ -29,6 +30,7 @@ namespace {
 struct Message {
   enum Kind : uint64_t { kBegins, kDone } kind;
   uint64_t worker;
+  uint64_t number;  // of the seed in its range
   SeedReport report;
 };
 static_assert(sizeof(Message) <= 4096, "writes to a pipe are whole up to PIPE_BUF bytes");
@@ -36,32 +38,39 @@ static_assert(sizeof(Message) <= 4096, "writes to a pipe are whole up to PIPE_BU
 struct Range {
   uint64_t first, count, workers, failures_max;
   std::chrono::steady_clock::time_point end = std::chrono::steady_clock::time_point::max();  // no seed begins later
+  std::vector<SeedOptions> before = {};                                                      // are run first
+
+  uint64_t size() const { return before.size() + count; }
+  // The seed with that number, `usual` where it brings no options of its own.
+  SeedOptions At(uint64_t number, const SeedOptions& usual) const {
+    SeedOptions options = usual;
+    if (number >= before.size()) {
+      options.seed = first + (number - before.size());
+    } else {
+      options.seed = before[number].seed;
+      if (before[number].simpler != Simpler{}) options.simpler = before[number].simpler;
+    }
+    return options;
+  }
 };
 
 void Send(int pipe_end, const Message& message) {
   if (write(pipe_end, &message, sizeof(message)) != sizeof(message)) EndProcess(2);
 }
 
-// Stays on one processor: handing the baton over is then a cheap switch between threads.
-void StayOn(uint64_t processor) {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  CPU_SET(processor % std::max(1u, std::thread::hardware_concurrency()), &set);
-  sched_setaffinity(0, sizeof(set), &set);
-}
-
-[[noreturn]] void Work(int pipe_end, const Range& range, uint64_t worker, SeedOptions options) {
+[[noreturn]] void Work(int pipe_end, const Range& range, uint64_t worker, uint64_t from, const SeedOptions& usual) {
   constexpr unsigned kHangSeconds = 600;
   constexpr uint64_t kReplayEvery = 500;
   StayOn(worker);
-  for (uint64_t& seed = options.seed; seed < range.first + range.count; seed += range.workers) {
+  for (uint64_t number = from; number < range.size(); number += range.workers) {
     if (std::chrono::steady_clock::now() >= range.end) break;
-    Message message{Message::kBegins, worker, {}};
-    message.report.seed = seed;
+    const SeedOptions options = range.At(number, usual);
+    Message message{Message::kBegins, worker, number, {}};
+    message.report.seed = options.seed;
     Send(pipe_end, message);
     alarm(kHangSeconds);
     message.report = RunSeed(options);
-    if (seed % kReplayEvery == 1 && RunSeed(options).trace_hash != message.report.trace_hash) {
+    if (options.seed % kReplayEvery == 1 && RunSeed(options).trace_hash != message.report.trace_hash) {
       std::fprintf(stderr, "the seed does not replay: its second run differs\n");
       EndProcess(1);
     }
@@ -76,14 +85,21 @@ class Run {
   Run(const Range& range, const SeedOptions& options, bool shrinks)
       : range_(range), options_(options), shrinks_(shrinks) {}
 
+  // Prints that many seeds of those that passed.
+  void Choose(size_t count) const {
+    for (const uint64_t seed : ChooseSeeds(reports_, count)) {
+      std::printf("%llu\n", static_cast<unsigned long long>(seed));
+    }
+  }
+
   int Execute() {
     if (pipe(pipe_) != 0) return 2;
-    for (uint64_t worker = 0; worker < range_.workers; ++worker) Start(worker, range_.first + worker);
+    for (uint64_t worker = 0; worker < range_.workers; ++worker) Start(worker, worker);
     while (!children_.empty()) {
       Message message;
       // Every child writes whole messages; the parent keeps a writing end, so reads never meet an end of file.
       if (!Poll(message)) continue;
-      if (message.kind == Message::kBegins) running_[message.worker] = message.report.seed;
+      if (message.kind == Message::kBegins) running_[message.worker] = message.number;
       if (message.kind == Message::kDone) reports_.push_back(message.report);
     }
     if (shrinks_) ShrinkFailed();
@@ -97,14 +113,10 @@ class Run {
 
  private:
   void Start(uint64_t worker, uint64_t from) {
-    if (from >= range_.first + range_.count) return;
+    if (from >= range_.size()) return;
     std::fflush(nullptr);
     const pid_t child = fork();
-    if (child == 0) {
-      SeedOptions options = options_;
-      options.seed = from;
-      Work(pipe_[1], range_, worker, options);
-    }
+    if (child == 0) Work(pipe_[1], range_, worker, from, options_);
     children_[child] = worker;
     running_[worker] = from;
   }
@@ -126,7 +138,7 @@ class Run {
     const uint64_t worker = ended->second;
     children_.erase(ended);
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return false;
-    Fail(running_[worker], status);
+    Fail(range_.At(running_[worker], options_), status);
     if (failed_.size() < range_.failures_max) Start(worker, running_[worker] + range_.workers);
     return false;
   }
@@ -135,24 +147,22 @@ class Run {
   void ShrinkFailed() const {
     constexpr size_t kShrunkMax = 3;
     for (size_t i = 0; i < std::min(failed_.size(), kShrunkMax); ++i) {
-      SeedOptions options = options_;
-      options.seed = failed_[i];
-      const std::optional<SeedOptions> simplest = Shrink(options);
+      const std::optional<SeedOptions> simplest = Shrink(failed_[i]);
       if (!simplest) {
-        std::fprintf(stderr, "seed %llu does not fail again\n", static_cast<unsigned long long>(failed_[i]));
-      } else if (simplest->simpler != options.simpler) {
+        std::fprintf(stderr, "seed %llu does not fail again\n", static_cast<unsigned long long>(failed_[i].seed));
+      } else if (simplest->simpler != failed_[i].simpler) {
         std::fprintf(stderr, "seed %llu fails in a simpler run too: %s --verbose\n",
-                     static_cast<unsigned long long>(failed_[i]), ReplayCommand(*simplest).c_str());
+                     static_cast<unsigned long long>(failed_[i].seed), ReplayCommand(*simplest).c_str());
       }
     }
   }
 
-  void Fail(uint64_t seed, int status) {
-    failed_.push_back(seed);
+  void Fail(const SeedOptions& options, int status) {
+    failed_.push_back(options);
     std::string how = "failed";
     if (WIFSIGNALED(status)) how = std::string("was ended by signal ") + strsignal(WTERMSIG(status));
-    std::fprintf(stderr, "seed %llu %s; replay: ./dev sim --seed %llu\n\n", static_cast<unsigned long long>(seed),
-                 how.c_str(), static_cast<unsigned long long>(seed));
+    std::fprintf(stderr, "seed %llu %s; replay: %s\n\n", static_cast<unsigned long long>(options.seed), how.c_str(),
+                 ReplayCommand(options).c_str());
   }
 
   template <typename Get>
@@ -214,7 +224,7 @@ class Run {
   std::map<pid_t, uint64_t> children_;
   std::map<uint64_t, uint64_t> running_;
   std::vector<SeedReport> reports_;
-  std::vector<uint64_t> failed_;
+  std::vector<SeedOptions> failed_;
 };
 
 }  // namespace
@@ -222,6 +232,9 @@ class Run {
 
 int main(int argc, char** argv) {
   firn::test::Range range{1, 2'000, std::max(1u, std::thread::hardware_concurrency()), 10};
+  std::string regressions;
+  bool regressions_only = false;
+  size_t choose = 0;
   uint64_t seed = 0;
   double minutes = 0;
   firn::test::SeedOptions options;
@@ -233,6 +246,10 @@ int main(int argc, char** argv) {
                            ->check(CLI::PositiveNumber);
   app.add_option("--jobs", range.workers, "processes at a time")->capture_default_str()->check(CLI::PositiveNumber);
   app.add_option("--failures-max", range.failures_max, "stops after so many failed seeds")->capture_default_str();
+  CLI::Option* listed = app.add_option("--regressions", regressions, "a file of seeds that are run first")
+                            ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  app.add_flag("--regressions-only", regressions_only, "and no others")->needs(listed);
+  app.add_option("--choose", choose, "prints so many of the seeds, which meet the rarest features");
   std::vector<std::string> simpler;
   app.add_option("--simpler", simpler, "keeps the seeds from something, as a shrunk failure prints it")->delimiter(',');
   app.add_option("--calls-max", options.simpler.calls_max, "calls of the clients in each life");
@@ -253,6 +270,19 @@ int main(int argc, char** argv) {
     range.end = std::chrono::steady_clock::now() + std::chrono::duration_cast<std::chrono::steady_clock::duration>(
                                                        std::chrono::duration<double, std::ratio<60>>(minutes));
   }
-  if (one->count() > 0) range = {seed, 1, 1, 1};
-  return firn::test::Run(range, options, !as_found).Execute();
+  if (one->count() > 0) {
+    range = {seed, 1, 1, 1};
+  } else if (listed->count() > 0) {
+    try {
+      range.before = firn::test::ReadRegressions(regressions);
+    } catch (const std::exception& wrong) {
+      std::fprintf(stderr, "%s\n", wrong.what());
+      return 1;
+    }
+    if (regressions_only) range.count = 0;
+  }
+  firn::test::Run run(range, options, !as_found);
+  const int result = run.Execute();
+  if (choose > 0) run.Choose(choose);
+  return result;
 }

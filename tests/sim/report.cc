@@ -1,5 +1,7 @@
 #include "sim/report.h"
 
+#include <algorithm>
+
 namespace firn::test {
 
 const std::array<const char*, kFeatures> kFeatureNames = {
@@ -83,12 +85,43 @@ const std::array<const char*, kFeatures> kFeatureNames = {
     "read error",
     "disk full",
     "no descriptors",
+    "no memory",
+    "evicted after a failed sync",
     "any error",
     "poisoned",
     "bit rot",
     "misdirected write",
     "lost write",
+    "stale read",
     "salvaged",
 };
+
+std::vector<uint64_t> ChooseSeeds(const std::vector<SeedReport>& reports, size_t count) {
+  std::array<double, kFeatures> seeds_with{}, chosen_with{};
+  const auto each_feature = [](const SeedReport& report, const auto& act) {
+    for (size_t feature = 0; feature < kFeatures; ++feature) {
+      if (report.counts[feature] != 0) act(feature);
+    }
+  };
+  for (const SeedReport& report : reports) each_feature(report, [&](size_t feature) { ++seeds_with[feature]; });
+  std::vector<const SeedReport*> left;
+  for (const SeedReport& report : reports) left.push_back(&report);
+  std::sort(left.begin(), left.end(), [](const SeedReport* a, const SeedReport* b) { return a->seed < b->seed; });
+  std::vector<uint64_t> chosen;
+  while (chosen.size() < count && !left.empty()) {
+    // What is rare counts more, and each time it has been met already, less.
+    const auto gain = [&](const SeedReport* report) {
+      double sum = 0;
+      each_feature(*report, [&](size_t feature) { sum += 1 / seeds_with[feature] / (1 + chosen_with[feature]); });
+      return sum;
+    };
+    const auto best = std::max_element(left.begin(), left.end(),
+                                       [&](const SeedReport* a, const SeedReport* b) { return gain(a) < gain(b); });
+    each_feature(**best, [&](size_t feature) { ++chosen_with[feature]; });
+    chosen.push_back((*best)->seed);
+    left.erase(best);
+  }
+  return chosen;
+}
 
 }  // namespace firn::test

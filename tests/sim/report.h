@@ -4,6 +4,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 namespace firn::test {
 
@@ -88,11 +89,14 @@ enum class Feature : uint32_t {
   kReadError,
   kDiskFull,
   kNoDescriptors,
+  kNoMemory,
+  kEvicted,
   kAnyError,
   kPoisoned,
   kBitRot,
   kMisdirected,
   kLostWrite,
+  kStaleRead,
   kSalvaged,
   kCount,
 };
@@ -108,5 +112,8 @@ struct SeedReport {
 
   void Count(Feature feature) { ++counts[static_cast<size_t>(feature)]; }
 };
+
+// Of these seeds the ones, at most `count`, that between them meet the rarest features most often; the rarest first.
+std::vector<uint64_t> ChooseSeeds(const std::vector<SeedReport>& reports, size_t count);
 
 }  // namespace firn::test

@@ -1,5 +1,6 @@
 // What a seed decides: its settings, its faults and its crashes.
 #include <algorithm>
+#include <cerrno>
 #include <iterator>
 
 #include "log/tail.h"
@@ -48,66 +49,89 @@ void Simplify(const Simpler& simpler, Settings& settings) {
 void SeedRun::PlanFault(Session& session, bool finale) {
   Session::Tolerance tolerance;
   tolerance.no_room = settings_.max_disk_bytes != 0;
-  Fault fault;
-  fault.after = rng_.Below(60);
   if (finale) {
-    damaged_ = true;
-    tolerance.read_errors = true;
-    tolerance.write_errors = true;
-    if (rng_.OneIn(2)) {
-      const std::vector<std::string> names = world_.machine.FileNames();
-      const std::string& name = names[rng_.Below(names.size())];
-      if (const uint64_t size = world_.machine.FileSize(name); size > 0) {
-        world_.machine.FlipBits(name, rng_.Below(size), static_cast<std::byte>(1u << rng_.Below(8)));
-        report_.Count(Feature::kBitRot);
-        Say("bits flip in %s", name.c_str());
-      }
-    } else {
-      fault.operations = kWriteOperation;
-      fault.kind = rng_.OneIn(2) ? Fault::Kind::kMisdirect : Fault::Kind::kLoseWrite;
-      report_.Count(fault.kind == Fault::Kind::kMisdirect ? Feature::kMisdirected : Feature::kLostWrite);
-      world_.machine.Inject(fault);
-    }
+    damaged_ = tolerance.read_errors = tolerance.write_errors = true;
+    PlanDamage();
   } else if (rng_.OneIn(4) && !options_.simpler.no_faults) {
-    fault.lasting = rng_.OneIn(3);
-    switch (rng_.Below(6)) {
-      case 0:
-        fault.operations = kWriteOperation;
-        report_.Count(Feature::kWriteError);
-        break;
-      case 1:
-        fault.operations = kSyncOperation;
-        report_.Count(Feature::kSyncError);
-        break;
-      case 2:
-        fault.operations = kReadOperation;
-        report_.Count(Feature::kReadError);
-        break;
-      case 3:
-        fault.operations = 0;
-        world_.machine.set_capacity_bytes(world_.machine.claimed_bytes() + rng_.Below(300'000));
-        tolerance.no_room = true;
-        report_.Count(Feature::kDiskFull);
-        break;
-      case 4:
-        fault.operations = kOpenOperation | kAllocateOperation;
-        report_.Count(Feature::kNoDescriptors);
-        break;
-      default:
-        fault.operations = kAnyOperation;
-        report_.Count(Feature::kAnyError);
-        break;
-    }
-    if (fault.operations != 0) {
-      tolerance.write_errors = tolerance.no_room = true;
-      tolerance.read_errors = true;
-      world_.machine.Inject(fault);
-    }
-    Say("fault planned: operations %u after %llu%s", fault.operations, static_cast<unsigned long long>(fault.after),
-        fault.lasting ? ", lasting" : "");
+    PlanError(tolerance);
   }
   io_errors_ = errors_expected_ = tolerance.write_errors;
   session.set_tolerance(tolerance);
+}
+
+// The medium lies.
+void SeedRun::PlanDamage() {
+  if (rng_.OneIn(3)) {
+    const std::vector<std::string> names = world_.machine.FileNames();
+    const std::string& name = names[rng_.Below(names.size())];
+    if (const uint64_t size = world_.machine.FileSize(name); size > 0) {
+      world_.machine.FlipBits(name, rng_.Below(size), static_cast<std::byte>(1u << rng_.Below(8)));
+      report_.Count(Feature::kBitRot);
+      Say("bits flip in %s", name.c_str());
+    }
+    return;
+  }
+  Fault fault;
+  fault.after = rng_.Below(60);
+  if (rng_.OneIn(2)) {
+    fault.operations = kReadOperation;
+    fault.kind = Fault::Kind::kStaleRead;
+    fault.lasting = rng_.OneIn(2);
+    stale_reads_ = fault;
+  } else {
+    fault.operations = kWriteOperation;
+    fault.kind = rng_.OneIn(2) ? Fault::Kind::kMisdirect : Fault::Kind::kLoseWrite;
+    report_.Count(fault.kind == Fault::Kind::kMisdirect ? Feature::kMisdirected : Feature::kLostWrite);
+  }
+  world_.machine.Inject(fault);
+  Say("damage planned: kind %d after %llu operations%s", static_cast<int>(fault.kind),
+      static_cast<unsigned long long>(fault.after), fault.lasting ? ", lasting" : "");
+}
+
+// The machine says that it fails.
+void SeedRun::PlanError(Session::Tolerance& tolerance) {
+  Fault fault;
+  fault.after = rng_.Below(60);
+  fault.lasting = rng_.OneIn(3);
+  switch (rng_.Below(7)) {
+    case 0:
+      fault.operations = kWriteOperation;
+      report_.Count(Feature::kWriteError);
+      break;
+    case 1:
+      fault.operations = kSyncOperation;
+      report_.Count(Feature::kSyncError);
+      break;
+    case 2:
+      fault.operations = kReadOperation;
+      report_.Count(Feature::kReadError);
+      break;
+    case 3:
+      fault.operations = 0;
+      world_.machine.set_capacity_bytes(world_.machine.claimed_bytes() + rng_.Below(300'000));
+      tolerance.no_room = true;
+      report_.Count(Feature::kDiskFull);
+      break;
+    case 4:
+      fault.operations = kOpenOperation | kAllocateOperation;
+      report_.Count(Feature::kNoDescriptors);
+      break;
+    case 5:
+      fault.operations = kAnyOperation;
+      fault.error_number = ENOMEM;
+      report_.Count(Feature::kNoMemory);
+      break;
+    default:
+      fault.operations = kAnyOperation;
+      report_.Count(Feature::kAnyError);
+      break;
+  }
+  if (fault.operations != 0) {
+    tolerance.write_errors = tolerance.no_room = tolerance.read_errors = true;
+    world_.machine.Inject(fault);
+  }
+  Say("fault planned: operations %u after %llu%s%s", fault.operations, static_cast<unsigned long long>(fault.after),
+      fault.lasting ? ", lasting" : "", fault.error_number != 0 ? ", of memory" : "");
 }
 
 void SeedRun::PlanCrash(Ending ending) {

@@ -28,6 +28,8 @@ class SeedRun {
   SeedReport report() const {
     SeedReport report = report_;
     report.disk_operations = world_.machine.operations();
+    if (world_.machine.stale_pages_read() > 0) report.Count(Feature::kStaleRead);
+    if (world_.machine.pages_evicted() > 0) report.Count(Feature::kEvicted);
     return report;
   }
   void OnStep();
@@ -56,6 +58,8 @@ class SeedRun {
   void LookAtSpace(DB& db, const std::string& name, std::map<std::string, Entry>& entries);
   void Begin(Recovered recovered);
   void PlanFault(Session& session, bool finale);
+  void PlanDamage();
+  void PlanError(Session::Tolerance& tolerance);
   void RunClients(Session& session, Ending ending);
   void End(Session& session, std::unique_ptr<DB> db, Ending ending);
   void PlanCrash(Ending ending);
@@ -83,9 +87,10 @@ class SeedRun {
   EverPut ever_put_;
 
   Promise promise_ = Promise::kEverything;
-  bool io_errors_ = false;  // in the life that is being judged
-  bool damaged_ = false;    // the medium lies; only in the last life of a seed
-  bool clean_ = true;       // nothing has crashed since the store was last closed
+  bool io_errors_ = false;            // in the life that is being judged
+  bool damaged_ = false;              // the medium lies; only in the last life of a seed
+  std::optional<Fault> stale_reads_;  // these lies go on when the store is opened for the last time
+  bool clean_ = true;                 // nothing has crashed since the store was last closed
   bool errors_expected_ = false;
   uint64_t crashes_at_open_ = 0;
   bool opened_after_crash_ = false;            // as the store itself says

@@ -52,7 +52,7 @@ std::unique_ptr<DB> SeedRun::OpenSomehow() {
   };
   auto db = Open(false, false);
   // What an earlier process left to the page cache, and the device has refused.
-  while (!db.ok() && told_of_faults()) {
+  while (!db.ok() && !damaged_ && told_of_faults()) {
     Say("refused: %s", std::string(db.status().message()).c_str());
     report_.Count(Feature::kWriteBackError);
     db = Open(false, false);

@@ -25,6 +25,7 @@ SeedRun::SeedRun(const SeedOptions& options, SimScheduler& scheduler, Rng rng, c
   lasting_.verbose = options.verbose;
   world_.machine.set_latency_nanos_max(settings_.latency_nanos_max);
   world_.machine.set_can_punch(settings_.can_punch);
+  world_.machine.set_failed_sync_evicts(rng_.OneIn(2));
   if (options.trace_disk) {
     world_.machine.set_trace([](const std::string& line) { std::fprintf(stderr, "    disk: %s\n", line.c_str()); });
   }
@@ -106,6 +107,7 @@ void SeedRun::Run() {
   const bool as_drawn = options_.simpler == Simpler{};
   if (!Done() && as_drawn) throw Violation("the seed did not come to enough operations, seals and crashes");
   if (rng_.OneIn(3) && !options_.simpler.no_faults) Life(true);
+  if (stale_reads_) world_.machine.Inject(*stale_reads_);
   std::unique_ptr<DB> db = OpenSomehow();
   if (db == nullptr) return;
   Check(*db);

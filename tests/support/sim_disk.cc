@@ -84,7 +84,11 @@ absl::Status SimFile::DoRead(uint64_t offset, base::MutableBytes out) {
   if (offset + out.size() > base::RoundUp(content_->size_bytes(), kAlignmentBytes)) {
     return base::MakeStatus(absl::StatusCode::kOutOfRange, "read " + name() + " past its end");
   }
-  content_->Read(offset, out);
+  if (outcome.silent == Fault::Kind::kStaleRead) {
+    machine_.stale_pages_read_ += content_->ReadStale(offset, out, machine_.rng_);
+  } else {
+    content_->Read(offset, out);
+  }
   return absl::OkStatus();
 }
 
@@ -136,7 +140,7 @@ absl::Status SimFile::SyncAlone() {
   const bool write_back_failed = content_->TakeSyncFailure();
   if (write_back_failed) ++machine_.faults_hit_;
   if (outcome.error_number != 0 || write_back_failed) {
-    content_->ForgetUnsynced(machine_.rng_);
+    machine_.pages_evicted_ += content_->ForgetUnsynced(machine_.rng_, machine_.failed_sync_evicts_);
     return Error(write_back_failed ? EIO : outcome.error_number, "fdatasync", 0);
   }
   content_->MakeDurable(changes);

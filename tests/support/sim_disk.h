@@ -59,11 +59,13 @@ struct Fault {
     kError,
     kMisdirect,  // a write reports success and lands elsewhere in its file; punches and cuts are not misdirected
     kLoseWrite,  // a write, punch or cut reports success and does nothing. What is claimed is the file system's word.
+    kStaleRead,  // a read reports success and gives what some of its pages held before
   };
   Kind kind = Kind::kError;
   unsigned operations = kAnyOperation;
   uint64_t after = 0;    // of these operations, how many go well first
   bool lasting = false;  // fails from then on, not once
+  int error_number = 0;  // of kError, such as ENOMEM; 0: the one that is usual
 };
 
 // All that a machine's disk holds at one moment, which may be in the middle of writes. Pages are shared, not copied.
@@ -100,6 +102,10 @@ class SimMachine {
   void Inject(const Fault& fault);
   void ClearFaults();  // injected faults and planned crashes
   uint64_t faults_hit() const { return faults_hit_; }
+  uint64_t stale_pages_read() const { return stale_pages_read_; }
+  // After a failed fsync the page cache also evicts what it did not write: reads see what was there before.
+  void set_failed_sync_evicts(bool evicts) { failed_sync_evicts_ = evicts; }
+  uint64_t pages_evicted() const { return pages_evicted_; }
 
   void set_capacity_bytes(uint64_t bytes) { capacity_bytes_ = bytes; }
   // False: the file system has no holes.
@@ -130,6 +136,8 @@ class SimMachine {
   std::vector<std::string> FileNames() const;  // with folders, sorted
   uint64_t FileSize(std::string_view name) const;
   std::string ReadFile(std::string_view name) const;  // as programs would see it now
+  // Of all names, bytes and what is claimed; of a machine on which no process has mapped a file.
+  uint64_t Hash() const;
 
  private:
   friend class SimDisk;
@@ -175,7 +183,8 @@ class SimMachine {
   // Of the moment that this machine began with.
   std::vector<DiskMoment::WriteUnderWay> begun_with_ ABSL_GUARDED_BY(mutex_);
   std::atomic<uint64_t> crashes_{0}, crashed_at_nanos_{0}, faults_hit_{0}, operations_{0}, writes_{0};
-  std::atomic<bool> can_punch_{true};
+  std::atomic<uint64_t> stale_pages_read_{0}, pages_evicted_{0};
+  std::atomic<bool> can_punch_{true}, failed_sync_evicts_{false};
   std::atomic<uint64_t> capacity_bytes_{UINT64_MAX}, open_files_max_{UINT64_MAX}, latency_nanos_max_{0};
 };
 

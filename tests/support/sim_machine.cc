@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/hash.h"
 #include "base/sync.h"
 #include "support/sim_disk.h"
 
@@ -97,8 +98,9 @@ SimMachine::Outcome SimMachine::Decide(Operation operation, uint64_t number) {
     }
     ++faults_hit_;
     if (fault->kind == Fault::Kind::kError) {
-      outcome.error_number = operation == kOpenOperation ? EMFILE : operation == kAllocateOperation ? ENOSPC : EIO;
-    } else if (operation == kWriteOperation) {
+      const int usual = operation == kOpenOperation ? EMFILE : operation == kAllocateOperation ? ENOSPC : EIO;
+      outcome.error_number = fault->error_number != 0 ? fault->error_number : usual;
+    } else if (operation == (fault->kind == Fault::Kind::kStaleRead ? kReadOperation : kWriteOperation)) {
       outcome.silent = fault->kind;
     }
     if (!fault->lasting) faults_.erase(fault);
@@ -208,6 +210,15 @@ std::string SimMachine::ReadFile(std::string_view name) const {
   std::string bytes(content->size_bytes(), '\0');
   content->Read(0, std::as_writable_bytes(std::span(bytes.data(), bytes.size())));
   return bytes;
+}
+
+uint64_t SimMachine::Hash() const {
+  std::lock_guard lock(mutex_);
+  uint64_t hash = folders_.ClaimedBytes();
+  for (const auto& [name, content] : folders_.entries()) {
+    hash = base::Hash64(base::AsBytes(name), hash) ^ content->Hash();
+  }
+  return hash;
 }
 
 int64_t SimClock::WallTimeMs() { return wall_offset_ms_ + static_cast<int64_t>(MonotonicNanos() / 1'000'000); }

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "base/hash.h"
 
 namespace firn::test {
 namespace {
@@ -104,6 +105,25 @@ void SimContent::Read(uint64_t offset, base::MutableBytes out) const {
   }
 }
 
+PageRef SimContent::Older(uint64_t page) const {
+  const PageRef now = Find(current_, page), durable = Find(durable_, page);
+  return Content(now) != Content(durable) ? durable : Find(older_, page);
+}
+
+uint64_t SimContent::ReadStale(uint64_t offset, base::MutableBytes out, Rng& rng) const {
+  Read(offset, out);
+  if (mapping_) return 0;
+  uint64_t stale = 0;
+  for (uint64_t done = 0; done < out.size(); done += kPageBytes) {
+    const uint64_t page = (offset + done) / kPageBytes;
+    const PageRef older = Older(page);
+    if (Content(older) == Content(Find(current_, page)) || (stale > 0 && rng.OneIn(2))) continue;
+    std::memcpy(out.data() + done, Content(older).data(), std::min<uint64_t>(kPageBytes, out.size() - done));
+    ++stale;
+  }
+  return stale;
+}
+
 void SimContent::Write(uint64_t offset, base::Bytes data) {
   if (offset + data.size() > size_bytes_) Resize(offset + data.size());
   for (uint64_t done = 0; done < data.size(); done += kPageBytes) {
@@ -164,6 +184,11 @@ void SimContent::Resize(uint64_t size_bytes) {
   unsynced_.push_back({next_change_++, ChangeKind::kResize, size_bytes, nullptr});
 }
 
+void SimContent::SetDurable(uint64_t page, PageRef content) {
+  PageRef& durable = durable_[page];
+  if (durable != content) older_[page] = std::exchange(durable, std::move(content));
+}
+
 void SimContent::MakeDurable(uint64_t changes_before) {
   auto change = unsynced_.begin();
   for (; change != unsynced_.end() && change->number < changes_before; ++change) {
@@ -172,7 +197,7 @@ void SimContent::MakeDurable(uint64_t changes_before) {
       durable_size_bytes_ = change->page_or_size;
       continue;
     }
-    durable_[change->page_or_size] = std::move(change->content);
+    SetDurable(change->page_or_size, std::move(change->content));
     if (change->kind == ChangeKind::kPunch) {
       durable_holes_.insert(change->page_or_size);
     } else {
@@ -189,8 +214,23 @@ void SimContent::MakeDurable(uint64_t changes_before) {
   }
 }
 
-void SimContent::ForgetUnsynced(Rng& rng) {
-  std::erase_if(unsynced_, [&rng](const Change& change) { return change.kind == ChangeKind::kWrite && !rng.OneIn(4); });
+uint64_t SimContent::ForgetUnsynced(Rng& rng, bool evicted) {
+  std::set<uint64_t> forgotten;
+  std::erase_if(unsynced_, [&](const Change& change) {
+    if (change.kind != ChangeKind::kWrite || rng.OneIn(4)) return false;
+    forgotten.insert(change.page_or_size);
+    return true;
+  });
+  if (!evicted || mapping_) return 0;
+  for (const Change& change : unsynced_) {
+    if (change.kind != ChangeKind::kResize) forgotten.erase(change.page_or_size);  // written or punched again
+  }
+  uint64_t pages = 0;
+  for (const uint64_t page : forgotten) {
+    PageRef durable = Find(durable_, page);
+    pages += Content(durable) != Content(std::exchange(current_[page], durable));
+  }
+  return pages;
 }
 
 void SimContent::UnmapIntoUnsynced() {
@@ -222,7 +262,8 @@ void SimContent::PowerCut(CutFates& fates) {
     if (change.kind == ChangeKind::kWrite) {
       // Of what changes nothing nobody could tell whether it arrived.
       if (page != change.content && Content(page) != Content(change.content)) {
-        page = Overwritten(page, change.content, fates.OfPage());
+        PageRef left = Overwritten(page, change.content, fates.OfPage());
+        if (left != page) older_[change.page_or_size] = std::exchange(page, std::move(left));
       }
       durable_holes_.erase(change.page_or_size);  // even a write that got lost may have claimed its place
     } else if (fates.OfHole()) {
@@ -266,6 +307,15 @@ std::shared_ptr<SimContent> SimContent::Clone() const {
   auto clone = std::make_shared<SimContent>(*this);
   if (clone->mapping_) clone->UnmapIntoUnsynced();
   return clone;
+}
+
+uint64_t SimContent::Hash() const {
+  FIRN_CHECK(!mapping_);
+  uint64_t hash = base::Hash64({}, size_bytes_);
+  for (const auto& [number, page] : current_) {
+    if (page) hash = base::Hash64(*page, hash + number);
+  }
+  return hash;
 }
 
 void SimContent::FlipBits(uint64_t offset, std::byte mask) {

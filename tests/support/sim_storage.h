@@ -79,6 +79,9 @@ class SimContent {
   uint64_t UnclaimedBytes(uint64_t from, uint64_t to) const;
 
   void Read(uint64_t offset, base::MutableBytes out) const;
+  // As Read(), but pages that `rng` chooses, one at least where there is any, show what they held before: what a device
+  // or one half of a mirror has that missed a write. How many of them differ from what Read() gives.
+  uint64_t ReadStale(uint64_t offset, base::MutableBytes out, Rng& rng) const;
   // Extends the file when `data` reaches past its end. Offset and size are multiples of a page.
   void Write(uint64_t offset, base::Bytes data);
   void Resize(uint64_t size_bytes);
@@ -90,8 +93,8 @@ class SimContent {
   uint64_t ChangesSoFar() const { return next_change_; }
   void MakeDurable(uint64_t changes_before);
   // What a failed fsync does on Linux: the pages count as clean, so no later sync writes them, while reads still see
-  // them.
-  void ForgetUnsynced(Rng& rng);
+  // them. Once the page cache has evicted them, reads see what was there before. How many pages those are.
+  uint64_t ForgetUnsynced(Rng& rng, bool evicted);
 
   // The device has refused what the page cache took: whoever syncs next is told.
   void FailNextSync() { sync_fails_ = true; }
@@ -109,6 +112,8 @@ class SimContent {
   std::shared_ptr<SimContent> Clone() const;
 
   void FlipBits(uint64_t offset, std::byte mask);
+  // Of size and bytes, as programs see them. Nobody maps the file.
+  uint64_t Hash() const;
 
  private:
   enum class ChangeKind { kWrite, kResize, kPunch };
@@ -124,10 +129,14 @@ class SimContent {
   PageRef Current(uint64_t page) const;
   static void Cut(Pages& pages, Holes& holes, uint64_t size_bytes);
   void ChangePage(ChangeKind kind, uint64_t page, PageRef content);
+  // Also remembers what the page held before.
+  void SetDurable(uint64_t page, PageRef content);
+  PageRef Older(uint64_t page) const;
   // What the mapping holds becomes ordinary unsynced writes.
   void UnmapIntoUnsynced();
 
   Pages current_, durable_;
+  Pages older_;  // what was durable before
   Holes holes_, durable_holes_;
   uint64_t size_bytes_ = 0, durable_size_bytes_ = 0;
   std::vector<Change> unsynced_;  // in the order they were made

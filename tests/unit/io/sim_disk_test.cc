@@ -1,5 +1,3 @@
-#include "support/sim_disk.h"
-
 #include <catch2/catch.hpp>
 #include <cstring>
 #include <set>
@@ -8,38 +6,9 @@
 #include "base/aligned_buffer.h"
 #include "support/crash_points.h"
 #include "support/scheduler.h"
+#include "unit/io/sim_disk_testing.h"
 
 namespace firn::test {
-namespace {
-
-constexpr uint64_t kBlock = 4096;
-
-base::AlignedBuffer Filled(char letter, size_t blocks = 1) {
-  base::AlignedBuffer buffer(blocks * kBlock);
-  std::memset(buffer.data(), letter, buffer.size());
-  return buffer;
-}
-
-absl::Status Write(io::File& file, uint64_t block, char letter, io::Flush flush = io::Flush::kNone, size_t blocks = 1) {
-  return file.Write(block * kBlock, Filled(letter, blocks).bytes(), flush);
-}
-
-// A file "f" of `blocks` durable blocks full of 'o'.
-std::unique_ptr<io::File> MakeFile(io::Disk& disk, uint64_t blocks) {
-  std::unique_ptr<io::File> file = *disk.Open("f", io::OpenMode::kCreate);
-  REQUIRE(file->Allocate(blocks * kBlock).ok());
-  for (uint64_t block = 0; block < blocks; ++block) REQUIRE(Write(*file, block, 'o').ok());
-  REQUIRE(file->Sync().ok());
-  REQUIRE(disk.SyncFolder("").ok());
-  return file;
-}
-
-std::set<char> LettersOfBlock(const SimMachine& machine, uint64_t block, std::string_view name = "f") {
-  const std::string bytes = machine.ReadFile(name).substr(block * kBlock, kBlock);
-  return {bytes.begin(), bytes.end()};
-}
-
-}  // namespace
 
 TEST_CASE("the simulated disk reads what was written, and zeros where only space was claimed") {
   SimMachine machine(1);
@@ -230,51 +199,6 @@ TEST_CASE("a process that has crashed can do nothing any more") {
   CHECK(disk->Remove("f").code() == absl::StatusCode::kUnavailable);
   CHECK(LettersOfBlock(machine, 0) == std::set{'o'});
   CHECK(machine.operations() == operations);
-}
-
-TEST_CASE("a failed fsync loses what it should have written, and the next one does not bring it back") {
-  bool lost = false;
-  for (uint64_t seed = 0; seed < 20; ++seed) {
-    SimMachine machine(seed);
-    const auto disk = machine.Attach();
-    const auto file = MakeFile(*disk, 1);
-    machine.Inject({.operations = kSyncOperation});
-    CHECK(Write(*file, 0, 'x', io::Flush::kData).code() == absl::StatusCode::kDataLoss);
-    CHECK(LettersOfBlock(machine, 0) == std::set{'x'});  // reads still see it
-    CHECK(file->Sync().ok());
-    machine.Crash({CrashKind::kPowerCut, Survival::kEverything});
-    lost |= LettersOfBlock(machine, 0) == std::set{'o'};
-  }
-  CHECK(lost);
-}
-
-TEST_CASE("writes can fail, be lost or land elsewhere while they report success") {
-  SimMachine machine(2);
-  const auto disk = machine.Attach();
-  const auto file = MakeFile(*disk, 8);
-  machine.Inject({.operations = kWriteOperation, .after = 1});
-  CHECK(Write(*file, 0, 'a').ok());
-  CHECK(Write(*file, 0, 'b').code() == absl::StatusCode::kDataLoss);
-  CHECK(Write(*file, 0, 'c').ok());
-  machine.Inject({.kind = Fault::Kind::kLoseWrite, .operations = kWriteOperation});
-  CHECK(Write(*file, 1, 'd').ok());
-  CHECK(LettersOfBlock(machine, 1) == std::set{'o'});
-  machine.Inject({.kind = Fault::Kind::kMisdirect, .operations = kWriteOperation});
-  CHECK(Write(*file, 1, 'e').ok());
-  CHECK(machine.ReadFile("f").find('e') != std::string::npos);
-  CHECK(machine.faults_hit() == 3);
-}
-
-TEST_CASE("a lasting fault fails every operation until it is cleared") {
-  SimMachine machine(2);
-  const auto disk = machine.Attach();
-  const auto file = MakeFile(*disk, 1);
-  machine.Inject({.operations = kReadOperation, .lasting = true});
-  base::AlignedBuffer out(kBlock);
-  CHECK(file->Read(0, out.bytes()).code() == absl::StatusCode::kDataLoss);
-  CHECK(file->Read(0, out.bytes()).code() == absl::StatusCode::kDataLoss);
-  machine.ClearFaults();
-  CHECK(file->Read(0, out.bytes()).ok());
 }
 
 TEST_CASE("a full disk refuses space and gives it again once something is removed") {

@@ -5,6 +5,7 @@
 #include <firn/inspect.h>
 
 #include "base/aligned_buffer.h"
+#include "base/memory.h"
 #include "format/footer.h"
 #include "format/segment_header.h"
 #include "format/superblock.h"
@@ -241,9 +242,7 @@ absl::Status DumpSegment(log::Segment& segment, base::Bytes block, const format:
   return header.status();
 }
 
-}  // namespace
-
-absl::Status DumpFile(std::string_view store_path, std::string_view file_path, const Line& line) {
+absl::Status Dump(std::string_view store_path, std::string_view file_path, const Line& line) {
   const size_t slash = file_path.rfind('/');
   const std::string_view file_name = slash == std::string_view::npos ? file_path : file_path.substr(slash + 1);
   const std::string_view folder = slash == std::string_view::npos ? "." : slash == 0 ? "/" : file_path.substr(0, slash);
@@ -272,6 +271,13 @@ absl::Status DumpFile(std::string_view store_path, std::string_view file_path, c
   }
   FIRN_ASSIGN_OR_RETURN(const format::Superblock superblock, ReadSuperblock(store_path));
   return DumpSegment(segment, block.bytes(), superblock, line);
+}
+
+}  // namespace
+
+absl::Status DumpFile(std::string_view store_path, std::string_view file_path,
+                      const std::function<void(std::string_view line)>& line) {
+  return base::OrOutOfMemory([&] { return Dump(store_path, file_path, line); });
 }
 
 }  // namespace firn

@@ -114,8 +114,9 @@ TEST_CASE("a child made in the middle of other threads' work ends without harm a
   CHECK(store->GetStats().keys <= 301);
 }
 
-// ThreadSanitizer knows no new threads in a child of a fork of several threads (2026-11-20). AddressSanitizer's allocator
-// may be locked by a thread that is not there in the child, which then waits for ever: one run in four (2026-11-29).
+// ThreadSanitizer knows no new threads in a child of a fork of several threads (2026-11-20). AddressSanitizer's
+// allocator may be locked by a thread that is not there in the child, which then waits for ever: one run in four
+// (2026-11-29).
 #if !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__)
 TEST_CASE("a store opened in a child of a fork works there") {
   RealStore parents;

@@ -2,8 +2,8 @@
 #include <filesystem>
 #include <map>
 #include <string>
-#include <thread>
 #include <string_view>
+#include <thread>
 #include <utility>
 #include <vector>
 

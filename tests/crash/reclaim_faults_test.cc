@@ -291,7 +291,7 @@ TEST_CASE("a copy that cannot be made poisons nothing: the store goes on, and th
       });
     }
   }
-  CHECK(failed_copies >= (kPointsStep == 1 ? 8 : 4));
+  CHECK(failed_copies >= 7);  // create, claim, write and sync of the copies among them
 }
 
 TEST_CASE("a full disk loses nothing and poisons nothing, and reclaim and writes go on as soon as there is room",

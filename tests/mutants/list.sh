@@ -155,7 +155,7 @@ mutant superblock_name_not_flushed db/open.cc '[made]' \
 mutant superblock_name_trusted db/open.cc '[made]' 's/if \(exists && !options_\.read_only\) FIRN_RETURN_IF_ERROR\(.*$//'
 mutant taken_over_units_not_rewritten log/recovery.cc '[rule4]' \
   's/FIRN_RETURN_IF_ERROR\(newest_->file->Write\(at, bytes, io::Flush::kNone\)\);//'
-mutant namespace_drop_not_flushed db/namespace_ops.cc 'sim --seeds 100' \
+mutant namespace_drop_not_flushed db/namespace_ops.cc 'sim --seeds 1000' \
   's/^  return log_->WaitDurable\(written->revision\);$/  return absl::OkStatus();/'
 mutant namespace_create_not_flushed db/namespace_ops.cc 'sim --seeds 100' \
   's/FIRN_RETURN_IF_ERROR\(log_->WaitDurable\(written->revision\)\);//'

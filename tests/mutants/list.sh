@@ -109,8 +109,8 @@ mutant crash_taken_for_close log/recovery.cc '[revision]' \
 mutant footer_without_tombstones format/footer_builder.cc '[A1]' \
   's/^void FooterBuilder::Add\(const DirectoryEntry& entry\) \{/&\n  if (entry.type == RecordType::kDelete) return;/'
 mutant expiry_change_lost_at_merge db/open.cc '[A2]' 's/if \(put_segment == nullptr\) break;/break;/'
-mutant footer_checksum_not_verified format/footer_reader.cc '[A5]' \
-  's/base::Hash64\(body, seed\.At\(trailer\.footer_offset\)\)/& \&\& false/'
+mutant iterator_reads_without_guard db/cursor.cc 'sim --seeds 200' \
+  '0,/base::EpochGuard guard\(store_\.epochs\(\)\);/s///'
 mutant footer_believed_by_its_looks format/footer_reader.cc '[A6]' \
   's/ != base::Hash64\(Covered\(end\).*$/ == 0) {/
    s/ !=$/ == 0 \&\&/
@@ -208,8 +208,8 @@ mutant deferred_runs_early base/epoch.cc base 's/\.epoch < oldest\)/.epoch <= ol
 mutant nested_guard_moves_on base/epoch.h base 's/if \(slot_\.depth\+\+ > 0\) return;/++slot_.depth;/'
 mutant read_without_guard db/read.cc '[readers],[rule11]' 's/^    base::EpochGuard guard\(epochs_\);$//'
 mutant multi_get_without_guard db/read.cc 'sim --seeds 200' 's/guard\(std::in_place, epochs_\);/guard;/'
-mutant iterator_reads_without_guard db/cursor.cc 'sim --seeds 200' \
-  '0,/base::EpochGuard guard\(store_\.epochs\(\)\);/s///'
+mutant footer_checksum_not_verified format/footer_reader.cc '[A5]' \
+  's/base::Hash64\(body, seed\.At\(trailer\.footer_offset\)\)/& \&\& false/'
 mutant node_freed_at_once index/node_store.cc 'index -# [#schedule_test]' \
   's/promise_->Retire\(\[store, node\] \{ store->FreeNode\(node\); \}\)/store->FreeNode(node)/'
 mutant index_read_without_guard index/tree.cc index '/Tree::Find/,/^}/s/EpochGuard guard\(epochs_\);//'

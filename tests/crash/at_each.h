@@ -3,6 +3,10 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
 
 #include "crash/client.h"
 
@@ -24,6 +28,11 @@ void AtEachCrash(uint64_t seed, const Scenario& scenario);
 // Faults at each of these operations of `run`, once and from there on, and then the power fails. What was acknowledged
 // must be there all the same.
 void AtEachFault(unsigned operations, uint64_t seed, const Scenario& scenario);
+
+// What each key may show; nullopt is absent.
+using Possible = std::map<std::string, std::set<std::optional<std::string>>>;
+// Each key shows what it may, by a get and by a scan, or says DataLoss, and no other key is there. How many say so.
+uint64_t CheckNoLies(Client& client, const Possible& allowed);
 
 struct LostWrites {
   uint64_t points = 0;      // writes, punches and cuts of `run`

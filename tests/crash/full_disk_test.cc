@@ -32,6 +32,7 @@ TEST_CASE("fault A12: after a full disk deletes, reclaim and writes work again, 
         CHECK(absl::IsResourceExhausted(refused));
         CHECK(refused.message().find(limit == Limit::kQuota ? "max_disk_bytes" : "is full") != std::string::npos);
         CHECK(refused.message().find("elete keys") != std::string::npos);
+        CHECK(client.db().GetStats().keys == static_cast<uint64_t>(written));  // what was refused is not in the index
         // All else goes on.
         REQUIRE(client.Sync().ok());
         REQUIRE(client.Flush().ok());

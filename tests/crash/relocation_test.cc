@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include "crash/client.h"
 #include "unit/log/testing.h"
 
 namespace firn::test {
@@ -162,6 +163,26 @@ TEST_CASE("rule 1: a crash at any point of relocation leaves each record in its 
   const uint64_t seed = GENERATE(1, 2);
   CHECK(CrashEverywhere(CrashKind::kPowerCut, seed).points > 30);
   CHECK(CrashEverywhere(CrashKind::kKill, seed).points > 30);
+}
+
+TEST_CASE("a relocation segment whose footer stayed and whose first unit did not is no end of the log",
+          "[relocation]") {
+  InSchedule(3, [](SimWorld& world) {
+    Story story;
+    story.Prepare(world);
+    {
+      Log& log = *story.life->log;
+      auto writer = log.BeginRelocation(kRelocationBytes, 1);
+      REQUIRE(writer.ok());
+      world.machine.Inject({.kind = Fault::Kind::kLoseWrite, .operations = kWriteOperation});
+      for (const auto& [key, at] : story.index) REQUIRE(story.life->bench.Copy(log, **writer, at).ok());
+      REQUIRE((*writer)->Finish().ok());
+      REQUIRE(world.machine.faults_hit() == 1);
+      world.machine.Crash({CrashKind::kPowerCut, Survival::kNothing});
+    }
+    story.life.reset();
+    Story::Check(world, story.durable);
+  });
 }
 
 }  // namespace

@@ -54,7 +54,7 @@ NextPlan* MakeNextPlan() {
 [[noreturn]] void Work(int pipe_end, const std::vector<HistoryPlan>& plans, size_t worker, NextPlan& next,
                        const CutLimits& limits) {
   constexpr unsigned kHangSeconds = 1'800;
-  StayOn(worker);
+  BecomeWorker(worker);
   for (uint64_t i = next++; i < plans.size(); i = next++) {
     alarm(kHangSeconds);
     Message message{i, 0, {}, false};

@@ -109,8 +109,8 @@ mutant crash_taken_for_close log/recovery.cc '[revision]' \
 mutant footer_without_tombstones format/footer_builder.cc '[A1]' \
   's/^void FooterBuilder::Add\(const DirectoryEntry& entry\) \{/&\n  if (entry.type == RecordType::kDelete) return;/'
 mutant expiry_change_lost_at_merge db/open.cc '[A2]' 's/if \(put_segment == nullptr\) break;/break;/'
-mutant iterator_reads_without_guard db/cursor.cc 'sim --seeds 200' \
-  '0,/base::EpochGuard guard\(store_\.epochs\(\)\);/s///'
+mutant footer_checksum_not_verified format/footer_reader.cc '[A5]' \
+  's/base::Hash64\(body, seed\.At\(trailer\.footer_offset\)\)/& \&\& false/'
 mutant footer_believed_by_its_looks format/footer_reader.cc '[A6]' \
   's/ != base::Hash64\(Covered\(end\).*$/ == 0) {/
    s/ !=$/ == 0 \&\&/
@@ -155,9 +155,9 @@ mutant superblock_name_not_flushed db/open.cc '[made]' \
 mutant superblock_name_trusted db/open.cc '[made]' 's/if \(exists && !options_\.read_only\) FIRN_RETURN_IF_ERROR\(.*$//'
 mutant taken_over_units_not_rewritten log/recovery.cc '[rule4]' \
   's/FIRN_RETURN_IF_ERROR\(newest_->file->Write\(at, bytes, io::Flush::kNone\)\);//'
-mutant namespace_drop_not_flushed db/namespace_ops.cc 'sim --seeds 1000' \
+mutant namespace_drop_not_flushed db/namespace_ops.cc 'db -# [#namespace_test]' \
   's/^  return log_->WaitDurable\(written->revision\);$/  return absl::OkStatus();/'
-mutant namespace_create_not_flushed db/namespace_ops.cc 'sim --seeds 100' \
+mutant namespace_create_not_flushed db/namespace_ops.cc 'db -# [#namespace_test]' \
   's/FIRN_RETURN_IF_ERROR\(log_->WaitDurable\(written->revision\)\);//'
 # Checksums that are ignored.
 mutant block_checksum_not_verified format/block.cc 'format -# [#block_test]' \
@@ -208,8 +208,6 @@ mutant deferred_runs_early base/epoch.cc base 's/\.epoch < oldest\)/.epoch <= ol
 mutant nested_guard_moves_on base/epoch.h base 's/if \(slot_\.depth\+\+ > 0\) return;/++slot_.depth;/'
 mutant read_without_guard db/read.cc '[readers],[rule11]' 's/^    base::EpochGuard guard\(epochs_\);$//'
 mutant multi_get_without_guard db/read.cc 'sim --seeds 200' 's/guard\(std::in_place, epochs_\);/guard;/'
-mutant footer_checksum_not_verified format/footer_reader.cc '[A5]' \
-  's/base::Hash64\(body, seed\.At\(trailer\.footer_offset\)\)/& \&\& false/'
 mutant node_freed_at_once index/node_store.cc 'index -# [#schedule_test]' \
   's/promise_->Retire\(\[store, node\] \{ store->FreeNode\(node\); \}\)/store->FreeNode(node)/'
 mutant index_read_without_guard index/tree.cc index '/Tree::Find/,/^}/s/EpochGuard guard\(epochs_\);//'
@@ -285,12 +283,12 @@ mutant bulk_separator_too_short index/bulk_loader.cc index \
 mutant inserted_without_version index/tree.cc index \
   '/^      leaf\.InsertEntry\(position, suffix, entry, nullptr\);$/{n;s/Unlock\(\)/UnlockUnchanged()/}'
 mutant erased_without_version index/tree.cc index \
-  '/^    leaf\.Remove\(position\);$/,/Unlock/s/lock\(\)\.Unlock\(\)/lock().UnlockUnchanged()/'
+  '/^  leaf\.Remove\(position\);$/,/Unlock/s/lock\(\)\.Unlock\(\)/lock().UnlockUnchanged()/'
 mutant read_not_validated index/tree.cc index \
   's/if \(place\.node->lock\(\)\.Unchanged\(place\.version\)\) return entry;/return entry;/'
 mutant descent_not_validated index/tree.cc index \
   's/if \(!place\.node->lock\(\)\.Unchanged\(place\.version\)\) return Step::kAgain;//'
-mutant obsolete_node_believed index/tree.cc index \
+mutant obsolete_node_believed index/tree.cc 'index -# [#schedule_test]' \
   's/if \(VersionLock::IsObsolete\(place\.version\)\) return Step::kAgain;//'
 mutant page_not_validated index/tree_pages.cc index 's/return node\.lock\(\)\.Unchanged\(version\);/return true;/'
 # Reclaim.

@@ -5,8 +5,8 @@
 #
 # For each mutant one file is copied and changed by a sed script that must apply; what is compiled of it is compiled again,
 # with the flags of the build, and linked in place of the original into the test program named beside it, which then has to
-# fail. The same program and arguments have to pass with the engine as it is. --every judges one mutant in N, and of the
-# others sees only whether they apply. The build has to be Ninja's, and up to date.
+# fail. The same program and arguments have to pass with the engine as it is. --every judges about one mutant in N, and of
+# the others sees only whether they apply. The build has to be Ninja's, and up to date.
 set -uo pipefail
 
 usage='usage: mutants.sh BUILD_DIR WORK_DIR [--every N] [NAME...]'
@@ -57,7 +57,7 @@ mutant() {  # NAME FILE WHO CHANGE
   if [[ -n ${seen[$1]:-} ]]; then echo "two mutants have the name $1" && exit 2; fi
   seen[$1]=1
   if ((${#only[@]})) && [[ " ${only[*]} " != *" $1 "* ]]; then return; fi
-  if ((listed % every != 0)); then
+  if ((every > 1)) && ! is_chosen "$1"; then
     if ! change_applies "$@"; then
       chosen=$((chosen + 1))
       not_applied "$@" | tee "$work/$1.verdict"
@@ -68,6 +68,13 @@ mutant() {  # NAME FILE WHO CHANGE
   unbroken[$3]=1
   while (($(jobs -rp | wc -l) >= jobs)); do wait -n; done
   { judge "$@" > "$work/$1.verdict"; cat "$work/$1.verdict"; } &
+}
+
+# By its name, so that another mutant in the list changes nothing for the others.
+is_chosen() {  # NAME
+  local sum
+  sum=$(cksum <<< "$1")
+  ((${sum%% *} % every == 0))
 }
 
 change_applies() {  # NAME FILE WHO CHANGE
@@ -175,6 +182,6 @@ done
 # One that left no verdict was not judged.
 killed=$(cat "$work"/*.verdict 2>/dev/null | grep -c '^killed ')
 unsound=$(cat "$work"/unbroken.*.verdict 2>/dev/null | wc -l)
-((every > 1)) && echo "of $listed mutants one in $every is judged"
+((every > 1)) && echo "of $listed mutants about one in $every is judged"
 echo "$chosen mutants, $killed killed, in $SECONDS s"
 exit $((killed != chosen || unsound != 0 || chosen == 0))

@@ -18,7 +18,7 @@ struct NthScenario {
   std::function<void(Life&)> run;
 };
 
-// With segments of 64 KiB, on the simulated disk, where `segment_bytes` says so; with those of a real store otherwise.
+// For stores with segments of 64 KiB.
 std::span<const NthScenario> Scenarios();
 
 }  // namespace firn::test

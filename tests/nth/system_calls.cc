@@ -188,7 +188,7 @@ using namespace firn::test;  // NOLINT: what follows has C's names
   }                                                                    \
   }
 
-// NOLINTBEGIN(bugprone-reserved-identifier)
+// NOLINTBEGIN(bugprone-reserved-identifier): the linker wants these names, __wrap_ and __real_
 WRAPPED(ssize_t, pread, (int fd, void* to, size_t size, off_t at), (fd, to, size, at), kIo | kRam | kSignals | kBusy,
         -1)
 WRAPPED(ssize_t, pwrite, (int fd, const void* from, size_t size, off_t at), (fd, from, size, at),

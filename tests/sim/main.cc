@@ -61,7 +61,7 @@ void Send(int pipe_end, const Message& message) {
 [[noreturn]] void Work(int pipe_end, const Range& range, uint64_t worker, uint64_t from, const SeedOptions& usual) {
   constexpr unsigned kHangSeconds = 600;
   constexpr uint64_t kReplayEvery = 500;
-  StayOn(worker);
+  BecomeWorker(worker);
   for (uint64_t number = from; number < range.size(); number += range.workers) {
     if (std::chrono::steady_clock::now() >= range.end) break;
     const SeedOptions options = range.At(number, usual);

@@ -121,50 +121,46 @@ std::optional<Entry> Tree::Upsert(std::string_view key, const Entry& entry) {
   }
 }
 
-void Tree::Update(std::string_view key, const Entry& entry) {
-  EpochGuard guard(epochs_);
+Node& Tree::LockLeaf(std::string_view key, uint32_t& position, bool& found) const {
   for (int turn = 0;; ++turn) {
     Place place;
-    if (Descend(key, Side::kAt, 0, Way::kRead, place) != Step::kThere || !place.node->lock().TryLock(place.version)) {
-      base::SpinPause(turn);
-      continue;
+    if (Descend(key, Side::kAt, 0, Way::kRead, place) == Step::kThere && place.node->lock().TryLock(place.version)) {
+      FIRN_CHECK(place.node->LowerBound(key, place.version, position, found));
+      return *place.node;
     }
-    uint32_t position;
-    bool found;
-    FIRN_CHECK(place.node->LowerBound(key, place.version, position, found) && found);
-    place.node->SetEntry(position, entry);
-    place.node->lock().Unlock();
-    return;
+    base::SpinPause(turn);
   }
+}
+
+void Tree::Update(std::string_view key, const Entry& entry) {
+  EpochGuard guard(epochs_);
+  uint32_t position;
+  bool found;
+  Node& leaf = LockLeaf(key, position, found);
+  FIRN_CHECK(found);
+  leaf.SetEntry(position, entry);
+  leaf.lock().Unlock();
 }
 
 std::optional<Entry> Tree::Erase(std::string_view key, uint64_t only_revision) {
   EpochGuard guard(epochs_);
-  for (int turn = 0;; ++turn) {
-    Place place;
-    if (Descend(key, Side::kAt, 0, Way::kRead, place) != Step::kThere || !place.node->lock().TryLock(place.version)) {
-      base::SpinPause(turn);
-      continue;
-    }
-    Node& leaf = *place.node;
-    uint32_t position;
-    bool found;
-    FIRN_CHECK(leaf.LowerBound(key, place.version, position, found));
-    std::optional<Entry> old;
-    if (found) old = leaf.EntryAt(position);
-    if (!found || (only_revision != 0 && old->revision != only_revision)) {
-      leaf.lock().UnlockUnchanged();
-      return std::nullopt;
-    }
-    const LongKey* const long_key = leaf.LongKeyAt(position);
-    leaf.Remove(position);
-    const bool sparse = leaf.IsSparse();
-    leaf.lock().Unlock();
-    entries_.fetch_sub(1, std::memory_order_relaxed);
-    if (long_key != nullptr) store_->RetireKey(long_key);
-    if (sparse) base::IfMemoryPermits([&] { Shrink(key); });
-    return old;
+  uint32_t position;
+  bool found;
+  Node& leaf = LockLeaf(key, position, found);
+  std::optional<Entry> old;
+  if (found) old = leaf.EntryAt(position);
+  if (!found || (only_revision != 0 && old->revision != only_revision)) {
+    leaf.lock().UnlockUnchanged();
+    return std::nullopt;
   }
+  const LongKey* const long_key = leaf.LongKeyAt(position);
+  leaf.Remove(position);
+  const bool sparse = leaf.IsSparse();
+  leaf.lock().Unlock();
+  entries_.fetch_sub(1, std::memory_order_relaxed);
+  if (long_key != nullptr) store_->RetireKey(long_key);
+  if (sparse) base::IfMemoryPermits([&] { Shrink(key); });
+  return old;
 }
 
 }  // namespace firn::index

@@ -148,6 +148,8 @@ class Tree {
 
   Step Descend(std::string_view key, Side side, uint32_t level, Way way, Place& place) const;
   bool LockBoth(Place& place) const;
+  // The leaf of `key`, locked by the caller's thread, which is inside the epoch; where the key is in it, or would be.
+  Node& LockLeaf(std::string_view key, uint32_t& position, bool& found) const;
   static void Replace(Place& place, Node* fresh, Change& change, HeldLocks& held);
   void ReplaceWithTwo(Place& place, Node* left, Node* right, Change& change, HeldLocks& held);
   void MakeRoom(Place& place);

@@ -127,7 +127,8 @@ absl::StatusOr<std::unique_ptr<io::File>> Log::ClaimFile(Segment& segment, uint6
   return file;
 }
 
-// A segment file of at least `capacity_bytes` whose header is durable, ready to be appended to.
+// A segment file of at least `capacity_bytes` with its header, ready to be appended to. The header is durable, but that
+// of a relocation segment.
 absl::StatusOr<std::shared_ptr<Segment>> Log::PrepareSegment(uint64_t capacity_bytes, uint32_t generation,
                                                              io::Claimant claimant) {
   auto segment = std::make_shared<Segment>();

@@ -1,4 +1,6 @@
 // Namespaces: making, listing, dropping.
+#include <algorithm>
+
 #include "unit/db/testing.h"
 
 namespace firn::testing {
@@ -88,6 +90,26 @@ TEST_CASE("a name used again after a drop shows none of the old keys, now, after
   CHECK(store->GetStats().keys == 0);
 }
 
+TEST_CASE("a namespace is there, or is gone, after a power cut that follows at once") {
+  for (uint64_t seed = 0; seed < 20; ++seed) {
+    Scheduled(seed, [](SimWorld& world) {
+      auto db = Must(OpenIn(world));
+      const auto cut_power = [&] {
+        world.machine.Crash({CrashKind::kPowerCut, Survival::kNothing});
+        db.reset();
+        db = Must(OpenIn(world));
+      };
+      Must(db->CreateNamespace("n"));
+      cut_power();
+      Must(db->OpenNamespace("n"));
+      Must(db->DropNamespace("n"));
+      cut_power();
+      CHECK(db->ListNamespaces().empty());
+      Must(db->Close());
+    });
+  }
+}
+
 TEST_CASE("ids of dropped namespaces are never given again, whatever was sealed and reopened in between") {
   SimStore store;
   std::vector<uint32_t> ids;
@@ -161,6 +183,9 @@ TEST_CASE("writes into a namespace that is being dropped either precede the drop
       writer.Join();
       const std::string contents = Contents(*db);
       CHECK(db->GetStats().kept_versions == 0);
+      PassTime(world, 2'000);
+      // Nothing of the namespace was written when its keys had been freed already.
+      CHECK(db->GetStats().keys == static_cast<uint64_t>(std::count(contents.begin(), contents.end(), '=')));
       Must(db->Close());
       db = Must(OpenIn(world));
       CHECK(Contents(*db) == contents);

@@ -186,5 +186,37 @@ TEST_CASE("a replaced entry is seen whole by every reader") {
   CHECK(backwards == 0);
 }
 
+TEST_CASE("a key beside which others come and go is there for every reader") {
+  base::EpochDomain epochs;
+  Tree tree(epochs);
+  constexpr uint64_t kStableKeys = 50;  // in one leaf
+  for (uint64_t i = 0; i < kStableKeys; ++i) tree.Upsert("key" + std::to_string(100 + i), EntryOf(i));
+  std::atomic<bool> stop{false};
+  std::atomic<uint64_t> lost{0};
+  std::vector<std::thread> readers;
+  readers.emplace_back([&] {
+    for (uint64_t i = 0; !stop; i = (i + 1) % kStableKeys) {
+      lost += tree.Find("key" + std::to_string(100 + i)) != EntryOf(i);
+    }
+  });
+  readers.emplace_back([&] {
+    Tree::Page page;
+    while (!stop) {
+      tree.ReadLeaf("key", page);
+      uint64_t seen = 0;
+      for (size_t i = 0; i < page.size(); ++i) seen += page.key(i) == "key" + std::to_string(100 + seen);
+      lost += seen != kStableKeys;
+    }
+  });
+  // Before all others, which have to make room for it and close up again.
+  for (uint64_t i = 0; i < 10000 * kRounds; ++i) {
+    tree.Upsert("key", EntryOf(i));
+    lost += tree.Erase("key") != EntryOf(i);
+  }
+  stop = true;
+  for (std::thread& thread : readers) thread.join();
+  CHECK(lost == 0);
+}
+
 }  // namespace
 }  // namespace firn::index

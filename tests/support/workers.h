@@ -11,8 +11,8 @@
 
 namespace firn::test {
 
-// The calling process stays on one processor, so that a simulated scheduler's handing over of the baton is a cheap switch
-// between threads; and it ends when its parent does, however that comes.
+// The calling process stays on one processor, so that a simulated scheduler's handing over of the baton is a cheap
+// switch between threads; and it ends when its parent does, however that comes.
 inline void BecomeWorker(uint64_t processor) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   cpu_set_t set;

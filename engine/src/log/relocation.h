@@ -2,7 +2,7 @@
 //
 //   auto writer = log.BeginRelocation(bytes_max, generation);     // a file of its own
 //   while (...) (*writer)->Append(record);                        // where the copy will be
-//   (*writer)->Finish();                                          // footer; header and all synced, no part of the store
+//   (*writer)->Finish();                                          // whole and synced, but no part of the store
 //   Segment* segment = *log.Adopt(*std::move(writer));            // adopt record durable: Read() finds the copies
 //   ... move index entries, count segment->live_records and the rest up ...
 //   log.SettleRelocation(segment->id);

@@ -166,6 +166,10 @@ mutant block_checksum_not_verified format/block.cc 'format -# [#block_test]' \
   's/ != base::Hash64\(block\.subspan\(kVersionAt\), seed\)\) \{/ == 0) {/'
 mutant superblock_checksum_not_verified format/block.cc '[verify]' \
   's/ != base::Hash64\(block\.subspan\(kVersionAt\), seed\)\) \{/ == 0) {/'
+mutant units_of_any_segment_verify format/unit.cc '[stale]' 's/seed\.At\(offset\)/0/g'
+mutant value_of_another_time_served values/value_read.cc '[stale]' \
+  's/if \(base::Hash64\(content, secret_\) == piece_checksums\[.*continue;$/continue;/
+   s/if \(options_\.hash\(value, secret_\) == table_\.HashOf\(slot\)\)/if (true)/'
 mutant unit_header_checksum_not_verified format/unit.cc 'format -# [#unit_test]' \
   's/^.*kChecksumAt\) != HeaderChecksum\(.*return std::nullopt;$//'
 mutant piece_checksum_not_verified values/value_read.cc values \

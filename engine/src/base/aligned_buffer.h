@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <new>
 #include <utility>
 
@@ -17,25 +18,25 @@ class AlignedBuffer {
   // `size_bytes` is rounded up to kIoAlignmentBytes. The content is not initialised.
   explicit AlignedBuffer(size_t size_bytes) : size_(RoundUp(size_bytes, kIoAlignmentBytes)) {
     if (size_ == 0) return;
-    data_ = static_cast<std::byte*>(::operator new (size_, std::align_val_t{kIoAlignmentBytes}));
+    data_.reset(static_cast<std::byte*>(::operator new (size_, std::align_val_t{kIoAlignmentBytes})));
   }
-  AlignedBuffer(AlignedBuffer&& other) noexcept
-      : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+  AlignedBuffer(AlignedBuffer&& other) noexcept : data_(std::move(other.data_)), size_(std::exchange(other.size_, 0)) {}
   AlignedBuffer& operator=(AlignedBuffer&& other) noexcept {
     std::swap(data_, other.data_);
     std::swap(size_, other.size_);
     return *this;
   }
-  ~AlignedBuffer() {
-    if (data_ != nullptr) ::operator delete (data_, std::align_val_t{kIoAlignmentBytes});
-  }
 
-  std::byte* data() const { return data_; }
+  std::byte* data() const { return data_.get(); }
   size_t size() const { return size_; }
-  MutableBytes bytes() const { return {data_, size_}; }
+  MutableBytes bytes() const { return {data_.get(), size_}; }
 
  private:
-  std::byte* data_ = nullptr;
+  struct Free {
+    void operator()(std::byte* data) const { ::operator delete (data, std::align_val_t{kIoAlignmentBytes}); }
+  };
+
+  std::unique_ptr<std::byte[], Free> data_;
   size_t size_ = 0;
 };
 

@@ -8,7 +8,7 @@ namespace {
 constexpr std::string_view kMessage = "out of memory: an allocation, or a thread, could not be had";
 
 // Made when the first call of the process needs memory at all, which is when the first store is opened.
-const absl::Status* Made() noexcept {
+const absl::Status* Made() {
   static const absl::Status* made = nullptr;
   static const bool tried [[maybe_unused]] =
       IfMemoryPermits([] { made = new absl::Status(ResourceExhausted(kMessage)); });

@@ -28,18 +28,17 @@ std::vector<NamespaceEntry> Namespaces::All() const {
 }
 
 Namespaces::Changed Namespaces::With(NamespaceEntry entry) const {
-  Changed changed{std::make_unique<Table>(All()), base::EpochDomain::Promise(epochs_, 1)};
-  Table& table = *changed.table;
-  const auto at = std::lower_bound(table.begin(), table.end(), entry.id,
+  auto table = std::make_unique<Table>(All());
+  const auto at = std::lower_bound(table->begin(), table->end(), entry.id,
                                    [](const NamespaceEntry& e, uint32_t wanted) { return e.id < wanted; });
-  table.insert(at, std::move(entry));
-  return changed;
+  table->insert(at, std::move(entry));
+  return {std::move(table), base::EpochDomain::Promise(epochs_, 1)};
 }
 
 Namespaces::Changed Namespaces::Without(uint32_t id) const {
-  Changed changed{std::make_unique<Table>(All()), base::EpochDomain::Promise(epochs_, 1)};
-  std::erase_if(*changed.table, [id](const NamespaceEntry& entry) { return entry.id == id; });
-  return changed;
+  auto table = std::make_unique<Table>(All());
+  std::erase_if(*table, [id](const NamespaceEntry& entry) { return entry.id == id; });
+  return {std::move(table), base::EpochDomain::Promise(epochs_, 1)};
 }
 
 void Namespaces::Install(Changed changed) {

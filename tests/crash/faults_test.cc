@@ -3,6 +3,7 @@
 #include <catch2/catch.hpp>
 
 #include "crash/at_each.h"
+#include "crash/extents.h"
 
 namespace firn::test {
 namespace {
@@ -200,6 +201,37 @@ TEST_CASE("space that fails to be claimed the Nth time fails that write only", "
       client.CheckRecovered(false);
     });
   }
+}
+
+TEST_CASE("a read that fails while the store of a killed process is opened loses nothing it was told",
+          "[faults][kill]") {
+  uint64_t refused = 0;
+  bool reached = true;
+  for (uint64_t point = 0; reached; ++point) {
+    InSchedule(1'200 + point, [&](SimWorld& world) {
+      INFO("read " << point);
+      Client client(world);
+      client.set_usual_options(SeparatingOptions());
+      REQUIRE(client.Open().ok());
+      REQUIRE(client.Put("synced", Extent("synced")).ok());
+      REQUIRE(client.Put("buffered", Extent("buffered"), Durability::kBuffered).ok());
+      REQUIRE(client.Put("after it", "small", Durability::kBuffered).ok());
+      const State newest = Look(client.db());
+      client.Crash({CrashKind::kKill, Survival::kEverything});
+      world.machine.Inject({.operations = kReadOperation, .after = point});
+      const absl::Status opened = client.Open();
+      INFO(opened.ToString());
+      reached = world.machine.faults_hit() > 0;
+      world.machine.ClearFaults();
+      if (!opened.ok()) {
+        ++refused;
+        REQUIRE(client.Open().ok());
+      }
+      REQUIRE(Look(client.db()) == newest);
+      REQUIRE(client.Close().ok());
+    });
+  }
+  CHECK(refused > 1);
 }
 
 }  // namespace

@@ -162,11 +162,11 @@ int Main(int argc, char** argv) {
     }
   }
   uint64_t all_points = 0, runs = 0;
-  const std::vector<Case> cases = AllCases();
+  std::vector<Case> cases = AllCases();
+  if (!only.empty()) std::erase_if(cases, [&](const Case& each) { return each.name != only; });
   for (const Case& each : cases) {
-    if (!only.empty() && each.name != only) continue;
     if (only_point != UINT64_MAX) {
-      each.run(only_point, lasting_only);
+      runs += each.run(only_point, lasting_only) ? 1 : 0;
       continue;
     }
     for (const bool lasting : {false, true}) {
@@ -181,6 +181,14 @@ int Main(int argc, char** argv) {
       all_points += lasting ? 0 : point;
       runs += ran;
     }
+  }
+  if (runs == 0) {
+    std::printf("nothing has failed: there is no such scenario or point\n");
+    return 1;
+  }
+  if (only_point != UINT64_MAX) {
+    std::printf("held\n");
+    return 0;
   }
   std::printf("%llu allocations in %zu scenarios, %llu runs with one that failed: all held\n",
               static_cast<unsigned long long>(all_points), cases.size(), static_cast<unsigned long long>(runs));

@@ -3,7 +3,8 @@
 //   firn_test_nth_system_call [--every N] [--failure NAME] [--disk NAME] [--scenario NAME] [--point N] [--lasting]
 //
 // Threads run as they like here: a point is the same call each time as far as they permit. --every takes one point in N
-// of each scenario only. The files lie under FIRN_TEST_DIR, or in /dev/shm, whose speed the number of runs needs.
+// of each scenario only. The files lie under FIRN_TEST_DIR, or in /dev/shm, whose speed the number of runs needs. Where
+// a store is killed, the process is stopped, its files are copied, and it is the copy that is opened next.
 #include <unistd.h>
 
 #include <algorithm>
@@ -46,17 +47,27 @@ std::vector<absl::StatusCode> CodesOf(CallFailure failure) {
   return {absl::StatusCode::kResourceExhausted};
 }
 
+// What this process would leave if it were killed now: all its threads stand still while a shell copies the files.
+void CopyAsKilled(const std::string& from, const std::string& to) {
+  const std::string script =
+      "kill -STOP $PPID; until ! grep -sL '^State:.[Tt]' /proc/$PPID/task/*/status | grep -q .; do :; done; "
+      "cp -a " +
+      from + "/. " + to + "; copied=$?; kill -CONT $PPID; exit $copied";
+  Demand(std::system(script.c_str()) == 0, "the files are not copied");
+}
+
 // Whether the point was reached.
 bool RunPoint(const DiskKind& disk, const NthScenario& scenario, CallFailure failure, uint64_t point, bool lasting,
               std::map<std::string_view, uint64_t>& failed) {
   SetLabel("--failure " + std::string(NameOf(failure)) + " --disk " + std::string(disk.name) + " --scenario " +
            std::string(scenario.name) + " --point " + std::to_string(point) + (lasting ? " --lasting" : ""));
-  const testing::TempDir dir(Parent());
+  const testing::TempDir original(Parent()), killed_before(Parent()), killed_after(Parent());
+  std::string path = original.path();
   Life life(
       [&](const Options& options) -> absl::StatusOr<std::unique_ptr<DB>> {
-        FIRN_ASSIGN_OR_RETURN(auto opened,
-                              io::OpenDisk(dir.path(), {.create_if_missing = true, .use_io_uring = disk.use_io_uring},
-                                           disk.synced_write));
+        FIRN_ASSIGN_OR_RETURN(
+            auto opened,
+            io::OpenDisk(path, {.create_if_missing = true, .use_io_uring = disk.use_io_uring}, disk.synced_write));
         return OpenOn(options, {.disk = std::move(opened),
                                 .segment_bytes_min_for_test = kSmallSegmentBytes,
                                 .ceiling_floor_segments_for_test = 8});
@@ -65,7 +76,13 @@ bool RunPoint(const DiskKind& disk, const NthScenario& scenario, CallFailure fai
   if (scenario.prepare) {
     life.Open();
     scenario.prepare(life);
-    if (scenario.opens) life.Close();
+    if (scenario.killed_before) {
+      CopyAsKilled(path, killed_before.path());
+      life.Drop();
+      path = killed_before.path();
+    } else if (scenario.opens) {
+      life.Close();
+    }
   } else if (!scenario.opens) {
     life.Open();
   }
@@ -76,8 +93,15 @@ bool RunPoint(const DiskKind& disk, const NthScenario& scenario, CallFailure fai
   life.EndFailures();
   if (!calls.last.empty()) ++failed[calls.last];
   life.CheckAlive();
-  life.Close();
-  life.CheckReopened(Life::End::kClosed);
+  if (point % 4 == 3) {
+    CopyAsKilled(path, killed_after.path());
+    life.Drop();
+    path = killed_after.path();
+    life.CheckReopened(Life::End::kKilled);
+  } else {
+    life.Close();
+    life.CheckReopened(Life::End::kClosed);
+  }
   return calls.numbered > point;
 }
 
@@ -93,6 +117,16 @@ struct Choice {
   std::string failure, disk, scenario;
   bool lasting = false;
 };
+
+bool IsNamed(const Choice& choice) {
+  const auto is_one_of = [](const std::string& name, const auto& all, const auto& name_of) {
+    return name.empty() ||
+           std::any_of(std::begin(all), std::end(all), [&](const auto& x) { return name_of(x) == name; });
+  };
+  return is_one_of(choice.scenario, Scenarios(), [](const NthScenario& scenario) { return scenario.name; }) &&
+         is_one_of(choice.disk, kDisks, [](const DiskKind& disk) { return disk.name; }) &&
+         (is_one_of(choice.failure, kCallFailures, NameOf) || is_one_of(choice.failure, kCompletionFailures, NameOf));
+}
 
 bool Parse(int argc, char** argv, Choice& choice) {
   for (int i = 1; i < argc; ++i) {
@@ -116,7 +150,7 @@ bool Parse(int argc, char** argv, Choice& choice) {
       return false;
     }
   }
-  return true;
+  return IsNamed(choice);
 }
 
 int Main(int argc, char** argv) {
@@ -166,7 +200,15 @@ int Main(int argc, char** argv) {
   for (const auto& [name, times] : failed) {
     std::printf("  %-28s failed in %llu runs\n", std::string(name).c_str(), static_cast<unsigned long long>(times));
   }
-  std::printf("%llu system calls and completions, %llu runs with one that failed: all held\n",
+  if (runs == 0) {
+    std::printf("nothing has failed: there is no such point\n");
+    return 1;
+  }
+  if (choice.point != UINT64_MAX) {
+    std::printf("held\n");
+    return 0;
+  }
+  std::printf("%llu points, each a system call or completion and a way to fail; %llu runs: all held\n",
               static_cast<unsigned long long>(points), static_cast<unsigned long long>(runs));
   return 0;
 }

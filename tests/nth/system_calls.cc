@@ -1,8 +1,10 @@
 #include "nth/system_calls.h"
 
 #include <dirent.h>
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <liburing.h>
+#include <pthread.h>
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -254,6 +256,13 @@ int __wrap_io_uring_queue_init_params(unsigned entries, io_uring* ring, io_uring
   if (const int error = Fails("io_uring_queue_init_params", kFiles | kRam); error != 0) return -error;
   ForgetRing(ring);
   return __real_io_uring_queue_init_params(entries, ring, parameters);
+}
+
+// std::thread calls it from its own library, where --wrap does not reach.
+int pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*body)(void*), void* argument) {
+  if (Fails("pthread_create", kRam) != 0) return EAGAIN;
+  static const auto next = reinterpret_cast<decltype(&pthread_create)>(dlsym(RTLD_NEXT, "pthread_create"));
+  return next(thread, attributes, body, argument);
 }
 
 int __real_io_uring_ring_dontfork(io_uring* ring);

@@ -342,8 +342,10 @@ absl::StatusOr<bool> Store::RestoreValues(base::Bytes payload) {
     if ((decoded->record.flags & format::record_flags::kValuePointer) == 0) continue;
     const auto pointer = format::DecodeValuePointer(decoded->record.value);
     if (!pointer) return false;
-    FIRN_ASSIGN_OR_RETURN(const bool whole, values_->Restore(*pointer));
-    if (!whole) return false;
+    const absl::StatusOr<bool> whole = values_->Restore(*pointer);
+    if (options_.salvage && absl::IsDataLoss(whole.status())) return false;
+    FIRN_RETURN_IF_ERROR(whole.status());
+    if (!*whole) return false;
     any = true;
   }
   if (any && !options_.read_only) FIRN_RETURN_IF_ERROR(values_->Sync());

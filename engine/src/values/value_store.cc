@@ -69,10 +69,9 @@ absl::StatusOr<bool> ValueStore::Restore(const format::ValuePointer& pointer) {
   if (file == nullptr || pointer.length == 0 || pointer.length > kValueBytesMax) return false;
   if (pointer.offset % format::kBlockBytes != 0 || pointer.offset < file->first_extent()) return false;
   FIRN_ASSIGN_OR_RETURN(const Handle handle, files_.Open(*file));
-  const auto hash = HashOnDisk(*handle, pointer.offset, pointer.length);
-  if (absl::IsDataLoss(hash.status())) return false;
-  FIRN_RETURN_IF_ERROR(hash.status());
-  if (*hash != base::Hash128Value{pointer.hash_low, pointer.hash_high}) return false;
+  if (handle->size_bytes() < pointer.offset + base::RoundUp(pointer.length, format::kBlockBytes)) return false;
+  FIRN_ASSIGN_OR_RETURN(const auto hash, HashOnDisk(*handle, pointer.offset, pointer.length));
+  if (hash != base::Hash128Value{pointer.hash_low, pointer.hash_high}) return false;
   if (options_.read_only) return true;
 
   BufferPool::Lease buffer(buffers_);

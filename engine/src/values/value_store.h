@@ -97,7 +97,8 @@ class ValueStore {
   absl::StatusOr<Slot> Adopt(const format::ValuePointer& pointer);
   // Of a record found in a killed process's shared memory only. Verifies the extent, and writes the same bytes again
   // (unless read_only), as a failed fsync may have left them in a cache alone; durable after the next Sync(). False
-  // when it does not verify. To be followed by Adopt().
+  // when it does not verify. A status when it cannot be read: that does not say that it was never written. To be
+  // followed by Adopt().
   absl::StatusOr<bool> Restore(const format::ValuePointer& pointer);
   // Nothing further is adopted, and what was found is durable. Files nothing refers to are removed; after an unclean
   // end, or where files take more than they should, what no extent lies in is given back. Appending begins in a fresh

@@ -161,6 +161,9 @@ mutant namespace_create_not_flushed db/namespace_ops.cc 'db -# [#namespace_test]
   's/FIRN_RETURN_IF_ERROR\(log_->WaitDurable\(written->revision\)\);//'
 mutant drop_meets_writes db/namespace_ops.cc 'db -# [#namespace_test]' \
   's/^    base::MutexesLock locks\(stripes\);$//'
+# Rule 9: a salt of its own for each file, durable before any byte under it.
+mutant one_salt_for_all_segments log/segments.cc '[stale]' 's/options_\.random->Next\(\)\);/1);/'
+mutant value_salt_not_flushed values/value_file.cc values 's/io::Flush::kData/io::Flush::kNone/'
 # Checksums that are ignored.
 mutant block_checksum_not_verified format/block.cc 'format -# [#block_test]' \
   's/ != base::Hash64\(block\.subspan\(kVersionAt\), seed\)\) \{/ == 0) {/'

@@ -28,6 +28,8 @@ Settings DrawSettings(Rng& rng) {
   settings.clock_jumps_back = rng.OneIn(4);
   static constexpr uint64_t kThresholds[] = {0, 4 * 1024, 4 * 1024, 32 * 1024};
   settings.value_separation_threshold_bytes = kThresholds[rng.Below(std::size(kThresholds))];
+  static constexpr uint32_t kAlignments[] = {4 * 1024, 4 * 1024, 16 * 1024, 128 * 1024};
+  settings.value_alignment_bytes = kAlignments[rng.Below(std::size(kAlignments))];
   settings.can_punch = !rng.OneIn(4);
   settings.max_space_amplification = 1.1 + 0.1 * static_cast<double>(rng.Below(20));
   static constexpr uint64_t kFloorSegments[] = {0, 1, 1, 4};

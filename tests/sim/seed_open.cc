@@ -16,6 +16,7 @@ absl::StatusOr<std::unique_ptr<DB>> SeedRun::Open(bool read_only, bool salvage) 
   options.memory_budget_bytes = kMemoryBudgetBytesMin;
   options.flush_interval_ms = settings_.flush_interval_ms;
   options.value_separation_threshold_bytes = settings_.value_separation_threshold_bytes;
+  options.value_alignment_bytes = settings_.value_alignment_bytes;
   options.max_space_amplification = settings_.max_space_amplification;
   options.max_disk_bytes = settings_.max_disk_bytes;
   options.listener = &listener_;

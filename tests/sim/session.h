@@ -31,6 +31,7 @@ struct Settings {
   double buffered_share = 0.5;
   bool clock_jumps_back = false;
   uint64_t value_separation_threshold_bytes = 0;
+  uint32_t value_alignment_bytes = 4 * 1024;
   bool can_punch = true;  // holes, in the disk's files
   double max_space_amplification = 1.5;
   uint64_t ceiling_floor_segments = 0;

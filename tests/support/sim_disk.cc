@@ -169,7 +169,7 @@ absl::Status SimFile::DoAllocate(uint64_t size_bytes, uint64_t from_bytes) {
     return Error(ENOSPC, "fallocate", size_bytes);
   }
   content_->FillHoles(from_bytes, size_bytes);
-  if (size_bytes > content_->size_bytes()) content_->Resize(size_bytes);
+  content_->Grow(from_bytes, size_bytes);
   return absl::OkStatus();
 }
 

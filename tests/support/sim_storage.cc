@@ -125,7 +125,7 @@ uint64_t SimContent::ReadStale(uint64_t offset, base::MutableBytes out, Rng& rng
 }
 
 void SimContent::Write(uint64_t offset, base::Bytes data) {
-  if (offset + data.size() > size_bytes_) Resize(offset + data.size());
+  Grow(offset, offset + data.size());
   for (uint64_t done = 0; done < data.size(); done += kPageBytes) {
     const uint64_t page = (offset + done) / kPageBytes;
     if (mapping_) {
@@ -147,7 +147,8 @@ void SimContent::ChangePage(ChangeKind kind, uint64_t page, PageRef content) {
 }
 
 uint64_t SimContent::UnclaimedBytes(uint64_t from, uint64_t to) const {
-  const uint64_t beyond = base::RoundUp(to, kPageBytes) - std::min(base::RoundUp(to, kPageBytes), end_bytes());
+  const uint64_t end = base::RoundUp(to, kPageBytes);
+  const uint64_t beyond = end - std::min(end, std::max(base::RoundDown(from, kPageBytes), end_bytes()));
   const auto holes = std::distance(holes_.lower_bound(from / kPageBytes),
                                    holes_.lower_bound(std::max(from, base::RoundUp(to, kPageBytes)) / kPageBytes));
   return beyond + static_cast<uint64_t>(holes) * kPageBytes;
@@ -164,6 +165,15 @@ void SimContent::FillHoles(uint64_t from, uint64_t to) {
     const uint64_t page = *hole++;
     ChangePage(ChangeKind::kWrite, page, nullptr);
   }
+}
+
+void SimContent::Grow(uint64_t from, uint64_t size_bytes) {
+  if (size_bytes <= size_bytes_) return;
+  for (uint64_t page = end_bytes() / kPageBytes; page < from / kPageBytes; ++page) {
+    holes_.insert(page);
+    durable_holes_.insert(page);  // nothing can claim it but a later change
+  }
+  Resize(size_bytes);
 }
 
 void SimContent::Cut(Pages& pages, Holes& holes, uint64_t size_bytes) {
@@ -272,6 +282,8 @@ void SimContent::PowerCut(CutFates& fates) {
     }
   }
   unsynced_.clear();
+  durable_holes_.erase(durable_holes_.lower_bound(base::RoundUp(durable_size_bytes_, kPageBytes) / kPageBytes),
+                       durable_holes_.end());
   holes_ = durable_holes_;
   current_ = durable_;
   size_bytes_ = durable_size_bytes_;

@@ -85,6 +85,8 @@ class SimContent {
   // Extends the file when `data` reaches past its end. Offset and size are multiples of a page.
   void Write(uint64_t offset, base::Bytes data);
   void Resize(uint64_t size_bytes);
+  // To `size_bytes` if it is smaller. What lies between its end and `from` is a hole then.
+  void Grow(uint64_t from, uint64_t size_bytes);
   void Punch(uint64_t offset, uint64_t size_bytes);
   // Fills the holes in [from, to).
   void FillHoles(uint64_t from, uint64_t to);

@@ -67,10 +67,10 @@ uint64_t ValueStore::UnexplainedBytes() {
   uint64_t bytes = 0;
   base::MutexLock append_lock(append_mutex_);
   for (const std::shared_ptr<ValueFile>& file : files_.All()) {
-    uint64_t known = format::kBlockBytes + explained[file->slot] + file->free_bytes;
+    uint64_t known = file->first_extent() + explained[file->slot] + file->free_bytes;
     if (file == active_) known += active_claimed_ - std::min(active_claimed_, active_end_);
     if (IsDead(*file)) continue;  // the next FreeDropped() removes it
-    if (file == next_) known += next_claimed_ - format::kBlockBytes;
+    if (file == next_) known += next_claimed_ - std::min(next_claimed_, file->first_extent());
     if (const uint64_t end = file->cut_to; end != 0) {  // the next FreeDropped() cuts it
       const auto handle = files_.Open(*file);
       if (handle.ok()) known += (*handle)->size_bytes() - std::min((*handle)->size_bytes(), end);

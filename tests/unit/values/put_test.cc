@@ -233,6 +233,22 @@ TEST_CASE("of what is free the largest ranges are punched first, for the others 
   CHECK(store->GetStats().waiting_bytes == 0);
 }
 
+TEST_CASE("the room before an aligned extent is not claimed") {
+  SimWorld world(1);
+  ValueOptions options;
+  options.alignment_bytes = 128 * kKiB;
+  Session store(world, options);
+  store.Fresh();
+  const Slot slot = Put(*store, Content(1, 5'000)).slot;
+  store->GiveBackAhead();  // the file ends with the extent
+  store->Release(slot, 1);
+  CHECK(store->FreeDropped(1) == 128 * kKiB);
+  Put(*store, Content(2, 5'000));
+  store->GiveBackAhead();
+  CHECK(store->GetStats().allocated_bytes == 4096 + 8192);
+  CHECK(store->UnexplainedBytes() == 0);
+}
+
 TEST_CASE("claiming more space leaves the holes of what was freed alone") {
   SimWorld world(1);
   Session store(world);

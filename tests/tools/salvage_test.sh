@@ -71,6 +71,23 @@ one_line_error
 [ ! -e "$store/inside" ] || fail "wrote into the source"
 expect 2 "$FIRN" salvage "$store"
 
+it "what keeps salvage from looking is told as that, and not as loss"
+for place in log values SUPERBLOCK TAIL; do
+  rm -rf odd && cp -r "$store" odd && mv "odd/$place" aside
+  case $place in
+    log | values) : >"odd/$place" ;;
+    *) mkdir "odd/$place" ;;
+  esac
+  expect 2 "$FIRN" salvage odd "from-odd-$place"
+  one_line_error
+  [[ $err == *"$place"* ]] || fail "'$place' is not named: '$err'"
+  [ "$(id -u)" -eq 0 ] && rm -rf aside && continue
+  rm -rf "odd/$place" && mv aside "odd/$place" && chmod 0 "odd/$place"
+  expect 4 "$FIRN" salvage odd "from-odd-$place"
+  one_line_error
+  chmod 700 "odd/$place"
+done
+
 it "verify keeps to a rate, and is stopped by Ctrl-C with a cursor to go on from"
 expect 0 "$FIRN" verify "$store" --rate 64MiB
 [[ $out == *"all is well"* ]] || fail "says '$out'"

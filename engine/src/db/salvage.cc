@@ -81,6 +81,7 @@ class Salvager {
 
 absl::Status Salvager::LoadSuperblock() {
   const auto file = source_->Open(kSuperblockFile, io::OpenMode::kRead);
+  if (!file.ok() && !absl::IsNotFound(file.status()) && !absl::IsDataLoss(file.status())) return file.status();
   base::AlignedBuffer block(format::kBlockBytes);
   for (uint64_t at = 0; file.ok() && at < format::kSuperblockFileBytes; at += format::kBlockBytes) {
     if (!(*file)->Read(at, block.bytes()).ok()) continue;
@@ -94,6 +95,7 @@ absl::Status Salvager::LoadSuperblock() {
     return absl::OkStatus();
   }
   const auto superblock = log::SuperblockFromSegments(*source_);
+  if (!superblock.ok() && !absl::IsNotFound(superblock.status())) return superblock.status();
   if (!superblock.ok()) {
     return base::DataLoss(std::string(source_->path()) +
                           ": no copy of the superblock is left, in SUPERBLOCK or in any segment's header; without it "
@@ -109,6 +111,7 @@ absl::Status Salvager::LoadSuperblock() {
 absl::Status Salvager::ScanSource() {
   FIRN_ASSIGN_OR_RETURN(log_, log::SalvageLog(*source_, superblock_));
   values_.emplace(*source_, superblock_);
+  FIRN_RETURN_IF_ERROR(values_->FindFiles());
   for (log::LostRange& range : log_.lost) {
     report_.lost_bytes += range.bytes;
     report_.lost.push_back(

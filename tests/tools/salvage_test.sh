@@ -66,9 +66,18 @@ expect 4 "$FIRN" salvage "$store" whole
 one_line_error
 expect 4 "$FIRN" salvage nowhere elsewhere
 one_line_error
-expect 2 "$FIRN" salvage "$store" "$store/inside"
-one_line_error
+ln -s "$store" link
+for place in "$store/inside" "$store/../store/inside" link/inside "./link/inside/" "$store"; do
+  expect 2 "$FIRN" salvage "$store" "$place"
+  one_line_error
+  expect 2 "$FIRN" salvage link "$place"
+done
+(cd "$store" && "$FIRN" salvage . inside 2>/dev/null)
+same $? 2
+(cd "$store" && "$FIRN" salvage ../link inside 2>/dev/null)
+same $? 2
 [ ! -e "$store/inside" ] || fail "wrote into the source"
+same "$(checksums "$store")" "$before"
 expect 2 "$FIRN" salvage "$store"
 
 it "what keeps salvage from looking is told as that, and not as loss"

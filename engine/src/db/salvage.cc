@@ -424,7 +424,8 @@ absl::StatusOr<SalvageReport> SalvageOn(std::unique_ptr<io::Disk> source,
 absl::StatusOr<SalvageReport> Salvage(std::string_view source, std::string_view destination,
                                       const SalvageOptions& options) {
   return base::OrOutOfMemory([&]() -> absl::StatusOr<SalvageReport> {
-    if (destination == source || destination.starts_with(std::string(source) + "/")) {
+    FIRN_ASSIGN_OR_RETURN(const bool lies_in_source, io::LiesIn(destination, source));
+    if (lies_in_source) {
       return base::InvalidArgument("the destination lies in the source, which is not written to");
     }
     FIRN_ASSIGN_OR_RETURN(std::unique_ptr<io::Disk> from,

@@ -64,6 +64,13 @@ one_line_error
 it "salvage refuses what it cannot do in one line"
 expect 4 "$FIRN" salvage "$store" whole
 one_line_error
+[[ $err == *"destination: "*"there is a store already"* && $err != *error_if_exists* ]] || fail "says '$err'"
+mkdir -p remains/log short && echo junk >remains/log/0000000001.seg && echo junk >short/SUPERBLOCK
+for place in remains short; do
+  expect 4 "$FIRN" salvage "$store" $place
+  one_line_error
+  [[ $err == *"destination: "* ]] || fail "says '$err'"
+done
 expect 4 "$FIRN" salvage nowhere elsewhere
 one_line_error
 ln -s "$store" link

@@ -30,6 +30,13 @@ struct Known {
   std::string value_pointer;
 };
 
+// Of the new store: whatever is wrong there, no data of the source is lost by it.
+absl::Status OfDestination(const absl::Status& status) {
+  if (status.ok()) return status;
+  const absl::StatusCode code = absl::IsDataLoss(status) ? absl::StatusCode::kFailedPrecondition : status.code();
+  return base::MakeStatus(code, "destination: " + std::string(status.message()));
+}
+
 }  // namespace
 
 // Copies what lives in the source to relocation segments of a fresh store, as reclaim would: each record under its own
@@ -130,6 +137,9 @@ absl::Status Salvager::ScanSource() {
 
 // A store like any other, but that nobody reclaims in: its index knows nothing of what is put there.
 absl::Status Salvager::OpenDestination(Environment environment) {
+  if (!absl::IsNotFound(environment.disk->Open(kSuperblockFile, io::OpenMode::kRead).status())) {
+    return base::FailedPrecondition(std::string(environment.disk->path()) + ": there is a store already");
+  }
   Options options;
   options.error_if_exists = true;
   options.use_io_uring = options_.use_io_uring;
@@ -161,11 +171,15 @@ absl::StatusOr<SalvageReport> Salvager::Run(const std::function<absl::StatusOr<E
     if (log_.files == 0) report_.notes.emplace_back("log/ has no segment");
     return std::move(report_);
   }
-  FIRN_ASSIGN_OR_RETURN(Environment environment, destination());
-  FIRN_RETURN_IF_ERROR(OpenDestination(std::move(environment)));
-  FIRN_RETURN_IF_ERROR(CopyAll());
-  FIRN_RETURN_IF_ERROR(Adopt());
-  FIRN_RETURN_IF_ERROR(store_->Close());
+  absl::StatusOr<Environment> environment = destination();
+  if (!environment.ok()) return OfDestination(environment.status());
+  FIRN_RETURN_IF_ERROR(OfDestination(OpenDestination(*std::move(environment))));
+  // What the source has lost is in the report, and no status.
+  if (const absl::Status copied = CopyAll(); !copied.ok()) {
+    return absl::IsDataLoss(copied) ? OfDestination(copied) : copied;
+  }
+  FIRN_RETURN_IF_ERROR(OfDestination(Adopt()));
+  FIRN_RETURN_IF_ERROR(OfDestination(store_->Close()));
   FindBrokenBatches();
   Conclude();
   return std::move(report_);

@@ -465,6 +465,14 @@ TEST_CASE("salvage refuses a source that a process writes to, and a destination 
   const auto cancelled = SalvageOn(from.machine.Attach(), [&] { return SimEnvironment(third); },
                                    {.progress = [](uint64_t, uint64_t) { return false; }});
   CHECK(absl::IsCancelled(cancelled.status()));
+  // What that left is no store, and is in nobody's way.
+  Client client(third);
+  Options options = SeparatingOptions();
+  options.create_if_missing = false;
+  CHECK(absl::IsNotFound(client.Open(options)));
+  CHECK(SalvageOn(from.machine.Attach(), [&] { return SimEnvironment(third); }, {}).ok());
+  REQUIRE(client.Open(options).ok());
+  CHECK(LookAtAll(client.db()) == TruthOf(MakeRichStore()));
 }
 
 TEST_CASE("where nothing verifies no destination is made", "[salvage]") {

@@ -218,10 +218,7 @@ absl::Status Store::OpenFiles() {
     }
   }
   FIRN_RETURN_IF_ERROR(values_->FinishRecovery(clean));
-  if (!exists) {
-    FIRN_RETURN_IF_ERROR(disk_->Rename(kUnfinishedSuperblockFile, kSuperblockFile));
-    FIRN_RETURN_IF_ERROR(disk_->SyncFolder(""));
-  }
+  if (!exists && !succession_.unfinished) FIRN_RETURN_IF_ERROR(FinishMaking());
   versions_ = std::make_unique<Versions>(*log_);
   return absl::OkStatus();
 }

@@ -145,7 +145,8 @@ absl::Status Salvager::OpenDestination(Environment environment) {
   options.use_io_uring = options_.use_io_uring;
   environment.succession = {.revision_floor = log_.last_revision + kOwnRevisions,
                             .next_namespace_id = log_.next_namespace_id,
-                            .time_ms = log_.time_ms};
+                            .time_ms = log_.time_ms,
+                            .unfinished = true};
   for (const log::RecoveredSegment& each : log_.segments) {
     format::FooterReader directory = each.directory;
     for (format::DirectoryEntry entry; directory.Next(entry);) {
@@ -179,6 +180,7 @@ absl::StatusOr<SalvageReport> Salvager::Run(const std::function<absl::StatusOr<E
     return absl::IsDataLoss(copied) ? OfDestination(copied) : copied;
   }
   FIRN_RETURN_IF_ERROR(OfDestination(Adopt()));
+  FIRN_RETURN_IF_ERROR(OfDestination(store_->FinishMaking()));
   FIRN_RETURN_IF_ERROR(OfDestination(store_->Close()));
   FindBrokenBatches();
   Conclude();

@@ -172,6 +172,8 @@ class Store {
   absl::StatusOr<bool> CheckNoStore();
   absl::Status PrepareFreshDirectory();
   absl::Status WriteSuperblock();
+  absl::Status FinishMaking();
+  absl::Status RemoveValues();
   absl::StatusOr<bool> AdoptValue(std::string_view encoded, std::string_view index_key, index::Entry& entry);
   absl::StatusOr<bool> RestoreValues(base::Bytes payload);
   absl::Status BuildIndex(std::vector<log::RecoveredSegment>& segments, uint32_t& next_namespace_id);

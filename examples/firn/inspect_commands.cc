@@ -180,7 +180,7 @@ void PrintDamage(const Damage& damage) {
   }
 }
 
-// `refusal`: why the store could not be opened but by salvaging; empty where it could.
+// `refusal`: why the store could not be opened but by salvaging, if the report does not say so; else empty.
 int PrintReport(const InspectArgs& args, const std::string& refusal, const VerifyReport& report) {
   const size_t damaged = report.damages.size() + (refusal.empty() ? 0 : 1);
   const bool stopped = !report.cursor.empty();
@@ -245,7 +245,7 @@ int Verify(const InspectArgs& args) {
                   }});
     bar.Clear();
     if (!report.ok()) return Fail("verify " + args.store.path, report.status());
-    return PrintReport(args, refusal, *report);
+    return PrintReport(args, report->damages.empty() ? refusal : "", *report);
   });
 }
 

@@ -125,4 +125,15 @@ expect 0 "$FIRN" verify "$store" --from "$cursor"
 it "verify names the keys that damage makes unreadable"
 expect 3 "$FIRN" verify hurt --json
 [[ $out == *key-7* && $(json /details) == *'"file"'* ]] || fail "says '$out'"
+[[ $(json /details) == *values/*large* ]] || fail "does not name the key of the lost file: '$out'"
+
+it "where not even a salvaging open gets anything, verify points to salvage, which does"
+cp -r "$store" twins
+first=$(ls twins/log/*.seg | head -1)
+cp "$first" twins/log/0000009999.seg
+expect 3 "$FIRN" verify twins
+one_line_error
+[[ $err == *"firn salvage twins NEW"* ]] || fail "says '$err'"
+expect 0 "$FIRN" salvage twins from-twins
+same "$("$FIRN" scan from-twins)" "$("$FIRN" scan "$store")"
 finish

@@ -104,6 +104,7 @@ absl::Status Scrubber::ParseCursor() {
 absl::StatusOr<VerifyReport> Scrubber::Run() {
   FIRN_RETURN_IF_ERROR(ParseCursor());
   if (options_.from.empty()) {
+    report_.damages = store_.found_by_open_;  // whoever opened it was told
     for (Damage& damage : store_.CheckSuperblock()) Found(std::move(damage));
     if (store_.options_.read_only) CheckTail();
   }

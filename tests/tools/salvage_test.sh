@@ -127,6 +127,14 @@ expect 3 "$FIRN" verify hurt --json
 [[ $out == *key-7* && $(json /details) == *'"file"'* ]] || fail "says '$out'"
 [[ $(json /details) == *values/*large* ]] || fail "does not name the key of the lost file: '$out'"
 
+it "verify says that a TAIL of another size is damage, as whoever opens the store for writing is refused"
+for size in 0 4096 2T; do
+  rm -rf tail && cp -r "$store" tail && truncate -s $size tail/TAIL
+  expect 3 "$FIRN" put tail key value
+  expect 3 "$FIRN" verify tail
+  [[ $out == *"TAIL at offset "*"the next open for writing would refuse the store"* ]] || fail "says '$out'"
+done
+
 it "where not even a salvaging open gets anything, verify points to salvage, which does"
 cp -r "$store" twins
 first=$(ls twins/log/*.seg | head -1)

@@ -145,12 +145,22 @@ bool Scrubber::GoOn(uint64_t bytes) {
   }
 }
 
-// The mark of a clean close is what tells that the end of the log is there. While the store is written to, the next
-// close makes another.
+// An open for writing refuses a TAIL of another size. The mark of a clean close is what tells that the end of the log
+// is there. While the store is written to, the next close makes another.
 void Scrubber::CheckTail() {
   const auto file = store_.disk_->Open(log::kTailFile, io::OpenMode::kRead);
   if (absl::IsNotFound(file.status())) return;  // a store is whole without it
   absl::Status status = file.status();
+  if (status.ok() && (*file)->size_bytes() != log::kTailFileBytes) {
+    const uint64_t file_bytes = (*file)->size_bytes();
+    Found({.file = std::string(log::kTailFile),
+           .offset = std::min(file_bytes, log::kTailFileBytes),
+           .bytes = std::max(file_bytes, log::kTailFileBytes) - std::min(file_bytes, log::kTailFileBytes),
+           .what = "it has " + std::to_string(file_bytes) + " bytes, not " + std::to_string(log::kTailFileBytes) +
+                   ": the next open for writing would refuse the store. If its last process was killed, buffered "
+                   "writes are lost"});
+    return;
+  }
   if (status.ok()) status = (*file)->Read(0, buffer_.bytes().first(format::kBlockBytes));
   const bool damaged =
       !status.ok() || log::HasDamagedCloseMark(buffer_.bytes().first(format::kBlockBytes), store_.superblock_.secret);

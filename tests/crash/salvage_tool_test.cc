@@ -489,5 +489,22 @@ TEST_CASE("where nothing verifies no destination is made", "[salvage]") {
   CHECK_FALSE(salvaged.report.lost.empty());
 }
 
+TEST_CASE("where every segment was wiped, each of them is reported", "[salvage]") {
+  for (const bool cut : {false, true}) {
+    StoreImage image = MakeRichStore();
+    const std::vector<std::string> segments = Files(image, "log/");
+    for (const std::string& name : segments) {
+      std::string& bytes = image.files.at(name);
+      bytes.assign(cut ? 0 : bytes.size(), '\0');
+    }
+    const Salvaged salvaged = SalvageImage(image);
+    INFO(Describe(salvaged));
+    CHECK(salvaged.report.outcome == SalvageReport::Outcome::kNothing);
+    std::set<std::string> named;
+    for (const Damage& lost : salvaged.report.lost) named.insert(lost.file);
+    CHECK(named == std::set<std::string>(segments.begin(), segments.end()));
+  }
+}
+
 }  // namespace
 }  // namespace firn::test

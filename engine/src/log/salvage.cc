@@ -74,10 +74,11 @@ void LogSalvage::ChooseLive() {
     const SegmentId id = IdOfSegmentFile(name);
     const bool is_old = id != format::kNoSegment && (id < newest_id || retired.contains(id));
     if (live_.contains(id) || (!ends.contains(id) && is_old)) continue;
-    // A file that was made ahead of its use: nothing was written yet behind its header, and no list names it.
+    // A file that was made ahead of its use: nothing was written yet behind its header, and no list names it. Without
+    // any list it may as well be one that was wiped.
     const auto file = disk_.Open(name, io::OpenMode::kRead);
     const bool listed = ends.contains(id);
-    if (!listed && file.ok() && IsEmptyBehindHeader(**file)) continue;
+    if (newest != nullptr && !listed && file.ok() && IsEmptyBehindHeader(**file)) continue;
     live_.insert(id);
     Lose(name, 0, file.ok() ? (*file)->size_bytes() : 0,
          "neither the segment's header nor a trailer is left: nothing in it can be verified", RevisionMaxBefore(id));

@@ -144,4 +144,14 @@ one_line_error
 [[ $err == *"firn salvage twins NEW"* ]] || fail "says '$err'"
 expect 0 "$FIRN" salvage twins from-twins
 same "$("$FIRN" scan from-twins)" "$("$FIRN" scan "$store")"
+
+it "a pipe in place of a file is refused, not waited for"
+for place in SUPERBLOCK TAIL LOCK; do
+  rm -rf pipes && cp -r "$store" pipes && rm "pipes/$place" && mkfifo "pipes/$place"
+  for command in "verify pipes" "salvage pipes from-pipes"; do
+    expect 2 timeout 20 "$FIRN" $command
+    one_line_error
+    [[ $err == *"$place: not a regular file"* ]] || fail "says '$err'"
+  done
+done
 finish

@@ -109,7 +109,10 @@ expect 0 "$FIRN" verify "$store" --rate 64MiB
 [[ $out == *"all is well"* ]] || fail "says '$out'"
 expect 2 "$FIRN" verify "$store" --from nonsense
 one_line_error
+expect 2 "$FIRN" verify "$store" --from log:99999999
+one_line_error
 expect 2 "$FIRN" verify "$store" --rate fast
+expect 2 "$FIRN" verify "$store" --rate -1
 # The pace is so low that it is still at work when the signal comes, which is once it listens.
 "$FIRN" verify "$store" --rate 16KiB >stopped 2>/dev/null &
 check=$!

@@ -91,7 +91,12 @@ absl::Status Scrubber::ParseCursor() {
   if (rest.starts_with(kLogCursor)) {
     rest.remove_prefix(kLogCursor.size());
     const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), first_segment_);
-    return error == std::errc() && end == rest.data() + rest.size() ? absl::OkStatus() : invalid();
+    if (error != std::errc() || end != rest.data() + rest.size()) return invalid();
+    // At most the one behind the newest, where only the values are left to do.
+    const auto segments = store_.log_->segments().All();
+    const bool is_reached = std::any_of(segments.begin(), segments.end(),
+                                        [&](const auto& segment) { return first_segment_ <= segment->id + 1; });
+    return is_reached ? absl::OkStatus() : invalid();
   }
   if (!rest.starts_with(kValuesCursor)) return invalid();
   auto key = BytesOfHex(rest.substr(kValuesCursor.size()));

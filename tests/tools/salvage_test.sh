@@ -148,6 +148,16 @@ one_line_error
 expect 0 "$FIRN" salvage twins from-twins
 same "$("$FIRN" scan from-twins)" "$("$FIRN" scan "$store")"
 
+it "a segment's file that was made huge costs salvage neither its size in memory nor the keys in it"
+limited() { (ulimit -v 3000000 && "$@"); }
+if limited "$FIRN" --version >/dev/null 2>&1; then # a sanitizer needs more
+  for size in 6G 2T; do
+    rm -rf huge "from-huge-$size" && cp -r "$store" huge && truncate -s $size "$(ls huge/log/*.seg | tail -1)"
+    expect 0 limited timeout 120 "$FIRN" salvage huge "from-huge-$size"
+    same "$("$FIRN" scan "from-huge-$size")" "$("$FIRN" scan "$store")"
+  done
+fi
+
 it "a pipe in place of a file is refused, not waited for"
 for place in SUPERBLOCK TAIL LOCK; do
   rm -rf pipes && cp -r "$store" pipes && rm "pipes/$place" && mkfifo "pipes/$place"

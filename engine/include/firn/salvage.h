@@ -87,9 +87,10 @@ inline constexpr size_t kLostKeysMax = 10'000;
 // unless its delete is lost. The destination is a whole store when this returns OK. Until all is copied
 // it is none; what a run that did not end so left there is removed by the next one.
 //
-// Memory: as for opening the source without its index, a damaged stretch of one segment (a segment at most), and the
-// largest value. The source's LOCK is held shared, so Unavailable while a process writes to it. NotFound where there is
-// no directory `source`; DataLoss when no copy of the superblock is left, without which nothing can be verified.
+// Memory: as for opening the source without its index, a damaged stretch of one segment (a segment at most, most zeros
+// at the end of its file not counted), and the largest value. The source's LOCK is held shared, so Unavailable while a
+// process writes to it. NotFound where there is no directory `source`; DataLoss when no copy of the superblock is left,
+// without which nothing can be verified.
 absl::StatusOr<SalvageReport> Salvage(std::string_view source, std::string_view destination,
                                       const SalvageOptions& options = {});
 

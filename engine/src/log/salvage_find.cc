@@ -115,9 +115,9 @@ std::optional<Salt> LogSalvage::FindSalt(io::File& file, base::Bytes header,
   }
   constexpr uint64_t kPieceBytes = uint64_t{1} << 20;
   base::AlignedBuffer piece(kPieceBytes);
-  for (uint64_t at = kFirstUnitOffset; at + kBlock <= file_bytes; at += kPieceBytes) {
-    const base::MutableBytes bytes =
-        piece.bytes().first(base::RoundDown(std::min(kPieceBytes, file_bytes - at), kBlock));
+  const uint64_t end = AddressableBytes(file);
+  for (uint64_t at = kFirstUnitOffset; at < end; at += kPieceBytes) {
+    const base::MutableBytes bytes = piece.bytes().first(std::min(kPieceBytes, end - at));
     ReadPast(file, at, bytes);
     for (uint64_t block = 0; block < bytes.size(); block += kBlock) {
       for (size_t i = 0; i < salts.size(); ++i) {

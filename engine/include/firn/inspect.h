@@ -49,8 +49,8 @@ inline constexpr size_t kAffectedKeysMax = 1'000;
 // unsealed segment above every watermark (docs/limitations.md), and, in a store that was not closed, a footer that the
 // open found not to verify (kFooterFallback tells). They are checked from when an open for writing has taken them, and
 // has written the footer again.
-// Where a store is open for reading only with Options::salvage, what that open found missing, and goes on without, comes
-// first: segments, and values, one damage for each value file, with the keys.
+// Of a store that is open for reading only with Options::salvage, what that open went on without is reported first:
+// segments that are missing, and for each value file the values that are, with their keys.
 // What is written, or moved by reclaim, after the check began need not be part of it, nor are versions that only
 // snapshots and iterators still see.
 struct VerifyReport {

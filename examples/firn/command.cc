@@ -59,7 +59,8 @@ std::string AdviceForOpen(const StoreArgs& args, Access access, const absl::Stat
     case absl::StatusCode::kPermissionDenied:
       return "check the owner and mode of the directory and its files";
     case absl::StatusCode::kDataLoss:
-      return "'firn verify " + args.path + "' lists the damage, --salvage opens what is left";
+      return args.salvage ? "'firn salvage " + args.path + " NEW' makes a new store of all that is left"
+                          : "'firn verify " + args.path + "' lists the damage, --salvage opens what is left";
     case absl::StatusCode::kResourceExhausted:
       return "free disk space, or raise --max-disk-mib or --memory-mib";
     default:

@@ -180,7 +180,7 @@ void PrintDamage(const Damage& damage) {
   }
 }
 
-// `refusal`: why the store could not be opened but by salvaging; empty where it could.
+// `refusal`: why the store could not be opened but by salvaging, if the report does not say so; else empty.
 int PrintReport(const InspectArgs& args, const std::string& refusal, const VerifyReport& report) {
   const size_t damaged = report.damages.size() + (refusal.empty() ? 0 : 1);
   const bool stopped = !report.cursor.empty();
@@ -245,7 +245,7 @@ int Verify(const InspectArgs& args) {
                   }});
     bar.Clear();
     if (!report.ok()) return Fail("verify " + args.store.path, report.status());
-    return PrintReport(args, refusal, *report);
+    return PrintReport(args, report->damages.empty() ? refusal : "", *report);
   });
 }
 
@@ -287,7 +287,8 @@ void AddInspectCommands(CLI::App* app, int* exit_code) {
       "verify", "Read and check every live byte: records, footers, headers, separated values, superblock");
   AddStoreArgs(verify, &args->store, false);
   verify->add_option("--rate", args->bytes_per_second, "Read this much a second, such as 64MiB (default: no limit)")
-      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false));
+      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false))
+      ->check(CLI::Range(uint64_t{0}, uint64_t{1} << 50));
   verify->add_option("--from", args->cursor, "Go on where a check that was stopped by Ctrl-C said it was");
   verify->add_flag("--json", args->json, "Print one JSON object: counts, damages as sentences and in detail");
   verify->callback([args, exit_code] { *exit_code = Verify(*args); });

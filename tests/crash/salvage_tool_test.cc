@@ -106,15 +106,6 @@ TEST_CASE("without footers nothing is lost", "[salvage]") {
   RequireAll(SalvageImage(image), TruthOf(whole));
 }
 
-TEST_CASE("without TAIL nothing of a closed store is lost", "[salvage]") {
-  const StoreImage whole = MakeRichStore();
-  StoreImage image = whole;
-  image.files.erase("TAIL");
-  RequireAll(SalvageImage(image), TruthOf(whole));
-  image.files["TAIL"] = "short";
-  RequireAll(SalvageImage(image), TruthOf(whole));
-}
-
 TEST_CASE("without the headers of sealed segments, and without their names, nothing is lost", "[salvage]") {
   const StoreImage whole = MakeRichStore();
   const StoreMap map(whole);
@@ -141,29 +132,6 @@ TEST_CASE("with any single bit of an unsealed segment's header wrong nothing is 
     RequireAll(SalvageImage(image), truth, /*whole=*/false);
     Flip(image.files.at(name), bit / 8, static_cast<char>(1 << bit % 8));
   }
-}
-
-TEST_CASE("what only the tail buffers of a killed process have is taken, even without the segment's file",
-          "[salvage]") {
-  StoreImage whole;
-  State truth;
-  InSchedule(45, [&](SimWorld& world) {
-    Client client(world);
-    REQUIRE(client.Open().ok());
-    REQUIRE(client.Put("sealed", "1").ok());
-    REQUIRE(client.Flush().ok());
-    for (const char* key : {"a", "b", "c"}) REQUIRE(client.Put(key, key, Durability::kBuffered).ok());
-    truth = LookAtAll(client.db());
-    world.machine.Crash({CrashKind::kKill, Survival::kNothing});
-    whole = StoreImage::Take(world.machine);
-    client.Drop();
-  });
-  RequireAll(SalvageImage(whole), truth);
-  StoreImage image = whole;
-  image.files.erase(Files(image, "log/").back());
-  const Salvaged salvaged = SalvageImage(image);
-  INFO(Describe(salvaged));
-  for (const char* key : {":sealed", ":a", ":b", ":c"}) CHECK(salvaged.state.contains(key));
 }
 
 TEST_CASE("of a damaged unit exactly the records that are damaged are lost, and lengths and headers cost no more",
@@ -435,6 +403,14 @@ TEST_CASE("salvage refuses a source that a process writes to, and a destination 
   const auto cancelled = SalvageOn(from.machine.Attach(), [&] { return SimEnvironment(third); },
                                    {.progress = [](uint64_t, uint64_t) { return false; }});
   CHECK(absl::IsCancelled(cancelled.status()));
+  // What that left is no store, and is in nobody's way.
+  Client client(third);
+  Options options = SeparatingOptions();
+  options.create_if_missing = false;
+  CHECK(absl::IsNotFound(client.Open(options)));
+  CHECK(SalvageOn(from.machine.Attach(), [&] { return SimEnvironment(third); }, {}).ok());
+  REQUIRE(client.Open(options).ok());
+  CHECK(LookAtAll(client.db()) == TruthOf(MakeRichStore()));
 }
 
 TEST_CASE("where nothing verifies no destination is made", "[salvage]") {
@@ -449,6 +425,23 @@ TEST_CASE("where nothing verifies no destination is made", "[salvage]") {
   CHECK_FALSE(salvaged.made);
   CHECK(salvaged.report.outcome == SalvageReport::Outcome::kNothing);
   CHECK_FALSE(salvaged.report.lost.empty());
+}
+
+TEST_CASE("where every segment was wiped, each of them is reported", "[salvage]") {
+  for (const bool cut : {false, true}) {
+    StoreImage image = MakeRichStore();
+    const std::vector<std::string> segments = Files(image, "log/");
+    for (const std::string& name : segments) {
+      std::string& bytes = image.files.at(name);
+      bytes.assign(cut ? 0 : bytes.size(), '\0');
+    }
+    const Salvaged salvaged = SalvageImage(image);
+    INFO(Describe(salvaged));
+    CHECK(salvaged.report.outcome == SalvageReport::Outcome::kNothing);
+    std::set<std::string> named;
+    for (const Damage& lost : salvaged.report.lost) named.insert(lost.file);
+    CHECK(named == std::set<std::string>(segments.begin(), segments.end()));
+  }
 }
 
 }  // namespace

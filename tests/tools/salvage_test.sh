@@ -64,19 +64,55 @@ one_line_error
 it "salvage refuses what it cannot do in one line"
 expect 4 "$FIRN" salvage "$store" whole
 one_line_error
+[[ $err == *"destination: "*"there is a store already"* && $err != *error_if_exists* ]] || fail "says '$err'"
+mkdir -p remains/log short && echo junk >remains/log/0000000001.seg && echo junk >short/SUPERBLOCK
+for place in remains short; do
+  expect 4 "$FIRN" salvage "$store" $place
+  one_line_error
+  [[ $err == *"destination: "* ]] || fail "says '$err'"
+done
 expect 4 "$FIRN" salvage nowhere elsewhere
 one_line_error
-expect 2 "$FIRN" salvage "$store" "$store/inside"
-one_line_error
+ln -s "$store" link
+for place in "$store/inside" "$store/../store/inside" link/inside "./link/inside/" "$store"; do
+  expect 2 "$FIRN" salvage "$store" "$place"
+  one_line_error
+  expect 2 "$FIRN" salvage link "$place"
+done
+(cd "$store" && "$FIRN" salvage . inside 2>/dev/null)
+same $? 2
+(cd "$store" && "$FIRN" salvage ../link inside 2>/dev/null)
+same $? 2
 [ ! -e "$store/inside" ] || fail "wrote into the source"
+same "$(checksums "$store")" "$before"
 expect 2 "$FIRN" salvage "$store"
+
+it "what keeps salvage from looking is told as that, and not as loss"
+for place in log values SUPERBLOCK TAIL; do
+  rm -rf odd && cp -r "$store" odd && mv "odd/$place" aside
+  case $place in
+    log | values) : >"odd/$place" ;;
+    *) mkdir "odd/$place" ;;
+  esac
+  expect 2 "$FIRN" salvage odd "from-odd-$place"
+  one_line_error
+  [[ $err == *"$place"* ]] || fail "'$place' is not named: '$err'"
+  [ "$(id -u)" -eq 0 ] && rm -rf aside && continue
+  rm -rf "odd/$place" && mv aside "odd/$place" && chmod 0 "odd/$place"
+  expect 4 "$FIRN" salvage odd "from-odd-$place"
+  one_line_error
+  chmod 700 "odd/$place"
+done
 
 it "verify keeps to a rate, and is stopped by Ctrl-C with a cursor to go on from"
 expect 0 "$FIRN" verify "$store" --rate 64MiB
 [[ $out == *"all is well"* ]] || fail "says '$out'"
 expect 2 "$FIRN" verify "$store" --from nonsense
 one_line_error
+expect 2 "$FIRN" verify "$store" --from log:99999999
+one_line_error
 expect 2 "$FIRN" verify "$store" --rate fast
+expect 2 "$FIRN" verify "$store" --rate -1
 # The pace is so low that it is still at work when the signal comes, which is once it listens.
 "$FIRN" verify "$store" --rate 16KiB >stopped 2>/dev/null &
 check=$!
@@ -92,4 +128,43 @@ expect 0 "$FIRN" verify "$store" --from "$cursor"
 it "verify names the keys that damage makes unreadable"
 expect 3 "$FIRN" verify hurt --json
 [[ $out == *key-7* && $(json /details) == *'"file"'* ]] || fail "says '$out'"
+[[ $(json /details) == *values/*large* ]] || fail "does not name the key of the lost file: '$out'"
+
+it "verify says that a TAIL of another size is damage, as whoever opens the store for writing is refused"
+for size in 0 4096 2T; do
+  rm -rf tail && cp -r "$store" tail && truncate -s $size tail/TAIL
+  expect 3 "$FIRN" put tail key value
+  expect 3 "$FIRN" verify tail
+  [[ $out == *"TAIL at offset "*"the next open for writing would refuse the store"* ]] || fail "says '$out'"
+done
+
+it "where not even a salvaging open gets anything, verify points to salvage, which does"
+cp -r "$store" twins
+first=$(ls twins/log/*.seg | head -1)
+cp "$first" twins/log/0000009999.seg
+expect 3 "$FIRN" verify twins
+one_line_error
+[[ $err == *"firn salvage twins NEW"* ]] || fail "says '$err'"
+expect 0 "$FIRN" salvage twins from-twins
+same "$("$FIRN" scan from-twins)" "$("$FIRN" scan "$store")"
+
+it "a segment's file that was made huge costs salvage neither its size in memory nor the keys in it"
+limited() { (ulimit -v 3000000 && "$@"); }
+if limited "$FIRN" --version >/dev/null 2>&1; then # a sanitizer needs more
+  for size in 6G 2T; do
+    rm -rf huge "from-huge-$size" && cp -r "$store" huge && truncate -s $size "$(ls huge/log/*.seg | tail -1)"
+    expect 0 limited timeout 120 "$FIRN" salvage huge "from-huge-$size"
+    same "$("$FIRN" scan "from-huge-$size")" "$("$FIRN" scan "$store")"
+  done
+fi
+
+it "a pipe in place of a file is refused, not waited for"
+for place in SUPERBLOCK TAIL LOCK; do
+  rm -rf pipes && cp -r "$store" pipes && rm "pipes/$place" && mkfifo "pipes/$place"
+  for command in "verify pipes" "salvage pipes from-pipes"; do
+    expect 2 timeout 20 "$FIRN" $command
+    one_line_error
+    [[ $err == *"$place: not a regular file"* ]] || fail "says '$err'"
+  done
+done
 finish

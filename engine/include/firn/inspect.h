@@ -41,7 +41,7 @@ inline constexpr size_t kAffectedKeysMax = 1'000;
 //     and the zeros that fill its last block; live records and dead ones alike), and, once it is sealed, the footer up
 //     to the end of the file, trailer included;
 //   - each separated value that a key has now, and the header's block of the file it lies in;
-//   - in a store that is open for reading only, the close mark in TAIL.
+//   - in a store that is open for reading only, the size of TAIL and the close mark in it.
 // A single wrong bit in any of these is found. Everything else is dead, and may be anything: LOCK, RESERVE, spare
 // files, what an unsealed segment has behind its last unit, the rest of TAIL, and in value files what no key names: the
 // up to 4,095 zeros behind a value, extents that were dropped, holes, what is claimed ahead. Three things are live and
@@ -49,6 +49,8 @@ inline constexpr size_t kAffectedKeysMax = 1'000;
 // unsealed segment above every watermark (docs/limitations.md), and, in a store that was not closed, a footer that the
 // open found not to verify (kFooterFallback tells). They are checked from when an open for writing has taken them, and
 // has written the footer again.
+// Of a store that is open for reading only with Options::salvage, what that open went on without is reported first:
+// segments that are missing, and for each value file the values that are, with their keys.
 // What is written, or moved by reclaim, after the check began need not be part of it, nor are versions that only
 // snapshots and iterators still see.
 struct VerifyReport {

@@ -82,13 +82,15 @@ struct SalvageReport {
 inline constexpr size_t kLostKeysMax = 10'000;
 
 // Reads all that still verifies of the store in the directory `source` and makes a store of it in `destination`, which
-// must have none (FailedPrecondition). Revisions, expiry times, metadata and namespaces are kept; of each key the
-// newest version counts; what was deleted stays so, unless its delete is lost. The destination is whole when this
-// returns OK, and of no use before.
+// must have none, nor remains of one (FailedPrecondition), and must not lie in the source (InvalidArgument). Revisions,
+// expiry times, metadata and namespaces are kept; of each key the newest version counts; what was deleted stays so,
+// unless its delete is lost. The destination is a whole store when this returns OK. Until all is copied
+// it is none; what a run that did not end so left there is removed by the next one.
 //
-// Memory: as for opening the source without its index, a damaged stretch of one segment (a segment at most), and the
-// largest value. The source's LOCK is held shared, so Unavailable while a process writes to it. NotFound where there is
-// no directory `source`; DataLoss when no copy of the superblock is left, without which nothing can be verified.
+// Memory: as for opening the source without its index, a damaged stretch of one segment (a segment at most, most zeros
+// at the end of its file not counted), and the largest value. The source's LOCK is held shared, so Unavailable while a
+// process writes to it. NotFound where there is no directory `source`; DataLoss when no copy of the superblock is left,
+// without which nothing can be verified.
 absl::StatusOr<SalvageReport> Salvage(std::string_view source, std::string_view destination,
                                       const SalvageOptions& options = {});
 

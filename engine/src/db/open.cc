@@ -194,6 +194,7 @@ absl::Status Store::OpenFiles() {
                        .believe_tail_unit = [this](base::Bytes payload) { return RestoreValues(payload); }}));
   const bool clean = recovered.clean;
   found_closed_ = recovered.closed;
+  if (options_.read_only) found_by_open_ = std::move(recovered.damages);
   clock_.Advance(std::max(recovered.time_ms, succession_.time_ms));
   recovered.next_namespace_id = std::max(recovered.next_namespace_id, succession_.next_namespace_id);
   FIRN_RETURN_IF_ERROR(BuildIndex(recovered.segments, recovered.next_namespace_id));
@@ -218,10 +219,7 @@ absl::Status Store::OpenFiles() {
     }
   }
   FIRN_RETURN_IF_ERROR(values_->FinishRecovery(clean));
-  if (!exists) {
-    FIRN_RETURN_IF_ERROR(disk_->Rename(kUnfinishedSuperblockFile, kSuperblockFile));
-    FIRN_RETURN_IF_ERROR(disk_->SyncFolder(""));
-  }
+  if (!exists && !succession_.unfinished) FIRN_RETURN_IF_ERROR(FinishMaking());
   versions_ = std::make_unique<Versions>(*log_);
   return absl::OkStatus();
 }
@@ -329,7 +327,30 @@ absl::StatusOr<bool> Store::AdoptValue(std::string_view encoded, std::string_vie
     return base::DataLoss(message + ". Options::salvage (firn --salvage) opens the store without such keys");
   }
   Emit(EventKind::kDamageFound, message);
+  if (options_.read_only) NoteLostValue(pointer.value_or(format::ValuePointer{}), index_key, why);
   return false;
+}
+
+// One damage for each file, however many values are lost with it.
+void Store::NoteLostValue(const format::ValuePointer& pointer, std::string_view index_key, const absl::Status& why) {
+  const std::string file = values::ValueFileName(pointer.file);
+  auto damage =
+      std::find_if(found_by_open_.begin(), found_by_open_.end(), [&](const Damage& each) { return each.file == file; });
+  if (damage == found_by_open_.end()) {
+    const std::string what = "values are lost; the first: " + std::string(why.message());
+    found_by_open_.push_back({.file = file, .offset = pointer.offset, .bytes = pointer.length, .what = what});
+    damage = found_by_open_.end() - 1;
+  }
+  const uint64_t end = std::max(damage->offset + damage->bytes, pointer.offset + pointer.length);
+  damage->offset = std::min(damage->offset, pointer.offset);
+  damage->bytes = end - damage->offset;
+  ++damage->keys_in_all;
+  if (damage->keys.size() >= kAffectedKeysMax) return;
+  std::string namespace_name;
+  for (const NamespaceEntry& each : namespaces_.All()) {
+    if (each.id == NamespaceOf(index_key)) namespace_name = each.name;
+  }
+  damage->keys.push_back({std::move(namespace_name), std::string(index_key.substr(kNamespacePrefixBytes))});
 }
 
 // Of a killed process's shared memory only: a power cut may have left the records and taken the values they point to.

@@ -30,6 +30,7 @@ struct Environment {
     uint64_t revision_floor = 0;
     uint32_t next_namespace_id = 0;
     int64_t time_ms = 0;
+    bool unfinished = false;  // no store until Store::FinishMaking(): whoever made it fills it first
   };
   Succession succession;
   // Makes contents collide. Null: as in production.

@@ -30,6 +30,13 @@ struct Known {
   std::string value_pointer;
 };
 
+// Of the new store: whatever is wrong there, no data of the source is lost by it.
+absl::Status OfDestination(const absl::Status& status) {
+  if (status.ok()) return status;
+  const absl::StatusCode code = absl::IsDataLoss(status) ? absl::StatusCode::kFailedPrecondition : status.code();
+  return base::MakeStatus(code, "destination: " + std::string(status.message()));
+}
+
 }  // namespace
 
 // Copies what lives in the source to relocation segments of a fresh store, as reclaim would: each record under its own
@@ -81,6 +88,7 @@ class Salvager {
 
 absl::Status Salvager::LoadSuperblock() {
   const auto file = source_->Open(kSuperblockFile, io::OpenMode::kRead);
+  if (!file.ok() && !absl::IsNotFound(file.status()) && !absl::IsDataLoss(file.status())) return file.status();
   base::AlignedBuffer block(format::kBlockBytes);
   for (uint64_t at = 0; file.ok() && at < format::kSuperblockFileBytes; at += format::kBlockBytes) {
     if (!(*file)->Read(at, block.bytes()).ok()) continue;
@@ -94,6 +102,7 @@ absl::Status Salvager::LoadSuperblock() {
     return absl::OkStatus();
   }
   const auto superblock = log::SuperblockFromSegments(*source_);
+  if (!superblock.ok() && !absl::IsNotFound(superblock.status())) return superblock.status();
   if (!superblock.ok()) {
     return base::DataLoss(std::string(source_->path()) +
                           ": no copy of the superblock is left, in SUPERBLOCK or in any segment's header; without it "
@@ -109,6 +118,7 @@ absl::Status Salvager::LoadSuperblock() {
 absl::Status Salvager::ScanSource() {
   FIRN_ASSIGN_OR_RETURN(log_, log::SalvageLog(*source_, superblock_));
   values_.emplace(*source_, superblock_);
+  FIRN_RETURN_IF_ERROR(values_->FindFiles());
   for (log::LostRange& range : log_.lost) {
     report_.lost_bytes += range.bytes;
     report_.lost.push_back(
@@ -127,12 +137,16 @@ absl::Status Salvager::ScanSource() {
 
 // A store like any other, but that nobody reclaims in: its index knows nothing of what is put there.
 absl::Status Salvager::OpenDestination(Environment environment) {
+  if (!absl::IsNotFound(environment.disk->Open(kSuperblockFile, io::OpenMode::kRead).status())) {
+    return base::FailedPrecondition(std::string(environment.disk->path()) + ": there is a store already");
+  }
   Options options;
   options.error_if_exists = true;
   options.use_io_uring = options_.use_io_uring;
   environment.succession = {.revision_floor = log_.last_revision + kOwnRevisions,
                             .next_namespace_id = log_.next_namespace_id,
-                            .time_ms = log_.time_ms};
+                            .time_ms = log_.time_ms,
+                            .unfinished = true};
   for (const log::RecoveredSegment& each : log_.segments) {
     format::FooterReader directory = each.directory;
     for (format::DirectoryEntry entry; directory.Next(entry);) {
@@ -158,11 +172,16 @@ absl::StatusOr<SalvageReport> Salvager::Run(const std::function<absl::StatusOr<E
     if (log_.files == 0) report_.notes.emplace_back("log/ has no segment");
     return std::move(report_);
   }
-  FIRN_ASSIGN_OR_RETURN(Environment environment, destination());
-  FIRN_RETURN_IF_ERROR(OpenDestination(std::move(environment)));
-  FIRN_RETURN_IF_ERROR(CopyAll());
-  FIRN_RETURN_IF_ERROR(Adopt());
-  FIRN_RETURN_IF_ERROR(store_->Close());
+  absl::StatusOr<Environment> environment = destination();
+  if (!environment.ok()) return OfDestination(environment.status());
+  FIRN_RETURN_IF_ERROR(OfDestination(OpenDestination(*std::move(environment))));
+  // What the source has lost is in the report, and no status.
+  if (const absl::Status copied = CopyAll(); !copied.ok()) {
+    return absl::IsDataLoss(copied) ? OfDestination(copied) : copied;
+  }
+  FIRN_RETURN_IF_ERROR(OfDestination(Adopt()));
+  FIRN_RETURN_IF_ERROR(OfDestination(store_->FinishMaking()));
+  FIRN_RETURN_IF_ERROR(OfDestination(store_->Close()));
   FindBrokenBatches();
   Conclude();
   return std::move(report_);
@@ -421,7 +440,8 @@ absl::StatusOr<SalvageReport> SalvageOn(std::unique_ptr<io::Disk> source,
 absl::StatusOr<SalvageReport> Salvage(std::string_view source, std::string_view destination,
                                       const SalvageOptions& options) {
   return base::OrOutOfMemory([&]() -> absl::StatusOr<SalvageReport> {
-    if (destination == source || destination.starts_with(std::string(source) + "/")) {
+    FIRN_ASSIGN_OR_RETURN(const bool lies_in_source, io::LiesIn(destination, source));
+    if (lies_in_source) {
       return base::InvalidArgument("the destination lies in the source, which is not written to");
     }
     FIRN_ASSIGN_OR_RETURN(std::unique_ptr<io::Disk> from,

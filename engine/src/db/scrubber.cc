@@ -91,7 +91,12 @@ absl::Status Scrubber::ParseCursor() {
   if (rest.starts_with(kLogCursor)) {
     rest.remove_prefix(kLogCursor.size());
     const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), first_segment_);
-    return error == std::errc() && end == rest.data() + rest.size() ? absl::OkStatus() : invalid();
+    if (error != std::errc() || end != rest.data() + rest.size()) return invalid();
+    // At most the one behind the newest, where only the values are left to do.
+    const auto segments = store_.log_->segments().All();
+    const bool is_reached = std::any_of(segments.begin(), segments.end(),
+                                        [&](const auto& segment) { return first_segment_ <= segment->id + 1; });
+    return is_reached ? absl::OkStatus() : invalid();
   }
   if (!rest.starts_with(kValuesCursor)) return invalid();
   auto key = BytesOfHex(rest.substr(kValuesCursor.size()));
@@ -104,6 +109,7 @@ absl::Status Scrubber::ParseCursor() {
 absl::StatusOr<VerifyReport> Scrubber::Run() {
   FIRN_RETURN_IF_ERROR(ParseCursor());
   if (options_.from.empty()) {
+    report_.damages = store_.found_by_open_;  // whoever opened it was told
     for (Damage& damage : store_.CheckSuperblock()) Found(std::move(damage));
     if (store_.options_.read_only) CheckTail();
   }
@@ -144,12 +150,22 @@ bool Scrubber::GoOn(uint64_t bytes) {
   }
 }
 
-// The mark of a clean close is what tells that the end of the log is there. While the store is written to, the next
-// close makes another.
+// An open for writing refuses a TAIL of another size. The mark of a clean close is what tells that the end of the log
+// is there. While the store is written to, the next close makes another.
 void Scrubber::CheckTail() {
   const auto file = store_.disk_->Open(log::kTailFile, io::OpenMode::kRead);
   if (absl::IsNotFound(file.status())) return;  // a store is whole without it
   absl::Status status = file.status();
+  if (status.ok() && (*file)->size_bytes() != log::kTailFileBytes) {
+    const uint64_t file_bytes = (*file)->size_bytes();
+    Found({.file = std::string(log::kTailFile),
+           .offset = std::min(file_bytes, log::kTailFileBytes),
+           .bytes = std::max(file_bytes, log::kTailFileBytes) - std::min(file_bytes, log::kTailFileBytes),
+           .what = "it has " + std::to_string(file_bytes) + " bytes, not " + std::to_string(log::kTailFileBytes) +
+                   ": the next open for writing would refuse the store. If its last process was killed, buffered "
+                   "writes are lost"});
+    return;
+  }
   if (status.ok()) status = (*file)->Read(0, buffer_.bytes().first(format::kBlockBytes));
   const bool damaged =
       !status.ok() || log::HasDamagedCloseMark(buffer_.bytes().first(format::kBlockBytes), store_.superblock_.secret);

@@ -23,21 +23,26 @@ namespace firn {
 // The value files of the source, by the ids that pointers give.
 class SourceValues {
  public:
-  SourceValues(io::Disk& disk, const format::Superblock& superblock) : disk_(disk), superblock_(superblock) {
-    const auto names = disk.List(values::kValuesFolder);
-    if (!names.ok()) return;
+  SourceValues(io::Disk& disk, const format::Superblock& superblock) : disk_(disk), superblock_(superblock) {}
+
+  // Comes first. What a lost folder held is missing to Read().
+  absl::Status FindFiles() {
+    const auto names = disk_.List(values::kValuesFolder);
+    if (absl::IsNotFound(names.status()) || absl::IsDataLoss(names.status())) return absl::OkStatus();
+    if (!names.ok()) return names.status();
     base::AlignedBuffer block(format::kBlockBytes);
     std::map<uint32_t, std::string> by_header;
     for (const std::string& name : *names) {
       if (!name.ends_with(".val")) continue;
       const std::string path = std::string(values::kValuesFolder) + "/" + name;
       names_[static_cast<uint32_t>(std::strtoul(name.c_str(), nullptr, 10))] = path;
-      const auto file = disk.Open(path, io::OpenMode::kRead);
+      const auto file = disk_.Open(path, io::OpenMode::kRead);
       if (!file.ok() || !(*file)->Read(0, block.bytes()).ok()) continue;
-      const auto header = format::DecodeValueHeader(block.bytes(), superblock.secret, superblock.uuid);
+      const auto header = format::DecodeValueHeader(block.bytes(), superblock_.secret, superblock_.uuid);
       if (header.ok()) by_header[header->file] = path;
     }
     for (auto& [id, path] : by_header) names_[id] = std::move(path);
+    return absl::OkStatus();
   }
 
   // Valid until the next call. DataLoss says what is wrong.

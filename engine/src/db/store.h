@@ -172,7 +172,10 @@ class Store {
   absl::StatusOr<bool> CheckNoStore();
   absl::Status PrepareFreshDirectory();
   absl::Status WriteSuperblock();
+  absl::Status FinishMaking();
+  absl::Status RemoveValues();
   absl::StatusOr<bool> AdoptValue(std::string_view encoded, std::string_view index_key, index::Entry& entry);
+  void NoteLostValue(const format::ValuePointer& pointer, std::string_view index_key, const absl::Status& why);
   absl::StatusOr<bool> RestoreValues(base::Bytes payload);
   absl::Status BuildIndex(std::vector<log::RecoveredSegment>& segments, uint32_t& next_namespace_id);
   void Emit(EventKind kind, std::string message) const noexcept;
@@ -268,7 +271,8 @@ class Store {
   base::Hash128Value (*const value_hash_)(base::Bytes, uint64_t);
   const uint64_t fork_generation_ = base::ForkGeneration();
   format::Superblock superblock_;
-  bool found_closed_ = false;  // by this open, so that each segment had a footer
+  bool found_closed_ = false;          // by this open, so that each segment had a footer
+  std::vector<Damage> found_by_open_;  // a salvaging one for reading only: what the store is open without
 
   mutable base::EpochDomain epochs_;
   std::unique_ptr<index::Tree> tree_;

@@ -114,8 +114,24 @@ absl::Status Store::PrepareFreshDirectory() {
   for (const std::string& name : names) {
     FIRN_RETURN_IF_ERROR(disk_->Remove(std::string(log::kLogFolder) + "/" + name));
   }
+  if (unfinished) FIRN_RETURN_IF_ERROR(RemoveValues());
   if (unfinished) FIRN_RETURN_IF_ERROR(disk_->Remove(kUnfinishedSuperblockFile));
   return WriteSuperblock();
+}
+
+absl::Status Store::RemoveValues() {
+  const absl::StatusOr<std::vector<std::string>> names = disk_->List(values::kValuesFolder);
+  if (absl::IsNotFound(names.status())) return absl::OkStatus();
+  if (!names.ok()) return names.status();
+  for (const std::string& name : *names) {
+    FIRN_RETURN_IF_ERROR(disk_->Remove(std::string(values::kValuesFolder) + "/" + name));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Store::FinishMaking() {
+  FIRN_RETURN_IF_ERROR(disk_->Rename(kUnfinishedSuperblockFile, kSuperblockFile));
+  return disk_->SyncFolder("");
 }
 
 absl::Status Store::WriteSuperblock() {

@@ -191,4 +191,8 @@ struct DiskOptions {
 // said.
 absl::StatusOr<std::unique_ptr<Disk>> OpenDisk(std::string_view path, const DiskOptions& options);
 
+// Whether `path`, which need not exist, is `directory` or lies in it, whatever links and dots they are named with.
+// False where there is no `directory`.
+absl::StatusOr<bool> LiesIn(std::string_view path, std::string_view directory);
+
 }  // namespace firn::io

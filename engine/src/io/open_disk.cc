@@ -7,8 +7,10 @@
 
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <memory>
 #include <string>
+#include <system_error>
 #include <utility>
 
 #include "base/aligned_buffer.h"
@@ -116,6 +118,23 @@ absl::StatusOr<std::unique_ptr<Disk>> OpenDisk(std::string_view path, const Disk
     return std::make_unique<PosixDisk>(std::move(directory));
   }
   return std::make_unique<UringDisk>(std::move(directory), *features, synced_write);
+}
+
+absl::StatusOr<bool> LiesIn(std::string_view path, std::string_view directory) {
+  std::error_code error;
+  const auto resolve = [&error](std::string_view name) {
+    const std::filesystem::path whole = std::filesystem::absolute(name, error);
+    return error ? whole : std::filesystem::weakly_canonical(whole, error);
+  };
+  const std::filesystem::path target = resolve(directory);
+  if (error) return base::ErrnoStatus(error.value(), "resolve " + std::string(directory));
+  std::filesystem::path place = resolve(path);
+  if (error) return base::ErrnoStatus(error.value(), "resolve " + std::string(path));
+  // By device and inode too, as a directory may be mounted in two places.
+  for (; place != target && !std::filesystem::equivalent(place, target, error); place = place.parent_path()) {
+    if (place == place.root_path()) return false;
+  }
+  return true;
 }
 
 absl::StatusOr<std::unique_ptr<Disk>> OpenDisk(std::string_view path, const DiskOptions& options) {

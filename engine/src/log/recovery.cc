@@ -21,6 +21,12 @@ absl::Status Recovery::Damage(std::string_view place, std::string_view what) {
   return base::DataLoss(message);
 }
 
+// Damage that nothing would tell of once the store is open without it.
+absl::Status Recovery::Loss(const std::string& file, uint64_t offset, const std::string& what) {
+  if (options_.salvage) result_.damages.push_back({.file = file, .offset = offset, .what = what});
+  return Damage(file + " at offset " + std::to_string(offset), what);
+}
+
 absl::Status Recovery::OpenFiles() {
   auto names = disk_.List(kLogFolder);
   if (!names.ok()) return names.status();
@@ -161,9 +167,9 @@ absl::Status Recovery::CheckUnreadable() {
   for (const auto& [name, incarnation, size_bytes] : unreadable_) {
     if (name < newest_->file->name()) continue;
     missing_ = true;
-    FIRN_RETURN_IF_ERROR(Damage(name + " at offset 0",
-                                "the segment's header does not verify; what was acknowledged last, after revision " +
-                                    std::to_string(walked_revision_) + ", may be lost with it"));
+    FIRN_RETURN_IF_ERROR(Loss(name, 0,
+                              "the segment's header does not verify; what was acknowledged last, after revision " +
+                                  std::to_string(walked_revision_) + ", may be lost with it"));
   }
   return absl::OkStatus();
 }
@@ -282,11 +288,11 @@ absl::Status Recovery::CheckBeyondEnd() {
     FIRN_ASSIGN_OR_RETURN(const std::optional<Witness> witness, FindWitness());
     if (!witness) break;
     const uint64_t end = newest_->units_end.load();
-    FIRN_RETURN_IF_ERROR(
-        Damage(At(*newest_, end), "acknowledged data does not verify: " + At(*witness->segment, witness->offset) +
-                                      " proves that more was durable. Lost, whole or in part: writes with revisions " +
-                                      std::to_string(walked_revision_ + 1) + " to " +
-                                      std::to_string(witness->first_revision - 1)));
+    FIRN_RETURN_IF_ERROR(Loss(newest_->file->name(), end,
+                              "acknowledged data does not verify: " + At(*witness->segment, witness->offset) +
+                                  " proves that more was durable. Lost, whole or in part: writes with revisions " +
+                                  std::to_string(walked_revision_ + 1) + " to " +
+                                  std::to_string(witness->first_revision - 1)));
     uint64_t from = end;
     if (witness->segment != newest_) {
       FIRN_RETURN_IF_ERROR(MakeDurable());
@@ -312,10 +318,11 @@ absl::Status Recovery::CheckCloseMark() {
   const auto file = std::find_if(candidates_.begin(), candidates_.end(),
                                  [&](const SegmentPtr& segment) { return segment->id == marked.segment; });
   const bool missing = file == candidates_.end(), begun = newest_->id == marked.segment;
-  const std::string place =
-      missing ? SegmentFileName(marked.segment) + " at offset 0" : At(**file, begun ? end.offset : kFirstUnitOffset);
-  FIRN_RETURN_IF_ERROR(Damage(
-      place,
+  FIRN_RETURN_IF_ERROR(Loss(
+      missing ? SegmentFileName(marked.segment) : (*file)->file->name(),
+      missing ? 0
+      : begun ? end.offset
+              : kFirstUnitOffset,
       std::string(missing ? "the file is missing or its header does not verify" : "acknowledged data does not verify") +
           ": when the store was closed this was its newest segment, ending at offset " + std::to_string(marked.offset) +
           ". Lost, whole or in part: writes with revisions " + std::to_string(walked_revision_ + 1) + " to " +

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include <firn/events.h>
+#include <firn/inspect.h>
 
 #include "format/footer.h"
 #include "format/superblock.h"
@@ -45,6 +46,8 @@ struct RecoveredLog {
   int64_t time_ms = 0;
   bool clean = true;    // closed in order: nothing had to be scanned
   bool closed = false;  // the mark of a clean close is of this state: every segment has been sealed
+
+  std::vector<Damage> damages;  // when salvaging; without those that a check of the segments finds again
 };
 
 struct RecoveryOptions {

@@ -86,18 +86,18 @@ absl::Status Recovery::LoadLive() {
     const SegmentId id = listed.first;
     if (std::count(newest_->retired.begin(), newest_->retired.end(), id) != 0) continue;
     if (id == newest_->id || !CanEndUnits(listed.second)) {
-      FIRN_RETURN_IF_ERROR(Damage(At(*newest_, kFirstUnitOffset),
-                                  "its list of what lives has segment " + std::to_string(id) + " up to offset " +
-                                      std::to_string(listed.second) + ", which cannot be"));
+      FIRN_RETURN_IF_ERROR(Loss(newest_->file->name(), kFirstUnitOffset,
+                                "its list of what lives has segment " + std::to_string(id) + " up to offset " +
+                                    std::to_string(listed.second) + ", which cannot be"));
       continue;
     }
     const auto at = std::find_if(candidates_.begin(), candidates_.end(), [&](const auto& s) { return s->id == id; });
     if (at == candidates_.end()) {
       missing_ = true;
       FIRN_RETURN_IF_ERROR(
-          Damage(At(*newest_, kFirstUnitOffset),
-                 "segment " + std::to_string(id) + " (" + SegmentFileName(id) +
-                     ") is listed as part of the store, but its file is missing or its header is damaged"));
+          Loss(SegmentFileName(id), 0,
+               "segment " + std::to_string(id) +
+                   " is listed as part of the store, but its file is missing or its header is damaged"));
       continue;
     }
     jobs.push_back({*at, listed.second});

@@ -64,6 +64,7 @@ class Recovery {
   }
   absl::Status CheckUnreadable();
   absl::Status Damage(std::string_view place, std::string_view what);
+  absl::Status Loss(const std::string& file, uint64_t offset, const std::string& what);
   static std::string At(const Segment& segment, uint64_t offset) {
     return segment.file->name() + " at offset " + std::to_string(offset);
   }

@@ -34,6 +34,7 @@ uint64_t LogSalvage::RevisionMaxBefore(SegmentId segment) const {
 
 // Takes segments in their order, the newest list of live ones deciding.
 void LogSalvage::ChooseLive() {
+  const bool ends_sealed = EndsSealed();
   const Candidate* newest = nullptr;
   for (const Candidate& candidate : candidates_) {
     if (candidate.segment->header.generation == 0 && candidate.says.has_live_ids) newest = &candidate;
@@ -73,10 +74,11 @@ void LogSalvage::ChooseLive() {
     const SegmentId id = IdOfSegmentFile(name);
     const bool is_old = id != format::kNoSegment && (id < newest_id || retired.contains(id));
     if (live_.contains(id) || (!ends.contains(id) && is_old)) continue;
-    // A file that was made ahead of its use: nothing was written yet behind its header, and no list names it.
+    // A file that was made ahead of its use: nothing was written yet behind its header, and no list names it. Without
+    // any list it may as well be one that was wiped.
     const auto file = disk_.Open(name, io::OpenMode::kRead);
     const bool listed = ends.contains(id);
-    if (!listed && file.ok() && IsEmptyBehindHeader(**file)) continue;
+    if (newest != nullptr && !listed && file.ok() && IsEmptyBehindHeader(**file)) continue;
     live_.insert(id);
     Lose(name, 0, file.ok() ? (*file)->size_bytes() : 0,
          "neither the segment's header nor a trailer is left: nothing in it can be verified", RevisionMaxBefore(id));
@@ -91,6 +93,27 @@ void LogSalvage::ChooseLive() {
                            std::any_of(result_.missing_segments.begin(), result_.missing_segments.end(),
                                        [&](SegmentId id) { return id >= newest_id; });
   if (newest != nullptr && (lost_at_end || !end_vouched_for)) DecideDoubtful(*newest, lost_at_end);
+  JudgeTail(end_vouched_for || ends_sealed);
+}
+
+// A close seals the newest segment, and removes the one that was prepared to follow it: a log that ends otherwise was
+// not closed.
+bool LogSalvage::EndsSealed() const {
+  const auto last = std::find_if(candidates_.rbegin(), candidates_.rend(),
+                                 [](const Candidate& c) { return c.segment->header.generation == 0; });
+  return last != candidates_.rend() && last->footer.has_value();
+}
+
+// Only after a close there was nothing in TAIL that is nowhere else.
+void LogSalvage::JudgeTail(bool log_was_closed) {
+  if (tail_damage_.empty()) return;
+  if (log_was_closed) {
+    Note("TAIL: " + tail_damage_ + "; the store was closed, so nothing is lost by that");
+    return;
+  }
+  Lose(std::string(kTailFile), 0, tail_bytes_,
+       tail_damage_ + ", and the store was not closed: if its last process was killed, buffered writes are lost",
+       UINT64_MAX);
 }
 
 // Holds what is left against the mark of a clean close. True if the log reaches up to it.
@@ -208,8 +231,8 @@ format::FooterReader LogSalvage::DirectoryOf(Segment& segment) {
 
 absl::StatusOr<SalvagedLog> LogSalvage::Run() {
   Saw(superblock_.revision_floor);
-  LoadTail();
-  const std::vector<std::string> files = SegmentFilesIn(disk_);
+  FIRN_RETURN_IF_ERROR(LoadTail());
+  FIRN_ASSIGN_OR_RETURN(const std::vector<std::string> files, SegmentFilesIn(disk_));
   result_.files = files.size();
   for (const std::string& name : files) FIRN_RETURN_IF_ERROR(OpenFile(name));
   AddFilelessSegments();

@@ -39,16 +39,20 @@ class NoFile final : private OwnCounters, public io::File {
   absl::Status DoPunchHole(uint64_t, uint64_t) override { return Refuse(); }
 };
 
+// As opposed to what keeps one from looking, which a user may change.
+bool IsGone(const absl::Status& opened) { return absl::IsNotFound(opened) || absl::IsDataLoss(opened); }
+
 }  // namespace
 
 SegmentId IdOfSegmentFile(const std::string& name) {
   return static_cast<SegmentId>(std::strtoul(name.c_str() + kLogFolder.size() + 1, nullptr, 10));
 }
 
-std::vector<std::string> SegmentFilesIn(io::Disk& disk) {
+absl::StatusOr<std::vector<std::string>> SegmentFilesIn(io::Disk& disk) {
   std::vector<std::string> files;
   const auto names = disk.List(kLogFolder);
-  if (!names.ok()) return files;
+  if (IsGone(names.status())) return files;
+  if (!names.ok()) return names.status();
   for (const std::string& name : *names) {
     if (name.ends_with(".seg")) files.push_back(std::string(kLogFolder) + "/" + name);
   }
@@ -57,23 +61,32 @@ std::vector<std::string> SegmentFilesIn(io::Disk& disk) {
 }
 
 // As much of TAIL as can be read, zeros for the rest.
-void LogSalvage::LoadTail() {
+absl::Status LogSalvage::LoadTail() {
   const auto file = disk_.Open(kTailFile, io::OpenMode::kRead);
-  if (!file.ok()) {
-    Note("TAIL is missing: if the store's last process was killed, buffered writes that it held are lost");
-    return;
+  if (IsGone(file.status())) {
+    tail_damage_ = absl::IsNotFound(file.status()) ? "it is missing" : "it cannot be read";
+    return absl::OkStatus();
+  }
+  if (!file.ok()) return file.status();
+  tail_bytes_ = (*file)->size_bytes();
+  if (tail_bytes_ != kTailFileBytes) {
+    tail_damage_ = "it has " + std::to_string(tail_bytes_) + " bytes, not " + std::to_string(kTailFileBytes);
   }
   base::AlignedBuffer tail(kTailFileBytes);
   std::memset(tail.data(), 0, tail.size());
-  const uint64_t there = base::RoundDown(std::min((*file)->size_bytes(), kTailFileBytes), kBlock);
+  const uint64_t there = base::RoundDown(std::min(tail_bytes_, kTailFileBytes), kBlock);
   for (uint64_t at = 0; at < there; at += kBlock) {
     const base::MutableBytes block = tail.bytes().subspan(at, kBlock);
-    if (!(*file)->Read(at, block).ok()) std::memset(block.data(), 0, block.size());
+    if ((*file)->Read(at, block).ok()) continue;
+    std::memset(block.data(), 0, block.size());
+    tail_damage_ = "not all of it can be read";
   }
   const base::Bytes bytes = base::Bytes(tail.bytes()).first(kTailFileBytes);
   tail_units_ = FindTailUnits(bytes, superblock_.secret);
   close_mark_ = FindCloseMark(bytes, superblock_.secret);
   if (close_mark_) Saw(close_mark_->last_revision);
+  if (HasDamagedDescriptor(bytes, superblock_.secret)) tail_damage_ = "its buffers' descriptors do not verify";
+  return absl::OkStatus();
 }
 
 // The salt that something in the file verifies with.
@@ -102,9 +115,9 @@ std::optional<Salt> LogSalvage::FindSalt(io::File& file, base::Bytes header,
   }
   constexpr uint64_t kPieceBytes = uint64_t{1} << 20;
   base::AlignedBuffer piece(kPieceBytes);
-  for (uint64_t at = kFirstUnitOffset; at + kBlock <= file_bytes; at += kPieceBytes) {
-    const base::MutableBytes bytes =
-        piece.bytes().first(base::RoundDown(std::min(kPieceBytes, file_bytes - at), kBlock));
+  const uint64_t end = AddressableBytes(file);
+  for (uint64_t at = kFirstUnitOffset; at < end; at += kPieceBytes) {
+    const base::MutableBytes bytes = piece.bytes().first(std::min(kPieceBytes, end - at));
     ReadPast(file, at, bytes);
     for (uint64_t block = 0; block < bytes.size(); block += kBlock) {
       for (size_t i = 0; i < salts.size(); ++i) {
@@ -263,8 +276,10 @@ void LogSalvage::Listen(Candidate& candidate) {
 absl::StatusOr<format::Superblock> SuperblockFromSegments(io::Disk& disk) {
   std::vector<std::pair<format::Superblock, size_t>> found;
   base::AlignedBuffer block(kBlock);
-  for (const std::string& name : SegmentFilesIn(disk)) {
+  FIRN_ASSIGN_OR_RETURN(const std::vector<std::string> files, SegmentFilesIn(disk));
+  for (const std::string& name : files) {
     const auto file = disk.Open(name, io::OpenMode::kRead);
+    if (!file.ok() && !IsGone(file.status())) return file.status();
     if (!file.ok() || (*file)->size_bytes() < kBlock) continue;
     ReadPast(**file, 0, block.bytes());
     const auto superblock = format::SuperblockInHeader(block.bytes());

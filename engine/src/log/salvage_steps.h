@@ -19,8 +19,8 @@ namespace firn::log {
 
 // The id that a file's name says; 0 if it says none.
 SegmentId IdOfSegmentFile(const std::string& name);
-// With their folder, sorted.
-std::vector<std::string> SegmentFilesIn(io::Disk& disk);
+// With their folder, sorted; none if there is no folder.
+absl::StatusOr<std::vector<std::string>> SegmentFilesIn(io::Disk& disk);
 
 // What a segment says of the store's segments.
 struct Says {
@@ -45,7 +45,7 @@ class LogSalvage {
   absl::StatusOr<SalvagedLog> Run();
 
  private:
-  void LoadTail();
+  absl::Status LoadTail();
   absl::Status OpenFile(const std::string& name);
   std::optional<format::Salt> FindSalt(io::File& file, base::Bytes header,
                                        const std::optional<format::TrailerIdentity>& trailer);
@@ -54,7 +54,9 @@ class LogSalvage {
   static bool HoldsCopies(Candidate& candidate);
   void Listen(Candidate& candidate);
   void ChooseLive();
+  bool EndsSealed() const;
   bool CheckEnd(SegmentId newest_id);
+  void JudgeTail(bool log_was_closed);
   void DecideDoubtful(const Candidate& newest, bool lost_at_end);
   void Take(Candidate& candidate, std::optional<uint32_t> end);
   void Scan(Segment& segment, uint64_t end, bool end_is_known);
@@ -72,6 +74,8 @@ class LogSalvage {
   std::vector<std::string> unreadable_;  // nothing in them can be verified
   std::vector<TailUnit> tail_units_;
   std::optional<CloseMark> close_mark_;
+  std::string tail_damage_;  // empty: TAIL is as a process left it
+  uint64_t tail_bytes_ = 0;
   std::set<SegmentId> live_;  // taken
 };
 

@@ -134,10 +134,23 @@ void ForEachFoundRecord(const Segment& segment, uint64_t from, uint64_t to,
   }
 }
 
+uint64_t AddressableBytes(const io::File& file) {
+  return std::min(base::RoundDown(file.size_bytes(), kBlock), uint64_t{UINT32_MAX} - kBlock + 1);
+}
+
 uint64_t EndOf(const Segment& segment) {
-  uint64_t end = base::RoundDown(segment.file->size_bytes(), kBlock);
+  constexpr uint64_t kPieceBytes = uint64_t{1} << 20;
+  uint64_t end = AddressableBytes(*segment.file), zeros_from = end;
+  base::AlignedBuffer piece(end <= kZerosKeptBytes ? 0 : kPieceBytes);
+  while (zeros_from > kZerosKeptBytes) {
+    const uint64_t begin = base::RoundDown(zeros_from - 1, kPieceBytes);
+    const base::MutableBytes bytes = piece.bytes().first(zeros_from - begin);
+    if (!segment.file->Read(begin, bytes).ok() || !format::IsZero(bytes)) break;
+    zeros_from = begin;
+  }
+  end = std::min(end, zeros_from + kZerosKeptBytes);
   for (const Segment::Overlay& overlay : segment.overlays) end = std::max(end, overlay.offset + overlay.size);
-  return std::min(end, uint64_t{UINT32_MAX} - kBlock + 1);
+  return end;
 }
 
 void ReadPast(io::File& file, uint64_t offset, base::MutableBytes out) {
@@ -151,7 +164,7 @@ void ReadPast(io::File& file, uint64_t offset, base::MutableBytes out) {
 bool IsEmptyBehindHeader(io::File& file) {
   constexpr uint64_t kPieceBytes = uint64_t{1} << 20;
   base::AlignedBuffer piece(kPieceBytes);
-  const uint64_t file_bytes = base::RoundDown(file.size_bytes(), kBlock);
+  const uint64_t file_bytes = AddressableBytes(file);
   for (uint64_t at = kFirstUnitOffset; at < file_bytes; at += kPieceBytes) {
     const base::MutableBytes bytes = piece.bytes().first(std::min(kPieceBytes, file_bytes - at));
     if (!file.Read(at, bytes).ok() || !format::IsZero(bytes)) return false;

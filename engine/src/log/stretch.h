@@ -34,8 +34,12 @@ Stretch ReadStretch(const Segment& segment, uint64_t from, uint64_t to);
 void ForEachFoundRecord(const Segment& segment, uint64_t from, uint64_t to,
                         const std::function<void(const format::Record&)>& visit);
 
-// Where what can be read of the segment ends: its file, or what the tail buffers hold.
+// What of a segment's file its offsets reach, in whole blocks.
+uint64_t AddressableBytes(const io::File& file);
+// Where what can be read of the segment ends: its file, or what the tail buffers hold. Of the zeros at a file's end, as
+// of one that a repair made huge, only so many count: a last record's value may end in them.
 uint64_t EndOf(const Segment& segment);
+inline constexpr uint64_t kZerosKeptBytes = uint64_t{64} << 20;
 
 // Fills `out`; blocks that cannot be read become zeros.
 void ReadPast(io::File& file, uint64_t offset, base::MutableBytes out);

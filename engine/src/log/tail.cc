@@ -154,6 +154,15 @@ bool HasDamagedCloseMark(base::Bytes tail, uint64_t store_secret) {
   return !FindCloseMark(tail, store_secret) && base::LoadLe<uint64_t>(at + format::kChecksumAt) != 0;
 }
 
+bool HasDamagedDescriptor(base::Bytes tail, uint64_t store_secret) {
+  for (size_t i = 0; i < kTailBuffers; ++i) {
+    const std::byte* const at = tail.data() + i * kDescriptorBytes;
+    const bool has_checksum = base::LoadLe<uint64_t>(at + kDescriptorBytes - 8) != 0;
+    if (has_checksum && !DecodeDescriptor(at, store_secret)) return true;
+  }
+  return false;
+}
+
 std::vector<TailUnit> FindTailUnits(base::Bytes tail, uint64_t store_secret) {
   std::vector<TailUnit> found;
   for (size_t i = 0; i < kTailBuffers; ++i) {

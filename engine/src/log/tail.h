@@ -87,5 +87,7 @@ std::optional<CloseMark> FindCloseMark(base::Bytes tail, uint64_t store_secret);
 inline constexpr uint64_t kCloseMarkAt = 2048;
 // Whether there was a mark that rot has changed: not one that was never there, and not one that a kill cut short.
 bool HasDamagedCloseMark(base::Bytes tail, uint64_t store_secret);
+// The same of the buffers' descriptors, without which nothing of a buffer can be found.
+bool HasDamagedDescriptor(base::Bytes tail, uint64_t store_secret);
 
 }  // namespace firn::log

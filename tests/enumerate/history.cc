@@ -43,12 +43,15 @@ class Player {
     Open();
     Prologue();
     machine_.set_watch([this](DiskMoment disk) { Note(std::move(disk)); });
-    Do(plan_.first, "0");
-    Do(plan_.second, "1");
+    std::vector<size_t> step_begins;
+    for (size_t i = 0; i < plan_.steps.size(); ++i) {
+      step_begins.push_back(moments_.size());
+      Do(plan_.steps[i], std::to_string(i));
+    }
     machine_.set_watch({});
     Require(db_->Close(), "close");
     db_.reset();
-    return {std::move(states_), std::move(moments_)};
+    return {std::move(states_), std::move(moments_), std::move(step_begins)};
   }
 
  private:
@@ -125,9 +128,10 @@ class Player {
     }
   }
 
-  // Sealed segments with garbage in them, and for either step something of its own to work on.
+  // Sealed segments with garbage in them, and for each step something of its own to work on.
   void Prologue() {
-    for (const std::string part : {"0", "1"}) {
+    for (size_t i = 0; i < plan_.steps.size(); ++i) {
+      const std::string part = std::to_string(i);
       MakeSpace("dropped" + part);
       MakeSpace("batched" + part);
       for (const char* key : {"old", "deleted", "expiring", "moved", "batched"}) {
@@ -135,8 +139,8 @@ class Player {
       }
       Put("freed" + part, ValueOf("freed" + part, kLargeBytes), Durability::kBuffered);
       Put("kept" + part, ValueOf("kept" + part, kLargeBytes), Durability::kBuffered);
-      for (int i = 0; i < 6; ++i)
-        Put("filler", ValueOf("filler" + std::to_string(i), kMiddlingBytes), Durability::kBuffered);
+      for (int turn = 0; turn < 6; ++turn)
+        Put("filler", ValueOf("filler" + std::to_string(turn), kMiddlingBytes), Durability::kBuffered);
       NoteAllDurable(db_->Flush(), "flush");
     }
   }
@@ -164,6 +168,11 @@ class Player {
         for (int i = 0; i < 22; ++i)
           Put("turn" + part, ValueOf("turn" + std::to_string(i), kMiddlingBytes), durability);
         return;
+      case Step::kClose:
+        NoteAllDurable(db_->Close(), "close");
+        db_.reset();
+        Open();
+        return machine_.NoteMoment();
       case Step::kRecover:
         machine_.Crash({CrashKind::kKill, Survival::kEverything});
         db_.reset();
@@ -290,13 +299,14 @@ void AddSpace(const Namespace& space, const std::string& prefix, View& view) {
 
 }  // namespace
 
-const std::array<const char*, kSteps> kStepNames = {"put",      "overwrite", "large-put",   "delete", "batch",
-                                                    "expire",   "drop",      "seal",        "rotate", "recover",
-                                                    "relocate", "free",      "second-crash"};
+const std::array<const char*, kSteps> kStepNames = {"put",     "overwrite", "large-put", "delete",      "batch",
+                                                    "expire",  "drop",      "seal",      "rotate",      "close",
+                                                    "recover", "relocate",  "free",      "second-crash"};
 
 std::string NameOf(const HistoryPlan& plan) {
-  return std::string(kStepNames[static_cast<size_t>(plan.first)]) + "," + kStepNames[static_cast<size_t>(plan.second)] +
-         (plan.durability == Durability::kSynced ? ",synced" : ",buffered");
+  std::string name;
+  for (const Step step : plan.steps) name += std::string(kStepNames[static_cast<size_t>(step)]) + ",";
+  return name + (plan.durability == Durability::kSynced ? "synced" : "buffered");
 }
 
 absl::StatusOr<std::unique_ptr<DB>> OpenEnumerated(SimMachine& machine, SimClock& clock, Rng& random,

@@ -24,6 +24,7 @@ enum class Step : uint32_t {
   kDrop,  // of a namespace
   kSeal,
   kRotate,   // puts until the log goes on in another segment
+  kClose,    // and opened again
   kRecover,  // after a kill
   kRelocate,
   kFree,         // an extent, up to the hole in its file
@@ -34,7 +35,7 @@ inline constexpr size_t kSteps = static_cast<size_t>(Step::kCount);
 extern const std::array<const char*, kSteps> kStepNames;
 
 struct HistoryPlan {
-  Step first = Step::kPut, second = Step::kPut;
+  std::vector<Step> steps;
   Durability durability = Durability::kSynced;
 };
 std::string NameOf(const HistoryPlan& plan);
@@ -59,6 +60,7 @@ struct CrashMoment {
 struct History {
   std::vector<State> states;  // after each change, in order
   std::vector<CrashMoment> moments;
+  std::vector<size_t> step_begins;  // at which moment
 };
 
 // Plays the plan after a prologue that fills a store for it. The same plan gives the same history. Throws

@@ -43,6 +43,8 @@ mutant recovered_tail_not_synced log/recovery.cc '[recovery]' \
   's/return newest_->file->Sync\(\);/return absl::OkStatus();/'
 # Rules 4 and 5: an extent is durable before its pointer, and freed last.
 mutant extents_not_synced db/open.cc '[rule4]' 's/return values_->Sync\(\); \},/return absl::OkStatus(); },/'
+mutant pointer_before_extent db/open.cc 'enumerate --history put,large-put,synced' \
+  's/return values_->Sync\(\); \},/return absl::OkStatus(); },/'
 mutant tail_values_not_restored db/open.cc '[rule4]' \
   's/return RestoreValues\(payload\); \}/return payload.size() < 1e9; }/'
 mutant restored_values_not_rewritten values/value_store.cc '[rule4]' \
@@ -97,6 +99,9 @@ mutant watermark_ignored log/recovery.cc '[damage],[A7]' 's/if \(header\.durable
 mutant segments_not_synced_in_order log/commit.cc '[rule1],[rule3],[revision]' \
   's/if \(last_written_ != nullptr && last_written_ != unit->segment\) FIRN_RETURN_IF_ERROR.*/;/'
 mutant unit_checksum_not_verified format/unit.cc '[damage],[A9],[rule3]' \
+  's/base::Hash64\(covered, seed\.At\(offset\)\)\) \{/base::Hash64(covered, seed.At(offset)) \&\& false) {/'
+# Noticed where one page of a unit in the log is lost and all else kept.
+mutant lost_page_of_unit_believed format/unit.cc 'enumerate --history put,rotate,buffered' \
   's/base::Hash64\(covered, seed\.At\(offset\)\)\) \{/base::Hash64(covered, seed.At(offset)) \&\& false) {/'
 mutant record_checksum_not_verified format/record.cc '[damage]' \
   's/^  if \(.*base::Hash64\(covered.*decoded\.reset\(\);//'

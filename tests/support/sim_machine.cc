@@ -127,9 +127,10 @@ void SimMachine::CrashLocked(CrashKind kind, CutFates& fates) {
   processes_.clear();
   const auto arrive = [&fates](const std::shared_ptr<SimContent>& content, uint64_t offset, base::Bytes data) {
     for (uint64_t at = 0; at < data.size(); at += kPageBytes) {
-      if (fates.ArrivesUnderWay() && offset + at < content->end_bytes()) {
-        content->Write(offset + at, data.subspan(at, kPageBytes));
-      }
+      const base::Bytes page = data.subspan(at, kPageBytes);
+      const bool fits = offset + at < content->end_bytes();
+      const bool changes = fits && content->Differs((offset + at) / kPageBytes, page);
+      if (fates.ArrivesUnderWay(changes) && fits) content->Write(offset + at, page);
     }
   };
   for (const DiskMoment::WriteUnderWay& write : begun_with_) arrive(write.content, write.offset, write.data);

@@ -9,7 +9,7 @@
 namespace firn::test {
 namespace {
 
-const Page kZeros{};
+const Page kZeros = {};
 
 const Page& Content(const PageRef& page) { return page ? *page : kZeros; }
 
@@ -46,11 +46,11 @@ PageRef Overwritten(const PageRef& earlier, const PageRef& later, Sectors arrive
 
 }  // namespace
 
-bool RandomFates::ArrivesUnderWay() {
+bool RandomFates::ArrivesUnderWay(bool /*changes*/) {
   return survival_ == Survival::kEverything || (survival_ != Survival::kNothing && rng_.OneIn(2));
 }
 
-Sectors RandomFates::OfPage() {
+Sectors RandomFates::OfPage(uint64_t /*page*/, uint64_t /*change*/) {
   switch (survival_) {
     case Survival::kNothing:
       return kNoSectors;
@@ -64,7 +64,7 @@ Sectors RandomFates::OfPage() {
   return kNoSectors;
 }
 
-bool RandomFates::OfHole() {
+bool RandomFates::OfHole(uint64_t /*change*/, bool /*changes*/) {
   return survival_ == Survival::kEverything || (survival_ != Survival::kNothing && rng_.OneIn(2));
 }
 
@@ -122,6 +122,11 @@ uint64_t SimContent::ReadStale(uint64_t offset, base::MutableBytes out, Rng& rng
     ++stale;
   }
   return stale;
+}
+
+bool SimContent::Differs(uint64_t page, base::Bytes data) const {
+  if (holes_.contains(page) || page * kPageBytes + data.size() > size_bytes_) return true;
+  return std::memcmp(Content(Current(page)).data(), data.data(), std::min<size_t>(kPageBytes, data.size())) != 0;
 }
 
 void SimContent::Write(uint64_t offset, base::Bytes data) {
@@ -246,7 +251,11 @@ uint64_t SimContent::ForgetUnsynced(Rng& rng, bool evicted) {
 void SimContent::UnmapIntoUnsynced() {
   for (uint64_t page = 0; page < mapping_->size() / kPageBytes; ++page) {
     PageRef content = Current(page);
-    current_[page] = content;
+    if (content != nullptr) {
+      current_[page] = content;
+    } else {
+      current_.erase(page);
+    }
     if (std::memcmp(Content(content).data(), Content(Find(durable_, page)).data(), kPageBytes) == 0) continue;
     unsynced_.push_back({next_change_++, ChangeKind::kWrite, page, std::move(content)});
   }
@@ -272,11 +281,11 @@ void SimContent::PowerCut(CutFates& fates) {
     if (change.kind == ChangeKind::kWrite) {
       // Of what changes nothing nobody could tell whether it arrived.
       if (page != change.content && Content(page) != Content(change.content)) {
-        PageRef left = Overwritten(page, change.content, fates.OfPage());
+        PageRef left = Overwritten(page, change.content, fates.OfPage(change.page_or_size, change.number));
         if (left != page) older_[change.page_or_size] = std::exchange(page, std::move(left));
       }
       durable_holes_.erase(change.page_or_size);  // even a write that got lost may have claimed its place
-    } else if (fates.OfHole()) {
+    } else if (fates.OfHole(change.number, page != nullptr)) {
       page = nullptr;
       durable_holes_.insert(change.page_or_size);
     }
@@ -321,11 +330,17 @@ std::shared_ptr<SimContent> SimContent::Clone() const {
   return clone;
 }
 
+// Machines that begin with the same moment share their pages: each is hashed once.
+uint64_t SimContent::HashOf(const Page& page) {
+  if (page.hash == 0) page.hash = base::Hash64(page);
+  return page.hash;
+}
+
 uint64_t SimContent::Hash() const {
   FIRN_CHECK(!mapping_);
   uint64_t hash = base::Hash64({}, size_bytes_);
   for (const auto& [number, page] : current_) {
-    if (page) hash = base::Hash64(*page, hash + number);
+    if (page) hash = base::Hash64({}, (hash ^ HashOf(*page)) + number);
   }
   return hash;
 }
@@ -443,7 +458,9 @@ void SimFolders::PowerCut(CutFates& fates) {
   current_folders_ = durable_folders_;
   std::set<SimContent*> cut;
   for (const auto& [name, content] : current_) {
-    if (cut.insert(content.get()).second) content->PowerCut(fates);
+    if (!cut.insert(content.get()).second) continue;
+    fates.OfFile(name);
+    content->PowerCut(fates);
   }
 }
 

@@ -21,7 +21,9 @@ namespace firn::test {
 inline constexpr uint64_t kPageBytes = 4096;
 inline constexpr uint64_t kSectorBytes = 512;  // what a device writes whole
 
-using Page = std::array<std::byte, kPageBytes>;
+struct Page : std::array<std::byte, kPageBytes> {
+  mutable uint64_t hash = 0;  // of a page that does not change any more, once somebody has asked; 0: nobody has
+};
 using PageRef = std::shared_ptr<const Page>;  // null: zeros
 using Pages = std::map<uint64_t, PageRef>;    // by page number; absent: zeros
 
@@ -41,14 +43,19 @@ inline constexpr Sectors kNoSectors = 0, kAllSectors = 0xFF;
 static_assert(kPageBytes / kSectorBytes == 8);
 
 // Decides at a crash what becomes of each thing that was not synced. Asked in the order in which things were done, name
-// by name and file by file: the same answers leave the same disk.
+// by name and file by file: the same answers leave the same disk. Changes of a file have numbers, the same ones
+// whatever was answered before.
 class CutFates {
  public:
   virtual ~CutFates() = default;
-  // A page of a write that is under way: whether it has got to where finished writes are.
-  virtual bool ArrivesUnderWay() = 0;
-  virtual Sectors OfPage() = 0;
-  virtual bool OfHole() = 0;
+  // What is asked from here on, up to the next file, is of this one.
+  virtual void OfFile(std::string_view /*name*/) {}
+  // A page of a write that is under way: whether it has got to where finished writes are. Not `changes`: it would
+  // change nothing there.
+  virtual bool ArrivesUnderWay(bool changes) = 0;
+  virtual Sectors OfPage(uint64_t page, uint64_t change) = 0;
+  // Not `changes`: zeros are there anyway, and it is only about what is claimed.
+  virtual bool OfHole(uint64_t change, bool changes) = 0;
   // How many of `count` changes of a file's size, from the first on: journals keep their order.
   virtual size_t OfSizes(size_t count) = 0;
   // Which of `count` creations, removals and renames.
@@ -58,9 +65,9 @@ class CutFates {
 class RandomFates final : public CutFates {
  public:
   RandomFates(Survival survival, Rng& rng) : survival_(survival), rng_(rng) {}
-  bool ArrivesUnderWay() override;
-  Sectors OfPage() override;
-  bool OfHole() override;
+  bool ArrivesUnderWay(bool changes) override;
+  Sectors OfPage(uint64_t page, uint64_t change) override;
+  bool OfHole(uint64_t change, bool changes) override;
   size_t OfSizes(size_t count) override;
   std::vector<bool> OfNames(size_t count) override;
 
@@ -82,6 +89,8 @@ class SimContent {
   // As Read(), but pages that `rng` chooses, one at least where there is any, show what they held before: what a device
   // or one half of a mirror has that missed a write. How many of them differ from what Read() gives.
   uint64_t ReadStale(uint64_t offset, base::MutableBytes out, Rng& rng) const;
+  // Whether writing this page would change what is there.
+  bool Differs(uint64_t page, base::Bytes data) const;
   // Extends the file when `data` reaches past its end. Offset and size are multiples of a page.
   void Write(uint64_t offset, base::Bytes data);
   void Resize(uint64_t size_bytes);
@@ -127,6 +136,7 @@ class SimContent {
   };
   using Holes = std::set<uint64_t>;  // by page number, below the end
 
+  static uint64_t HashOf(const Page& page);
   static PageRef Find(const Pages& pages, uint64_t page);
   PageRef Current(uint64_t page) const;
   static void Cut(Pages& pages, Holes& holes, uint64_t size_bytes);

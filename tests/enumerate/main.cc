@@ -173,7 +173,7 @@ int main(int argc, char** argv) {
   using firn::test::HistoryPlan;
   firn::test::CutLimits limits;
   size_t workers = std::max(1u, std::thread::hardware_concurrency());
-  size_t triples = 950;
+  size_t triples = 700;
   std::string only;
   bool verbose = false;
   CLI::App app{"Crashes short histories of a store at every moment, in every way, and recovers what is left"};

@@ -221,7 +221,7 @@ TEST_CASE(
   }
 }
 
-TEST_CASE("a missing segment that is listed is DataLoss and named; salvage keeps the rest", "[damage]") {
+TEST_CASE("a missing segment that is listed is DataLoss and named, and salvage keeps the rest", "[damage]") {
   const Sample sample = MakeSample(true);
   StoreImage image = sample.image;
   image.files.erase(log::SegmentFileName(sample.sealed));
@@ -288,7 +288,7 @@ TEST_CASE("TAIL missing, random, of zeros or from an earlier time loses nothing 
   REQUIRE(OpenImage(late).state == truth);
 }
 
-TEST_CASE("TAIL of another size is refused for writing, with what to do; salvage puts it aside", "[damage]") {
+TEST_CASE("TAIL of another size is refused for writing, with what to do, and salvage puts it aside", "[damage]") {
   for (const bool closed : {false, true}) {
     Sample sample = MakeSample(closed);
     for (const size_t size : {size_t{0}, size_t{15}, size_t{4'096}, size_t{2'000'000}}) {

@@ -5,6 +5,7 @@
 #   - no to-do notes: what is missing is written in docs/roadmap.md or docs/limitations.md
 #   - code, scripts and build files are ASCII, without tabs, carriage returns or spaces at line ends
 #   - a header has #pragma once
+#   - no test's name has a semicolon: CTest takes it for two names, and runs neither
 set -euo pipefail
 export LC_ALL=C
 cd "${1:?usage: style.sh ROOT}"
@@ -32,6 +33,7 @@ BEGIN {
       if (line ~ /^#pragma once$/) pragma = 1
       if (line ~ notes) fail(lines, "a to-do note")
       if (line ~ /[^ -~]/) fail(lines, "a tab, carriage return or non-ASCII byte")
+      if (line ~ /^TEST_CASE\("[^"]*;/) fail(lines, "a semicolon in the name of a test, which CTest does not run then")
       if (line ~ / $/) fail(lines, "a space at the end of the line")
     }
     close(file)

@@ -33,6 +33,8 @@ printf 'int a;\r\n' | expect fail engine/src/base/a.cc
 printf '// \xc3\xa9\n' | expect fail engine/src/base/a.cc
 printf 'int a();\n' | expect fail engine/src/base/a.h
 printf '#pragma once\nint a();\n' | expect pass engine/src/base/a.h
+printf 'TEST_CASE("one; two") {}\n' | expect fail tests/unit/a_test.cc
+printf 'TEST_CASE("one, two", "[a;b]") {}\n' | expect pass tests/unit/a_test.cc
 
 if [[ $failures -gt 0 ]]; then exit 1; fi
 echo "style.sh finds what it should"

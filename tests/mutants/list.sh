@@ -155,8 +155,8 @@ mutant value_file_name_not_flushed values/value_file.cc 'enumerate --history lar
   's/FIRN_RETURN_IF_ERROR\(disk_\.SyncFolder\(kValuesFolder\)\);//'
 mutant values_folder_not_flushed values/value_file.cc values 's/FIRN_RETURN_IF_ERROR\(disk_\.SyncFolder\(""\)\);//'
 mutant superblock_not_flushed db/superblock.cc '[made]' 's/(Write\(0, blocks\.bytes\(\), io::Flush::)kData/\1kNone/'
-mutant superblock_name_not_flushed db/open.cc '[made]' \
-  '/Rename\(kUnfinishedSuperblockFile/{n;s/FIRN_RETURN_IF_ERROR\(disk_->SyncFolder\(""\)\);//}'
+mutant superblock_name_not_flushed db/superblock.cc '[made]' \
+  '/Rename\(kUnfinishedSuperblockFile/{n;s/return disk_->SyncFolder\(""\);/return absl::OkStatus();/}'
 mutant superblock_name_trusted db/open.cc '[made]' 's/if \(exists && !options_\.read_only\) FIRN_RETURN_IF_ERROR\(.*$//'
 mutant taken_over_units_not_rewritten log/recovery.cc '[rule4]' \
   's/FIRN_RETURN_IF_ERROR\(newest_->file->Write\(at, bytes, io::Flush::kNone\)\);//'

@@ -238,7 +238,7 @@ TEST_CASE("every condition of a batch is checked against the state before it, or
   CHECK(Contents(other) == "there=8");
 }
 
-TEST_CASE("an empty batch is fine and writes nothing; a cleared one can be used again") {
+TEST_CASE("an empty batch is fine and writes nothing, and a cleared one can be used again") {
   SimStore store;
   const Revision last = Must(store->Put("k", "v"));
   Batch batch;

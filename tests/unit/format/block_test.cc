@@ -225,7 +225,7 @@ TEST_CASE("every single flipped bit and every truncation of a value file header 
   CHECK(AcceptedTruncations(Encode(header), accepts) == kNone);
 }
 
-TEST_CASE("a value file header of zeros is NotFound; of another store, file 0 or a strange alignment DataLoss") {
+TEST_CASE("a value file header of zeros is NotFound, of another store, file 0 or a strange alignment DataLoss") {
   ValueHeader header;
   header.file = 7;
   header.store_uuid = SaltFrom(1);

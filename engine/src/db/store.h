@@ -173,7 +173,7 @@ class Store {
   absl::Status PrepareFreshDirectory();
   absl::Status WriteSuperblock();
   absl::Status FinishMaking();
-  absl::Status RemoveValues();
+  absl::Status RemoveFilesIn(std::string_view folder);
   absl::StatusOr<bool> AdoptValue(std::string_view encoded, std::string_view index_key, index::Entry& entry);
   void NoteLostValue(const format::ValuePointer& pointer, std::string_view index_key, const absl::Status& why);
   absl::StatusOr<bool> RestoreValues(base::Bytes payload);

@@ -111,20 +111,21 @@ absl::Status Store::PrepareFreshDirectory() {
     return base::FailedPrecondition(std::string(disk_->path()) +
                                     ": log/ has files that are not firn's, no store is made");
   }
-  for (const std::string& name : names) {
-    FIRN_RETURN_IF_ERROR(disk_->Remove(std::string(log::kLogFolder) + "/" + name));
+  if (unfinished) {
+    for (const std::string_view folder : {log::kLogFolder, values::kValuesFolder}) {
+      FIRN_RETURN_IF_ERROR(RemoveFilesIn(folder));
+    }
+    FIRN_RETURN_IF_ERROR(disk_->Remove(kUnfinishedSuperblockFile));
   }
-  if (unfinished) FIRN_RETURN_IF_ERROR(RemoveValues());
-  if (unfinished) FIRN_RETURN_IF_ERROR(disk_->Remove(kUnfinishedSuperblockFile));
   return WriteSuperblock();
 }
 
-absl::Status Store::RemoveValues() {
-  const absl::StatusOr<std::vector<std::string>> names = disk_->List(values::kValuesFolder);
+absl::Status Store::RemoveFilesIn(std::string_view folder) {
+  const absl::StatusOr<std::vector<std::string>> names = disk_->List(folder);
   if (absl::IsNotFound(names.status())) return absl::OkStatus();
   if (!names.ok()) return names.status();
   for (const std::string& name : *names) {
-    FIRN_RETURN_IF_ERROR(disk_->Remove(std::string(values::kValuesFolder) + "/" + name));
+    FIRN_RETURN_IF_ERROR(disk_->Remove(std::string(folder) + "/" + name));
   }
   return absl::OkStatus();
 }

@@ -69,7 +69,9 @@ absl::StatusOr<bool> ValueStore::Restore(const format::ValuePointer& pointer) {
   if (file == nullptr || pointer.length == 0 || pointer.length > kValueBytesMax) return false;
   if (pointer.offset % format::kBlockBytes != 0 || pointer.offset < file->first_extent()) return false;
   FIRN_ASSIGN_OR_RETURN(const Handle handle, files_.Open(*file));
-  if (handle->size_bytes() < pointer.offset + base::RoundUp(pointer.length, format::kBlockBytes)) return false;
+  const uint64_t size_bytes = handle->size_bytes();
+  if (pointer.offset > size_bytes) return false;
+  if (base::RoundUp(pointer.length, format::kBlockBytes) > size_bytes - pointer.offset) return false;
   FIRN_ASSIGN_OR_RETURN(const auto hash, HashOnDisk(*handle, pointer.offset, pointer.length));
   if (hash != base::Hash128Value{pointer.hash_low, pointer.hash_high}) return false;
   if (options_.read_only) return true;

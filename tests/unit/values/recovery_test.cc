@@ -302,6 +302,8 @@ TEST_CASE("an extent that does not verify is not restored") {
   format::ValuePointer beyond = left.stored[0].pointer;
   beyond.offset = left.world.machine.FileSize("values/0000000001.val") - 8'192;
   CHECK_FALSE(Must(store->Restore(beyond)));
+  beyond.offset = UINT64_MAX - 8'191;
+  CHECK_FALSE(Must(store->Restore(beyond)));
 }
 
 TEST_CASE("what was given back before a clean end stays given back through a power cut") {

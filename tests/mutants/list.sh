@@ -53,6 +53,10 @@ mutant found_extents_not_synced values/value_store.cc '[A13]' \
   's/^      if \(!clean\) FIRN_RETURN_IF_ERROR\(handle->Sync\(\)\);$//'
 mutant freed_before_durable db/upkeep.cc '[rule5]' 's/FreeDropped\(log_->durable_revision\(\),/FreeDropped(UINT64_MAX,/'
 mutant unpublished_is_unwritten db/write.cc '[rule5]' 's/log_->health\(\)\.ok\(\) \? 0 : kNeverDurable/0/'
+mutant dead_at_open_not_given_back db/open.cc 'db -# [#values_test]' \
+  's/if \(pointer\) values_->NoteDead\(\*pointer\);/static_cast<void>(pointer);/'
+mutant dead_covers_what_lives values/value_store.cc 'values -# [#recovery_test]' \
+  's/if \(dead_begin < end\) file->AddFreeRange\(.*$/file->AddFreeRange(dead_begin, dead_end);/'
 mutant failed_open_is_clean values/value_store.cc '[rule4]' \
   's/^  if \(!recovered_\) return base::FailedPrecondition.*$//'
 mutant dirty_cleared_after_sync values/dirty_files.cc '[together]' \

@@ -69,6 +69,7 @@ class SeedRun {
   void JudgeSpace(const Session& session, DB& db);
   void JudgeReferences(DB& db, const std::string& when);
   void JudgeRecovered(DB& db);
+  void JudgeValueBytes(DB& db, const std::string& when);
   void AwaitSettledSpace(DB& db);
   void AwaitFreedValues(DB& db);
   void OnEvent(const Event& event);
@@ -94,7 +95,7 @@ class SeedRun {
   bool errors_expected_ = false;
   uint64_t crashes_at_open_ = 0;
   bool opened_after_crash_ = false;            // as the store itself says
-  uint64_t value_bytes_lost_ = 0;              // when the life began
+  bool value_bytes_may_be_lost_ = false;       // since something failed, and until the next recovery looks for them
   uint64_t claimed_at_open_ = UINT64_MAX / 2;  // of the disk; a crash may have changed it until the next open
   std::string damage_found_;
   std::optional<std::pair<uint64_t, Crash>> crash_at_step_;

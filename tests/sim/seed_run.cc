@@ -260,6 +260,10 @@ void SeedRun::Life(bool finale) {
   RunClients(session, ending);
   if (!session.crashed() && report_.seals < kSealsMin && rng_.OneIn(2)) db->Flush().IgnoreError();
   if (!session.crashed()) JudgeSpace(session, *db);
+  const Session::Tolerance& tolerance = session.tolerance();
+  // What cannot be given back now is looked for after a crash only.
+  const bool gave_back = settings_.can_punch && !tolerance.write_errors && !tolerance.read_errors && !tolerance.no_room;
+  if (!gave_back) value_bytes_may_be_lost_ = true;
   End(session, std::move(db), ending);
   JudgeHistory();
   if (finale) promise_ = Promise::kNoLies;

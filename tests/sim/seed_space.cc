@@ -35,9 +35,7 @@ void SeedRun::JudgeSpace(const Session& session, DB& db) {
   if (session.crashed()) return;
   const bool faults = tolerance.write_errors || tolerance.read_errors || tolerance.no_room;
   if (faults) return;
-  if (const uint64_t lost = UnexplainedValueBytes(db); lost > value_bytes_lost_ && !session.crashed()) {
-    throw Violation("value files take " + std::to_string(lost) + " bytes that nothing accounts for");
-  }
+  JudgeValueBytes(db, "when the clients are gone");
   if (!rng_.OneIn(3)) return;
   AwaitSettledSpace(db);
   if (session.crashed()) return;
@@ -60,11 +58,17 @@ void SeedRun::JudgeReferences(DB& db, const std::string& when) {
 void SeedRun::JudgeRecovered(DB& db) {
   if (damaged_) return;
   JudgeReferences(db, "after opening");
-  value_bytes_lost_ = UnexplainedValueBytes(db);
-  if (!opened_after_crash_) return;
-  if (value_bytes_lost_ > 0) {
-    throw Violation("after a recovery value files take " + std::to_string(value_bytes_lost_) +
-                    " bytes that nothing accounts for");
+  if (opened_after_crash_) value_bytes_may_be_lost_ = false;
+  JudgeValueBytes(db, "after opening");
+}
+
+void SeedRun::JudgeValueBytes(DB& db, const std::string& when) {
+  if (value_bytes_may_be_lost_) return;
+  const uint64_t crashes = world_.machine.crashes();
+  const uint64_t lost = UnexplainedValueBytes(db);
+  if (world_.machine.crashes() != crashes) return;
+  if (lost > 0) {
+    throw Violation(when + ", value files take " + std::to_string(lost) + " bytes that nothing accounts for");
   }
   report_.Count(Feature::kNoValueBytesLost);
 }

@@ -271,7 +271,12 @@ absl::Status Store::BuildIndex(std::vector<log::RecoveredSegment>& segments, uin
       }
     }
     if (state.put_segment == nullptr) continue;
+    const auto note_dead_value = [&] {
+      const auto pointer = format::DecodeValuePointer(base::AsBytes(state.value_pointer));
+      if (pointer) values_->NoteDead(*pointer);
+    };
     if (namespace_id != format::kSystemNamespace && !IsAlive(namespace_id)) {
+      note_dead_value();
       continue;
     }
     const int64_t expires_at_ms = state.version.expiry.at_ms;
@@ -279,6 +284,7 @@ absl::Status Store::BuildIndex(std::vector<log::RecoveredSegment>& segments, uin
       // Rule 2: from now on it is a tombstone for whatever older segments hold of the key.
       state.put_segment->tombstones.fetch_add(1, std::memory_order_relaxed);
       if (state.change_segment != nullptr) state.change_segment->tombstones.fetch_add(1, std::memory_order_relaxed);
+      note_dead_value();
       continue;
     }
     if (!state.value_pointer.empty()) {

@@ -88,6 +88,16 @@ absl::StatusOr<bool> ValueStore::Restore(const format::ValuePointer& pointer) {
   return true;
 }
 
+void ValueStore::NoteDead(const format::ValuePointer& pointer) {
+  ValueFile* const file = files_.Find(pointer.file);
+  constexpr uint64_t kOffsetMax = uint64_t{UINT32_MAX - 1} * format::kBlockBytes - kValueBytesMax;
+  if (file == nullptr || options_.read_only || pointer.offset % format::kBlockBytes != 0) return;
+  if (pointer.offset < file->first_extent() || pointer.offset > kOffsetMax || pointer.length > kValueBytesMax) return;
+  const uint64_t end = file->ExtentEnd(pointer.offset, pointer.length);
+  dead_ranges_.push_back({file->slot, static_cast<uint32_t>(pointer.offset / format::kBlockBytes),
+                          static_cast<uint32_t>(end / format::kBlockBytes)});
+}
+
 absl::Status ValueStore::FinishRecovery(bool clean) {
   base::MutexLock free_lock(free_mutex_);
   struct Taken {
@@ -129,26 +139,39 @@ absl::Status ValueStore::FinishRecovery(bool clean) {
 
   std::sort(taken.begin(), taken.end(),
             [](const Taken& a, const Taken& b) { return a.file != b.file ? a.file < b.file : a.begin < b.begin; });
+  std::vector<DeadRange> all_dead = std::exchange(dead_ranges_, {});
+  std::sort(all_dead.begin(), all_dead.end());
   for (const std::shared_ptr<ValueFile>& file : files_.All()) {
     const auto first = std::lower_bound(taken.begin(), taken.end(), file->slot,
                                         [](const Taken& range, uint32_t slot) { return range.file < slot; });
+    auto dead = std::lower_bound(all_dead.begin(), all_dead.end(), DeadRange{file->slot, 0, 0});
+    const bool has_dead = dead != all_dead.end() && dead->file == file->slot;
     uint64_t taken_bytes = format::kBlockBytes;
     for (auto range = first; range != taken.end() && range->file == file->slot; ++range) {
       taken_bytes += range->end - range->begin;
     }
-    const uint64_t explained_bytes = taken_bytes + kUnexplainedBytesMax + taken_bytes / kUnexplainedPart;
-    const bool search = !clean || files_.AllocatedBytes(*file) > explained_bytes;
-    if (search && (file->extents > 0 || file->pinned)) {
+    const uint64_t allocated_bytes = clean ? files_.AllocatedBytes(*file) : 0;
+    const bool search = !clean || allocated_bytes > taken_bytes + kUnexplainedBytesMax + taken_bytes / kUnexplainedPart;
+    if ((search || (has_dead && allocated_bytes > taken_bytes)) && (file->extents > 0 || file->pinned)) {
       FIRN_ASSIGN_OR_RETURN(const Handle handle, files_.Open(*file));
       // A killed process may have healed an extent and not come to its sync. Whoever shares the extent from now on
       // finds the right bytes, and must not have them from the cache alone.
       if (!clean) FIRN_RETURN_IF_ERROR(handle->Sync());
+      const auto add_free = [&](uint64_t begin, uint64_t end) {
+        if (search) return file->AddFreeRange(begin, end);
+        for (; dead != all_dead.end() && dead->file == file->slot; ++dead) {
+          const uint64_t dead_begin = uint64_t{dead->begin} * format::kBlockBytes;
+          const uint64_t dead_end = uint64_t{dead->end} * format::kBlockBytes;
+          if (dead_begin < end) file->AddFreeRange(std::max(begin, dead_begin), std::min(end, dead_end));
+          if (dead_end > end) return;  // it may go on behind what lies there
+        }
+      };
       uint64_t at = format::kBlockBytes;
       for (auto range = first; range != taken.end() && range->file == file->slot; ++range) {
-        file->AddFreeRange(at, range->begin);
+        add_free(at, range->begin);
         at = std::max(at, range->end);
       }
-      file->AddFreeRange(at, base::RoundUp(handle->size_bytes(), format::kBlockBytes));
+      add_free(at, base::RoundUp(handle->size_bytes(), format::kBlockBytes));
       waiting_bytes_.fetch_add(file->free_bytes, std::memory_order_relaxed);
     }
     // What fails here is tried again with every FreeDropped().

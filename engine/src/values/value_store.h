@@ -93,6 +93,9 @@ class ValueStore {
   // An older record names this file: no new one gets its id. Else salvage, which may bring such records back, would
   // find another value's bytes where they point.
   void NoteFile(uint32_t file) { static_cast<void>(files_.Find(file)); }
+  // The key that this value is of went without a change of its own: it expired while the store was closed, or its
+  // namespace was dropped. So nobody released the extent, and unless somebody adopts it FinishRecovery() gives it back.
+  void NoteDead(const format::ValuePointer& pointer);
   // One more reference to the extent at this place. DataLoss when the place lies outside every file.
   absl::StatusOr<Slot> Adopt(const format::ValuePointer& pointer);
   // Of a record found in a killed process's shared memory only. Verifies the extent, and writes the same bytes again
@@ -100,10 +103,10 @@ class ValueStore {
   // when it does not verify. A status when it cannot be read: that does not say that it was never written. To be
   // followed by Adopt().
   absl::StatusOr<bool> Restore(const format::ValuePointer& pointer);
-  // Nothing further is adopted, and what was found is durable. Files nothing refers to are removed; after an unclean
-  // end, or where files take more than they should, what no extent lies in is given back. Appending begins in a fresh
-  // file, or after a clean end at the end of the newest: where a process crashed, offsets it may have used are never
-  // used again.
+  // Nothing further is adopted, and what was found is durable. Files nothing refers to are removed; what was noted as
+  // dead is given back, and after an unclean end, or where files take more than they should, all that no extent lies
+  // in. Appending begins in a fresh file, or after a clean end at the end of the newest: where a process crashed,
+  // offsets it may have used are never used again.
   absl::Status FinishRecovery(bool clean);
 
   // Writing: any thread.
@@ -249,6 +252,12 @@ class ValueStore {
   absl::StatusOr<base::Hash128Value> HashOnDisk(io::File& file, uint64_t offset, uint64_t length);
   absl::Status Damage(const Place& place, std::string_view what) const;
 
+  // Of a file, in blocks; 12 bytes, as there may be many.
+  struct DeadRange {
+    uint32_t file, begin, end;
+    auto operator<=>(const DeadRange&) const = default;
+  };
+
   // value_free.cc
   void CountDropped(uint64_t taken_bytes, uint64_t length_bytes);
   void FreeDroppedLocked(uint64_t bytes_max, ActiveFile active, uint64_t& given_back)
@@ -291,6 +300,8 @@ class ValueStore {
   uint64_t next_claimed_ ABSL_GUARDED_BY(append_mutex_) = 0;
   std::atomic<uint64_t> preparing_bytes_{0};  // claimed for one that is just being made
   base::CondVar next_made_;
+
+  std::vector<DeadRange> dead_ranges_;  // until FinishRecovery()
 
   base::Mutex free_mutex_;
   uint64_t durable_revision_ ABSL_GUARDED_BY(free_mutex_) = 0;

@@ -226,7 +226,8 @@ absl::StatusOr<ValueStore::Reserved> ValueStore::ReserveLocked(uint64_t padded_b
   if (end > active_claimed_) {
     const uint64_t ahead_bytes =
         std::min({LookAheadBytes(), active_limit_ - std::min(active_limit_, end), kClaimBytesMax});
-    // Not what lies before an aligned extent: whoever was there before may have been freed, and then nobody gives it back.
+    // Not what lies before an aligned extent: whoever was there before may have been freed, and then nobody gives it
+    // back.
     uint64_t claimed = std::max(active_claimed_, offset);
     FIRN_RETURN_IF_ERROR(Claim(*active_, end, ahead_bytes, &claimed));
     active_claimed_ = claimed;

@@ -188,6 +188,33 @@ TEST_CASE("equal values are stored once, and stay until the last key that has th
   CHECK(store->GetStats().live_user_bytes < 1'000);
 }
 
+TEST_CASE(
+    "values that expire, or whose namespace is dropped, give their space back though the store is closed meanwhile") {
+  const uint64_t alignment_bytes = GENERATE(4'096, 131'072);
+  CAPTURE(alignment_bytes);
+  Options options = Separating();
+  options.value_alignment_bytes = alignment_bytes;
+  SimStore store(options, kSegmentBytes);
+  Must(store->Put("kept", ValueOf(1, 50'000)));
+  Must(store->Put("expires", ValueOf(2, 20'000), Expiring(store.NowMs() + 1'000)));
+  Must(store->Put("expires, and is shared", ValueOf(1, 50'000), Expiring(store.NowMs() + 1'000)));
+  const uint64_t live_bytes = store->GetStats().value_live_bytes;
+  auto dropped = Must(store->CreateNamespace("dropped"));
+  Must(dropped.Put("k", ValueOf(3, 30'000)));
+  Must(store->Put("last", ValueOf(4, 20'000)));
+  Must(store->DropNamespace("dropped"));
+  Must(store->Close());  // before anybody swept
+  store.db.reset();
+  store.world.clock.JumpWall(10'000);
+  store.Open();
+  CHECK(UnexplainedValueBytes(*store.db) == 0);
+  CHECK(store->GetStats().value_waiting_bytes == 0);
+  CHECK(store->GetStats().value_live_bytes == live_bytes);  // "last" instead of "expires"
+  CHECK(CheckReferences(*store.db).empty());
+  CHECK(Text(store->Get("kept")) == ValueOf(1, 50'000));
+  CHECK(Text(store->Get("last")) == ValueOf(4, 20'000));
+}
+
 TEST_CASE("of a separated value compacting moves at most 100 bytes plus the key") {
   SimStore store(Separating(), kSegmentBytes);
   uint64_t key_bytes = 0;

@@ -329,6 +329,31 @@ TEST_CASE("what was given back before a clean end stays given back through a pow
   CHECK(store->UnexplainedBytes() == 0);
 }
 
+TEST_CASE("what is noted as dead is given back after a clean end, but for what lives") {
+  ValueOptions options;
+  options.alignment_bytes = GENERATE(4 * kKiB, 128 * kKiB);
+  CAPTURE(options.alignment_bytes);
+  Left left({20'000, 30'000, 10'000, 40'000}, true, options);
+  const auto& stored = left.stored;
+  Session store(left.world, options);
+  const Slot first = Must(store->Adopt(stored[0].pointer)), last = Must(store->Adopt(stored[3].pointer));
+  for (const size_t dead : {2, 1, 0, 1}) store->NoteDead(stored[dead].pointer);
+  format::ValuePointer nonsense = stored[1].pointer;
+  nonsense.offset = UINT64_MAX - 4'095;
+  store->NoteDead(nonsense);
+  nonsense.offset = 0;
+  store->NoteDead(nonsense);
+  nonsense = stored[1].pointer;
+  nonsense.file = 77;
+  store->NoteDead(nonsense);
+  Must(store->FinishRecovery(true));
+  CHECK(store->UnexplainedBytes() == 0);
+  CHECK(store->GetStats().waiting_bytes == 0);
+  CHECK(store->GetStats().punches == 1);  // of the two that lie side by side
+  CHECK(TryRead(*store, first).ok());
+  CHECK(TryRead(*store, last).ok());
+}
+
 TEST_CASE("a recovery that failed can only have an end that is not clean") {
   Left left({5'000}, false);
   Session store(left.world);

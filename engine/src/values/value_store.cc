@@ -150,9 +150,9 @@ absl::Status ValueStore::FinishRecovery(bool clean) {
     for (auto range = first; range != taken.end() && range->file == file->slot; ++range) {
       taken_bytes += range->end - range->begin;
     }
-    const uint64_t allocated_bytes = clean ? files_.AllocatedBytes(*file) : 0;
-    const bool search = !clean || allocated_bytes > taken_bytes + kUnexplainedBytesMax + taken_bytes / kUnexplainedPart;
-    if ((search || (has_dead && allocated_bytes > taken_bytes)) && (file->extents > 0 || file->pinned)) {
+    const uint64_t explained_bytes = taken_bytes + kUnexplainedBytesMax + taken_bytes / kUnexplainedPart;
+    const bool search = !clean || files_.AllocatedBytes(*file) > explained_bytes;
+    if ((search || has_dead) && (file->extents > 0 || file->pinned)) {
       FIRN_ASSIGN_OR_RETURN(const Handle handle, files_.Open(*file));
       // A killed process may have healed an extent and not come to its sync. Whoever shares the extent from now on
       // finds the right bytes, and must not have them from the cache alone.

@@ -53,7 +53,7 @@ mutant found_extents_not_synced values/value_store.cc '[A13]' \
   's/^      if \(!clean\) FIRN_RETURN_IF_ERROR\(handle->Sync\(\)\);$//'
 mutant freed_before_durable db/upkeep.cc '[rule5]' 's/FreeDropped\(log_->durable_revision\(\),/FreeDropped(UINT64_MAX,/'
 mutant unpublished_is_unwritten db/write.cc '[rule5]' 's/log_->health\(\)\.ok\(\) \? 0 : kNeverDurable/0/'
-mutant dead_at_open_not_given_back db/open.cc 'db -# [#values_test]' \
+mutant dead_at_open_not_given_back db/open.cc 'db -# [#value_files_test]' \
   's/if \(pointer\) values_->NoteDead\(\*pointer\);/static_cast<void>(pointer);/'
 mutant dead_covers_what_lives values/value_store.cc 'values -# [#recovery_test]' \
   's/if \(dead_begin < end\) file->AddFreeRange\(.*$/file->AddFreeRange(dead_begin, dead_end);/'

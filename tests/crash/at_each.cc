@@ -107,8 +107,10 @@ uint64_t CheckNoLies(Client& client, const Possible& allowed) {
   return unreadable;
 }
 
-LostWrites AtEachLostWrite(uint64_t seed, const Scenario& scenario) {
-  LostWrites lost;
+namespace {
+
+SilentFaults AtEachSilentFault(Fault::Kind kind, uint64_t seed, const Scenario& scenario) {
+  SilentFaults silent;
   for (const bool closed : {true, false}) {
     bool reached = true;
     for (uint64_t point = 0; reached; ++point) {
@@ -116,45 +118,56 @@ LostWrites AtEachLostWrite(uint64_t seed, const Scenario& scenario) {
         std::string what = "nothing";
         world.machine.set_trace([&](const std::string& line) {
           if (line.find("in silence") != std::string::npos) what = line;
+          if (line.find("misdirected to") != std::string::npos) what += line;
         });
         Client client(world);
         REQUIRE(client.Open().ok());
         scenario.prepare(world, client);
-        world.machine.Inject({.kind = Fault::Kind::kLoseWrite, .operations = kWriteOperation, .after = point});
+        world.machine.Inject({.kind = kind, .operations = kWriteOperation, .after = point});
         scenario.run(world, client);
         if (closed && client.is_open()) client.Close().IgnoreError();
         reached = world.machine.faults_hit() > 0;
         world.machine.ClearFaults();
         client.Crash({CrashKind::kPowerCut, Survival::kNothing});
-        INFO("lost: " << what << (closed ? ", then closed" : ", then the power failed"));
+        INFO("in silence: " << what << (closed ? ", then closed" : ", then the power failed"));
         client.events().Clear();
         const absl::Status opened = client.Open();
         INFO(opened.ToString() << "\n" << client.events().Text());
         if (!opened.ok()) {
           REQUIRE(absl::IsDataLoss(opened));
-          ++lost.refused;
+          ++silent.refused;
           return;
         }
         const uint64_t unreadable = CheckNoLies(client, client.ledger().EverShown());
-        lost.unreadable += unreadable;
+        silent.unreadable += unreadable;
         const std::string wrong = CheckReferences(client.db());
         INFO(wrong);
         REQUIRE(wrong.empty());
-        if (!closed) REQUIRE(UnexplainedValueBytes(client.db()) == 0);
+        if (!closed && kind == Fault::Kind::kLoseWrite) REQUIRE(UnexplainedValueBytes(client.db()) == 0);
         const auto verified = client.db().Verify();
         REQUIRE(verified.ok());
         if (unreadable != 0) REQUIRE(!verified->damages.empty());
         if (verified->damages.empty()) {
-          ++lost.unnoticed;
+          ++silent.unnoticed;
           if (scenario.look) scenario.look(world, client);
         }
         client.Drop();
       });
-      if (reached) lost.points = std::max(lost.points, point + 1);
+      if (reached) silent.points = std::max(silent.points, point + 1);
     }
   }
-  REQUIRE(lost.points > scenario.points_min);
-  return lost;
+  REQUIRE(silent.points > scenario.points_min);
+  return silent;
+}
+
+}  // namespace
+
+SilentFaults AtEachLostWrite(uint64_t seed, const Scenario& scenario) {
+  return AtEachSilentFault(Fault::Kind::kLoseWrite, seed, scenario);
+}
+
+SilentFaults AtEachMisdirectedWrite(uint64_t seed, const Scenario& scenario) {
+  return AtEachSilentFault(Fault::Kind::kMisdirect, seed, scenario);
 }
 
 }  // namespace firn::test

@@ -34,8 +34,8 @@ using Possible = std::map<std::string, std::set<std::optional<std::string>>>;
 // Each key shows what it may, by a get and by a scan, or says DataLoss, and no other key is there. How many say so.
 uint64_t CheckNoLies(Client& client, const Possible& allowed);
 
-struct LostWrites {
-  uint64_t points = 0;      // writes, punches and cuts of `run`
+struct SilentFaults {
+  uint64_t points = 0;      // of `run`
   uint64_t refused = 0;     // the next open said DataLoss
   uint64_t unreadable = 0;  // keys that say DataLoss
   uint64_t unnoticed = 0;   // runs after which everything can be read and Verify() finds nothing
@@ -45,7 +45,10 @@ struct LostWrites {
 // the power fails. Afterwards each key shows what it had at some time since `prepare` began, or nothing if it was
 // absent by then, or says DataLoss; or the open does. References agree with what is there, and no space is lost. `look`
 // sees the runs that went unnoticed.
-LostWrites AtEachLostWrite(uint64_t seed, const Scenario& scenario);
+SilentFaults AtEachLostWrite(uint64_t seed, const Scenario& scenario);
+// The same for each write of `run`, which lands elsewhere in its file or in another one; but then what it landed on may
+// take space that nothing accounts for.
+SilentFaults AtEachMisdirectedWrite(uint64_t seed, const Scenario& scenario);
 
 inline constexpr unsigned kFaultyOperations[] = {kWriteOperation, kSyncOperation, kAllocateOperation,
                                                  kOpenOperation,  kReadOperation, kFolderOperation};

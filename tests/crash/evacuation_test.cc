@@ -81,21 +81,26 @@ TEST_CASE("rules 4 and 5: a fault in any operation of moving values out of a fil
   }
 }
 
+void MoveValues(SimWorld&, Client& client) {
+  client.db().Compact().IgnoreError();
+  client.Put(KeyOf(3), Value("again", kSeparatedBytes)).IgnoreError();
+  client.SetExpiry(KeyOf(8), kNeverMs, Durability::kBuffered).IgnoreError();
+  client.db().Compact().IgnoreError();
+}
+
 TEST_CASE("a write that the disk lost while values moved out of a file is damage or an older value",
           "[values][evacuation][lost]") {
-  const LostWrites lost =
-      AtEachLostWrite(614, {.prepare = MakeDeadFile,
-                            .run =
-                                [](SimWorld&, Client& client) {
-                                  client.db().Compact().IgnoreError();
-                                  client.Put(KeyOf(3), Value("again", kSeparatedBytes)).IgnoreError();
-                                  client.SetExpiry(KeyOf(8), kNeverMs, Durability::kBuffered).IgnoreError();
-                                  client.db().Compact().IgnoreError();
-                                },
-                            .look = VerifyAll,
-                            .points_min = 5});
+  const SilentFaults lost =
+      AtEachLostWrite(614, {.prepare = MakeDeadFile, .run = MoveValues, .look = VerifyAll, .points_min = 5});
   INFO(lost.points << " points, " << lost.refused << " refused, " << lost.unreadable << " unreadable");
   CHECK(lost.refused + lost.unreadable > 0);
+}
+
+TEST_CASE("a write that landed elsewhere while values moved out of a file is damage or an older value",
+          "[values][evacuation][misdirected]") {
+  const SilentFaults misdirected =
+      AtEachMisdirectedWrite(615, {.prepare = MakeDeadFile, .run = MoveValues, .look = VerifyAll, .points_min = 5});
+  CHECK(misdirected.refused + misdirected.unreadable > 0);
 }
 
 TEST_CASE("rule 4: values that were moved are durable before anybody can believe that they were",

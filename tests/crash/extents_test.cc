@@ -155,11 +155,21 @@ TEST_CASE(
     INFO(step.name);
     Scenario scenario = ScenarioOf(step, false);
     scenario.points_min = 1;
-    const LostWrites lost = AtEachLostWrite(707, scenario);
+    const SilentFaults lost = AtEachLostWrite(707, scenario);
     INFO(lost.points << " points, " << lost.refused << " opens refused, " << lost.unreadable << " values unreadable, "
                      << lost.unnoticed << " runs unnoticed");
     CHECK(lost.refused + lost.unreadable > 0);
     CHECK(lost.unnoticed > 0);
+  }
+}
+
+TEST_CASE("a write that landed elsewhere in an extent's life is damage or an older value", "[extents][misdirected]") {
+  for (const Step& step : kLife) {
+    INFO(step.name);
+    Scenario scenario = ScenarioOf(step, false);
+    scenario.points_min = 1;
+    const SilentFaults misdirected = AtEachMisdirectedWrite(708, scenario);
+    CHECK(misdirected.refused + misdirected.unreadable > 0);
   }
 }
 

@@ -111,6 +111,41 @@ TEST_CASE("rule 6: segments that a copy shares are retired and not reused, where
                     .look = [&](SimWorld& world, Client& client) { LiveOn(world, client, copy); }});
 }
 
+TEST_CASE("rule 6: a shared segment whose footer is damaged is scanned by each open, and gets no new one",
+          "[rule6][links]") {
+  InSchedule(723, [](SimWorld& world) {
+    Client client(world);
+    REQUIRE(client.Open().ok());
+    for (int i = 0; i < kSegments; ++i) {
+      REQUIRE(client.Put(KeyOf(i), "kept").ok());
+      client.FillSegment("old" + std::to_string(i));
+    }
+    REQUIRE(client.Close().ok());
+    std::vector<std::string> names = FilesIn(world.machine, "log");
+    names.pop_back();  // the newest: without its footer a closed store is damaged
+    REQUIRE(names.size() >= kSegments);
+    for (const std::string& name : names) {
+      world.machine.FlipBits(name, world.machine.FileSize(name) - 8, std::byte{1});
+    }
+    LinkedCopy copy;
+    copy.Take(world.machine, names);
+    for (int life = 0; life < 3; ++life) {
+      client.events().Clear();
+      REQUIRE(client.Open().ok());
+      REQUIRE((client.events().Count(EventKind::kFooterFallback) > 0 || life > 0));
+      Nap(kUpkeepTurnsMs);
+      copy.RequireUntouched(world.machine);
+      client.FillSegment("life" + std::to_string(life));
+      REQUIRE(client.Flush().ok());
+      REQUIRE(client.db().Compact().ok());
+      client.CheckNow();
+      if (life == 1) client.Crash({CrashKind::kPowerCut, Survival::kNothing});
+      if (life != 1) REQUIRE(client.Close().ok());
+      copy.RequireUntouched(world.machine);
+    }
+  });
+}
+
 TEST_CASE("rule 6: value files that a copy shares are neither punched, cut nor appended to, wherever the crash comes",
           "[rule6][links]") {
   constexpr int kValues = 6;

@@ -40,24 +40,37 @@ TEST_CASE("rule 1: a segment that is being retired and reused loses nothing, whe
                      }});
 }
 
+// A segment dies, is retired and used again.
+void ReuseFirstSegment(SimWorld&, Client& client) {
+  LetFirstSegmentDie(client);
+  client.FillSegment("newer");
+  client.Delete("kept").IgnoreError();
+  Nap(kUpkeepMs);
+  client.Put("last", "of all", Durability::kBuffered).IgnoreError();
+  client.Sync().IgnoreError();
+}
+
 TEST_CASE("rule 1: a write that the disk lost while segments were retired and reused is damage or an older value",
           "[rule1][lost]") {
-  const LostWrites lost =
+  const SilentFaults lost =
       AtEachLostWrite(2, {.prepare = FillFirstSegment,
-                          .run =
-                              [](SimWorld&, Client& client) {
-                                LetFirstSegmentDie(client);
-                                client.FillSegment("newer");
-                                client.Delete("kept").IgnoreError();
-                                Nap(kUpkeepMs);
-                                client.Put("last", "of all", Durability::kBuffered).IgnoreError();
-                                client.Sync().IgnoreError();
-                              },
+                          .run = ReuseFirstSegment,
                           .look = [](SimWorld&, Client& client) { REQUIRE(client.db().Verify()->damages.empty()); },
                           .points_min = 5});
   INFO(lost.points << " points, " << lost.refused << " refused, " << lost.unreadable << " unreadable");
   CHECK(lost.refused + lost.unreadable > 0);
   CHECK(lost.unnoticed > 0);
+}
+
+TEST_CASE("rule 1: a write that landed elsewhere while segments were retired and reused is damage or an older value",
+          "[rule1][misdirected]") {
+  uint64_t noticed = 0;
+  for (uint64_t seed = 0; seed < 8; ++seed) {
+    const SilentFaults misdirected =
+        AtEachMisdirectedWrite(seed, {.prepare = FillFirstSegment, .run = ReuseFirstSegment, .points_min = 5});
+    noticed += misdirected.refused + misdirected.unreadable;
+  }
+  CHECK(noticed > 0);
 }
 
 thread_local bool has_slow_clock = false;

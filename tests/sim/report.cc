@@ -84,6 +84,7 @@ const std::array<const char*, kFeatures> kFeatureNames = {
     "write back error at open",
     "read error",
     "disk full",
+    "index full",
     "no descriptors",
     "no memory",
     "evicted after a failed sync",
@@ -94,6 +95,9 @@ const std::array<const char*, kFeatures> kFeatureNames = {
     "lost write",
     "stale read",
     "salvaged",
+    "salvaged into another store",
+    "salvaged whole",
+    "files shared with a copy",
 };
 
 std::vector<uint64_t> ChooseSeeds(const std::vector<SeedReport>& reports, size_t count) {

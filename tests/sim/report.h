@@ -88,6 +88,7 @@ enum class Feature : uint32_t {
   kWriteBackError,
   kReadError,
   kDiskFull,
+  kIndexFull,
   kNoDescriptors,
   kNoMemory,
   kEvicted,
@@ -98,6 +99,9 @@ enum class Feature : uint32_t {
   kLostWrite,
   kStaleRead,
   kSalvaged,
+  kSalvagedElsewhere,
+  kSalvagedWhole,
+  kLinked,
   kCount,
 };
 inline constexpr size_t kFeatures = static_cast<size_t>(Feature::kCount);

@@ -35,6 +35,9 @@ Settings DrawSettings(Rng& rng) {
   static constexpr uint64_t kFloorSegments[] = {0, 1, 1, 4};
   settings.ceiling_floor_segments = kFloorSegments[rng.Below(std::size(kFloorSegments))];
   if (rng.OneIn(3)) settings.max_disk_bytes = log::kTailFileBytes + settings.segment_bytes_min * rng.Between(12, 30);
+  if (rng.OneIn(6)) settings.index_bytes_max = rng.Between(8, 60) * 1024;
+  // What a copy shares takes space that is not the store's.
+  settings.links = settings.max_disk_bytes == 0 && rng.OneIn(6);
   return settings;
 }
 
@@ -51,6 +54,7 @@ void Simplify(const Simpler& simpler, Settings& settings) {
 void SeedRun::PlanFault(Session& session, bool finale) {
   Session::Tolerance tolerance;
   tolerance.no_room = settings_.max_disk_bytes != 0;
+  tolerance.index_full = settings_.index_bytes_max != 0;
   if (finale) {
     damaged_ = tolerance.read_errors = tolerance.write_errors = true;
     PlanDamage();

@@ -1,11 +1,12 @@
 // The run of one seed: what it decides, what it remembers. seed_run.cc has its lives, seed_open.cc opening and looking,
-// seed_space.cc what the store takes, seed_faults.cc what goes wrong.
+// seed_space.cc what the store takes, seed_faults.cc what goes wrong, seed_copies.cc what others make of its files.
 #pragma once
 
 #include <cstdint>
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 
@@ -53,6 +54,9 @@ class SeedRun {
   std::unique_ptr<DB> OpenSomehow();
   void CrashInOpen();
   void ReadOnlyLook();
+  void SalvageElsewhere();
+  void ShareFiles();
+  void JudgeSharedFiles() const;
   Recovered Check(DB& db);
   Found Look(DB& db);
   void LookAtSpace(DB& db, const std::string& name, std::map<std::string, Entry>& entries);
@@ -89,6 +93,7 @@ class SeedRun {
 
   Promise promise_ = Promise::kEverything;
   bool io_errors_ = false;            // in the life that is being judged
+  bool writes_have_failed_ = false;   // in any life
   bool damaged_ = false;              // the medium lies; only in the last life of a seed
   std::optional<Fault> stale_reads_;  // these lies go on when the store is opened for the last time
   bool clean_ = true;                 // nothing has crashed since the store was last closed
@@ -97,6 +102,8 @@ class SeedRun {
   bool opened_after_crash_ = false;            // as the store itself says
   bool value_bytes_may_be_lost_ = false;       // since something failed, and until the next recovery looks for them
   uint64_t claimed_at_open_ = UINT64_MAX / 2;  // of the disk; a crash may have changed it until the next open
+  std::set<std::string> space_names_;          // of all that ever were
+  std::map<std::string, std::string> shared_files_;  // by the copy's names, and what was in them then
   std::string damage_found_;
   std::optional<std::pair<uint64_t, Crash>> crash_at_step_;
 };

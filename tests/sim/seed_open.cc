@@ -22,6 +22,7 @@ absl::StatusOr<std::unique_ptr<DB>> SeedRun::Open(bool read_only, bool salvage) 
   options.listener = &listener_;
   Environment environment = SimEnvironment(world_.machine, world_.clock, world_.random, settings_.segment_bytes_min);
   environment.ceiling_floor_segments_for_test = settings_.ceiling_floor_segments;
+  environment.index_bytes_max_for_test = settings_.index_bytes_max;
   crashes_at_open_ = world_.machine.crashes();
   opened_after_crash_ = false;
   claimed_at_open_ = world_.machine.claimed_bytes();

@@ -107,6 +107,7 @@ void SeedRun::Run() {
   const bool as_drawn = options_.simpler == Simpler{};
   if (!Done() && as_drawn) throw Violation("the seed did not come to enough operations, seals and crashes");
   if (rng_.OneIn(3) && !options_.simpler.no_faults) Life(true);
+  if (rng_.OneIn(2)) SalvageElsewhere();
   if (stale_reads_) world_.machine.Inject(*stale_reads_);
   std::unique_ptr<DB> db = OpenSomehow();
   if (db == nullptr) return;
@@ -227,6 +228,7 @@ void SeedRun::End(Session& session, std::unique_ptr<DB> db, Ending ending) {
 }
 
 void SeedRun::JudgeHistory() {
+  for (const Space& space : history_.spaces) space_names_.insert(space.name);
   for (const WriteCall& call : history_.writes) {
     for (const WriteStep& step : call.steps) {
       if (step.kind != WriteStep::Kind::kPut) continue;
@@ -240,6 +242,7 @@ void SeedRun::JudgeHistory() {
 void SeedRun::Life(bool finale) {
   ++report_.lives;
   errors_expected_ = false;
+  if (rng_.OneIn(8)) SalvageElsewhere();
   std::unique_ptr<DB> db = OpenSomehow();
   Begin(Check(*db));
   JudgeRecovered(*db);
@@ -262,9 +265,13 @@ void SeedRun::Life(bool finale) {
   if (!session.crashed()) JudgeSpace(session, *db);
   const Session::Tolerance& tolerance = session.tolerance();
   // What cannot be given back now is looked for after a crash only.
-  const bool gave_back = settings_.can_punch && !tolerance.write_errors && !tolerance.read_errors && !tolerance.no_room;
-  if (!gave_back) value_bytes_may_be_lost_ = true;
+  const bool faults = tolerance.write_errors || tolerance.read_errors || tolerance.no_room;
+  writes_have_failed_ |= tolerance.write_errors;
+  if (faults || !settings_.can_punch || !shared_files_.empty()) value_bytes_may_be_lost_ = true;
   End(session, std::move(db), ending);
+  JudgeSharedFiles();
+  // Else the files may hold what is in the page cache alone, and goes with the power.
+  if (clean_ && !faults && !writes_have_failed_) ShareFiles();
   JudgeHistory();
   if (finale) promise_ = Promise::kNoLies;
 }

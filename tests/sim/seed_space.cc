@@ -34,7 +34,7 @@ void SeedRun::JudgeSpace(const Session& session, DB& db) {
   JudgeReferences(db, "when the clients are gone");
   if (session.crashed()) return;
   const bool faults = tolerance.write_errors || tolerance.read_errors || tolerance.no_room;
-  if (faults) return;
+  if (faults || !shared_files_.empty()) return;
   JudgeValueBytes(db, "when the clients are gone");
   if (!rng_.OneIn(3)) return;
   AwaitSettledSpace(db);
@@ -63,7 +63,7 @@ void SeedRun::JudgeRecovered(DB& db) {
 }
 
 void SeedRun::JudgeValueBytes(DB& db, const std::string& when) {
-  if (value_bytes_may_be_lost_) return;
+  if (value_bytes_may_be_lost_ || !shared_files_.empty()) return;
   const uint64_t crashes = world_.machine.crashes();
   const uint64_t lost = UnexplainedValueBytes(db);
   if (world_.machine.crashes() != crashes) return;

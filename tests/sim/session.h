@@ -36,6 +36,8 @@ struct Settings {
   double max_space_amplification = 1.5;
   uint64_t ceiling_floor_segments = 0;
   uint64_t max_disk_bytes = 0;
+  uint64_t index_bytes_max = 0;  // 0: more than any seed needs
+  bool links = false;            // a copy shares the store's files at times
 };
 
 class Session {
@@ -44,7 +46,8 @@ class Session {
   struct Tolerance {
     bool write_errors = false;  // writes may fail, and the store may be poisoned
     bool read_errors = false;
-    bool no_room = false;  // ResourceExhausted
+    bool no_room = false;     // ResourceExhausted
+    bool index_full = false;  // the same, of keys that are new
   };
 
   // What outlasts a life.

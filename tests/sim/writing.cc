@@ -203,7 +203,12 @@ void Client::FinishWrite(WriteCall& call, const absl::StatusOr<Revision>& result
       call.outcome = WriteCall::Outcome::kRefused;
       return;
     case absl::StatusCode::kResourceExhausted:
-      if (!tolerance.no_room && !tolerance.write_errors) break;
+      if (result.status().message().find("the index takes") == 0) {
+        if (!tolerance.index_full) break;
+        Count(Feature::kIndexFull);
+      } else if (!tolerance.no_room && !tolerance.write_errors) {
+        break;
+      }
       call.outcome = WriteCall::Outcome::kNoRoom;
       return;
     default:

@@ -119,8 +119,7 @@ absl::Status SimFile::WriteAlone(uint64_t offset, base::Bytes data, io::Flush fl
   }
   if (outcome.silent == Fault::Kind::kLoseWrite) return absl::OkStatus();
   if (outcome.silent == Fault::Kind::kMisdirect) {
-    const uint64_t pages = content_->end_bytes() / kPageBytes, needed = data.size() / kPageBytes;
-    if (pages >= needed) content_->Write(machine_.rng_.Between(0, pages - needed) * kPageBytes, data);
+    machine_.Misdirect(content_, data);
     return absl::OkStatus();
   }
   content_->Write(offset, data);

@@ -57,7 +57,8 @@ struct Fault {
   enum class Kind {
     // EIO, or EMFILE when opening, or ENOSPC when allocating; of a write behind told at once or by the next sync.
     kError,
-    kMisdirect,  // a write reports success and lands elsewhere in its file; punches and cuts are not misdirected
+    kMisdirect,  // a write reports success and lands elsewhere, in its file or another; punches and cuts are not
+                 // misdirected
     kLoseWrite,  // a write, punch or cut reports success and does nothing. What is claimed is the file system's word.
     kStaleRead,  // a read reports success and gives what some of its pages held before
   };
@@ -166,6 +167,7 @@ class SimMachine {
   Outcome Decide(Operation operation, uint64_t number) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   DiskMoment MomentLocked() const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
   void CrashLocked(CrashKind kind, CutFates& fates) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Misdirect(const std::shared_ptr<SimContent>& meant, base::Bytes data) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool HasRoom(uint64_t more_bytes) const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
   void TakeTime();
 

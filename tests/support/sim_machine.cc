@@ -109,6 +109,28 @@ SimMachine::Outcome SimMachine::Decide(Operation operation, uint64_t number) {
   return outcome;
 }
 
+// A write that was meant for one file lands elsewhere in it, or, on the medium already, in another. What is mapped is
+// not hit: its page would not be read again.
+void SimMachine::Misdirect(const std::shared_ptr<SimContent>& meant, base::Bytes data) {
+  const uint64_t needed_pages = data.size() / kPageBytes;
+  std::vector<std::pair<std::string, std::shared_ptr<SimContent>>> others;
+  std::string own_name;
+  for (const auto& [name, content] : folders_.entries()) {
+    if (content == meant) own_name = name;
+    if (content != meant && !content->is_mapped() && content->end_bytes() / kPageBytes >= needed_pages) {
+      others.emplace_back(name, content);
+    }
+  }
+  const bool into_another = !others.empty() && rng_.OneIn(2);
+  const auto& [name, content] = into_another ? others[rng_.Below(others.size())] : std::pair(own_name, meant);
+  const uint64_t pages = content->end_bytes() / kPageBytes;
+  if (pages < needed_pages) return;
+  const uint64_t offset = rng_.Between(0, pages - needed_pages) * kPageBytes;
+  content->Write(offset, data);
+  if (into_another) content->MakeDurable(content->ChangesSoFar());
+  if (trace_) trace_("  misdirected to " + name + " at " + std::to_string(offset));
+}
+
 void SimMachine::Crash(const test::Crash& crash) {
   std::lock_guard lock(mutex_);
   RandomFates fates(crash.survival, rng_);

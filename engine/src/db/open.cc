@@ -53,6 +53,9 @@ absl::Status CheckOptions(const Options& options, uint64_t max_disk_bytes_min) {
   return absl::OkStatus();
 }
 
+// Of the memory budget, for all that does not grow with the number of keys.
+constexpr uint64_t kBuffersBytes = uint64_t{4} << 20;
+
 // The versions of one key as they come out of the directories, oldest first, boiled down to the newest state.
 struct KeyState {
   log::Segment* put_segment = nullptr;  // null: absent
@@ -110,6 +113,8 @@ Store::Store(const Options& options, Environment environment)
       ceiling_floor_segments_(environment.ceiling_floor_segments_for_test != 0
                                   ? environment.ceiling_floor_segments_for_test
                                   : reclaim::kCeilingFloorSegments),
+      index_bytes_max_(environment.index_bytes_max_for_test != 0 ? environment.index_bytes_max_for_test
+                                                                 : options.memory_budget_bytes - kBuffersBytes),
       succession_(environment.succession),
       value_hash_(environment.value_hash_for_test != nullptr ? environment.value_hash_for_test : &base::Hash128),
       read_ahead_(*disk_),

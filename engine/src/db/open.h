@@ -25,6 +25,8 @@ struct Environment {
   // A lower floor under the space ceiling, in smallest segments, so that a small store is reclaimed. 0: as in
   // production.
   uint64_t ceiling_floor_segments_for_test = 0;
+  // What the index may take, in the place of the part of the memory budget that is its own. 0: as in production.
+  uint64_t index_bytes_max_for_test = 0;
   // Of a store that is made in the place of another: what it must not fall behind.
   struct Succession {
     uint64_t revision_floor = 0;

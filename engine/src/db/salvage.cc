@@ -201,12 +201,16 @@ std::vector<Known> Salvager::VersionsOf(DirectoryMerge& merge, uint32_t namespac
 absl::Status Salvager::CopyAll() {
   DirectoryMerge merge(log_.segments);
   FIRN_RETURN_IF_ERROR(CopyNamespaces(merge));
+  // Reclaim forgets that a namespace was dropped while records of its are still about. Where every record is known, one
+  // that nobody names is such a namespace; else its name may be what is lost.
+  const bool all_known = log_.lost.empty() && log_.missing_segments.empty() && log_.segments_in_doubt.empty();
   while (!merge.done()) {
     const uint32_t namespace_id = merge.entry().namespace_id;
     const std::string key(merge.entry().key);
     std::vector<Known> versions = VersionsOf(merge, namespace_id, key);
     if (dropped_.contains(namespace_id)) continue;
     const bool has_name = namespace_id == format::kDefaultNamespace || names_.contains(namespace_id);
+    if (!has_name && all_known) continue;
     if (!has_name) FIRN_RETURN_IF_ERROR(RenameNamespace(namespace_id));
     FIRN_RETURN_IF_ERROR(CopyKey(namespace_id, key, versions));
     if (options_.progress && !options_.progress(std::min(done_bytes_, total_bytes_), total_bytes_)) {
@@ -283,6 +287,11 @@ absl::Status Salvager::CopyKey(uint32_t namespace_id, std::string_view key, std:
   const Known* change = nullptr;
   const Known* lost = nullptr;  // the newest version, if it is
   absl::Status why_lost;
+  // The engine gives the value of a key back once its time has come: that is no loss, and no older version shows again.
+  const auto has_expired = [&] {
+    const Known* const newest = change != nullptr ? change : lost;
+    return newest->entry.expires_at_ms != 0 && newest->entry.expires_at_ms <= store_->NowMs();
+  };
   for (size_t i = versions.size(); i-- > 0;) {
     const Known& known = versions[i];
     if (known.entry.type == format::RecordType::kDelete) break;
@@ -293,7 +302,7 @@ absl::Status Salvager::CopyKey(uint32_t namespace_id, std::string_view key, std:
     }
     const bool is_copy =
         lost != nullptr && lost->entry.revision == known.entry.revision && lost->segment != known.segment;
-    if (lost != nullptr && !is_copy && !options_.older_versions) break;
+    if (lost != nullptr && !is_copy && (!options_.older_versions || has_expired())) break;
     absl::Status why;
     FIRN_ASSIGN_OR_RETURN(const bool copied, CopyPut(namespace_id, key, known, why));
     if (!copied) {
@@ -316,6 +325,7 @@ absl::Status Salvager::CopyKey(uint32_t namespace_id, std::string_view key, std:
     if (lost != nullptr && !is_copy) Lose(namespace_id, key, *lost, LostKey::Instead::kOlderVersion, why_lost);
     return absl::OkStatus();
   }
+  if ((lost != nullptr || change != nullptr) && has_expired()) return absl::OkStatus();
   if (lost != nullptr) {
     Lose(namespace_id, key, *lost, LostKey::Instead::kNothing, why_lost);
   } else if (change != nullptr) {

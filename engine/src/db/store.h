@@ -267,6 +267,7 @@ class Store {
   const bool replayable_;
   const uint64_t segment_bytes_min_;
   const uint64_t ceiling_floor_segments_;
+  const uint64_t index_bytes_max_;  // with all of its kind, before keys are refused
   const Environment::Succession succession_;
   base::Hash128Value (*const value_hash_)(base::Bytes, uint64_t);
   const uint64_t fork_generation_ = base::ForkGeneration();

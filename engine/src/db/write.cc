@@ -350,10 +350,8 @@ absl::Status Store::CheckRoom(std::span<const Planned> planned) const {
     if (gets_expiry && !had_expiry) needed += bytes;
   }
   if (needed == 0) return absl::OkStatus();
-  constexpr uint64_t kBuffersBytes = uint64_t{4} << 20;
-  const uint64_t limit = options_.memory_budget_bytes - kBuffersBytes;
   const uint64_t used = IndexMemoryBytes();
-  if (used + needed <= limit) return absl::OkStatus();
+  if (used + needed <= index_bytes_max_) return absl::OkStatus();
   return base::ResourceExhausted(
       "the index takes " + std::to_string(used) +
       " bytes and has no room for a new key or expiry time; raise memory_budget_bytes (now " +

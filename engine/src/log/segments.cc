@@ -196,6 +196,11 @@ absl::Status Log::Seal(Segment& segment) {
   // Its units first, by the flusher: an fsync error is reported once, and the flusher must be the one to see it.
   FIRN_RETURN_IF_ERROR(WaitDurable(segment.last_revision));
   std::string footer = std::move(segment.recovered_footer);
+  if (!footer.empty()) {
+    // Rule 6: a file that was found here and is shared is not written to. It is scanned by each open.
+    FIRN_ASSIGN_OR_RETURN(const uint64_t links, segment.file->Links());
+    if (links != 1) return absl::OkStatus();
+  }
   // What has expired by now stays expired after the next open, however the clock jumps.
   segment.time_ms_max = std::max(segment.time_ms_max, options_.clock->NowMs());
   if (footer.empty() && segment.directory == nullptr) FIRN_RETURN_IF_ERROR(RebuildDirectory(segment));

@@ -162,6 +162,7 @@ void LogSalvage::DecideDoubtful(const Candidate& newest, bool lost_at_end) {
 // `end`: where its units end, as another segment says; none: as far as they go.
 void LogSalvage::Take(Candidate& candidate, std::optional<uint32_t> end) {
   const std::shared_ptr<Segment>& segment = candidate.segment;
+  if (end && (*end % kBlock != 0 || *end < kFirstUnitOffset)) end.reset();  // no units end there
   if (candidate.footer && (!end || candidate.footer->summary().units_end == *end)) {
     segment->units_end.store(candidate.footer->summary().units_end);
     result_.time_ms = std::max(result_.time_ms, candidate.footer->summary().time_ms_max);

@@ -25,6 +25,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "base/clock.h"
@@ -255,7 +256,9 @@ class ValueStore {
   // Of a file, in blocks; 12 bytes, as there may be many.
   struct DeadRange {
     uint32_t file, begin, end;
-    auto operator<=>(const DeadRange&) const = default;
+    bool operator<(const DeadRange& other) const {
+      return std::tie(file, begin, end) < std::tie(other.file, other.begin, other.end);
+    }
   };
 
   // value_free.cc

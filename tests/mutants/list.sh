@@ -336,6 +336,11 @@ mutant superblock_not_checked_by_verify db/scrubber.cc '[verify]' \
   's/for \(Damage& damage : store_\.CheckSuperblock\(\)\) Found\(.*$//'
 mutant values_not_checked_by_verify db/scrubber.cc '[verify]' \
   's/if \(!cancelled_\) FIRN_RETURN_IF_ERROR\(CheckValues\(\)\);//'
+mutant dump_stops_at_damage db/dump.cc 'db -# [#dump_test]' 's/^      at = until;$/      return;/'
+mutant second_superblock_not_dumped db/dump.cc 'db -# [#dump_test]' \
+  's/kSuperblockCopies\[\] = \{0, format::kBlockBytes\};/kSuperblockCopies[] = {0, 0};/'
+mutant tail_buffer_not_awaited log/append.cc 'db -# [#write_test]' \
+  's/FIRN_RETURN_IF_ERROR\(WaitForBuffer\(\)\);/return absl::InternalError("full");/'
 # What is salvaged.
 mutant dropped_namespace_salvaged db/salvage.cc 'sim --seeds 400' 's/if \(!has_name && all_known\) continue;//'
 mutant expired_is_lost_to_salvage db/salvage.cc '[salvage]' \

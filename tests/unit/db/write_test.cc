@@ -359,4 +359,18 @@ TEST_CASE("buffered writes become durable within the flush interval however fast
   });
 }
 
+TEST_CASE("a writer that outruns both tail buffers waits for the disk, and loses nothing") {
+  Scheduled(17, [](SimWorld& world) {
+    world.machine.set_latency_nanos_max(50'000'000);
+    const auto db = Must(OpenIn(world, {.value_separation_threshold_bytes = 0}));
+    const auto value_of = [](size_t i) { return std::string(60'000, static_cast<char>('a' + i % 26)); };
+    for (size_t i = 0; i < 40; ++i) Must(db->Put(NumberedKey(i), value_of(i), Buffered()));
+    for (size_t i = 0; i < 40; ++i) REQUIRE(Text(db->Get(NumberedKey(i))) == value_of(i));
+    world.machine.Inject({.operations = test::kWriteOperation, .lasting = true});
+    absl::Status status;
+    for (size_t i = 0; i < 40 && status.ok(); ++i) status = db->Put(NumberedKey(i), value_of(i), Buffered()).status();
+    CHECK(Code(status) == kUnavailable);  // whoever waits is told
+  });
+}
+
 }  // namespace firn::testing

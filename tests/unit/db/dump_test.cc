@@ -73,7 +73,7 @@ TEST_CASE("a dump describes what is damaged and goes on behind it") {
     CHECK(dumped.status.ok());
     CHECK(dumped.Has("4096 no unit verifies here, up to "));
     CHECK(dumped.Has("damage, for another unit follows"));
-    CHECK(dumped.Has("key \"second\""));
+    CHECK(dumped.Has("key \"second\" value 5 bytes"));
   }
   SECTION("the header, though its salt stands") {
     Overwrite(store, kFirst, 20, "damage");

@@ -133,6 +133,7 @@ TEST_CASE("rule 6: a shared segment whose footer is damaged is scanned by each o
       client.events().Clear();
       REQUIRE(client.Open().ok());
       REQUIRE((client.events().Count(EventKind::kFooterFallback) > 0 || life > 0));
+      REQUIRE(client.Flush().ok());  // with nothing of its own to be sealed
       Nap(kUpkeepTurnsMs);
       copy.RequireUntouched(world.machine);
       client.FillSegment("life" + std::to_string(life));

@@ -281,6 +281,32 @@ TEST_CASE("a value file that is missing or cut costs the keys whose values were 
   RequireAll(SalvageImage(image), truth);
 }
 
+TEST_CASE("a separated value whose record is damaged is had through the footer, without its metadata", "[salvage]") {
+  StoreImage image;
+  InSchedule(53, [&](SimWorld& world) {
+    Client client(world);
+    REQUIRE(client.Open(SeparatingOptions()).ok());
+    PutOptions options;
+    options.metadata = "what is beside it";
+    REQUIRE(client.db().Put("with", Extent("one"), options).ok());
+    REQUIRE(client.db().Put("without", Extent("two"), {}).ok());
+    REQUIRE(client.Close().ok());
+    image = StoreImage::Take(world.machine);
+  });
+  const State truth = TruthOf(image);
+  const auto [name, at] = Find(image, "log/", "what is beside it");
+  Flip(image.files.at(name), at, 1);
+  const Salvaged salvaged = SalvageImage(image);
+  INFO(Describe(salvaged));
+  CHECK(salvaged.report.outcome == SalvageReport::Outcome::kPartly);
+  REQUIRE(salvaged.report.lost_keys.size() == 1);
+  CHECK(salvaged.report.lost_keys[0].key == "with");
+  CHECK(salvaged.report.lost_keys[0].instead == LostKey::Instead::kWithoutMetadata);
+  CHECK(salvaged.state.at(":without") == truth.at(":without"));
+  CHECK(salvaged.state.at(":with").find(Shown(Extent("one"), "", 0)) == 0);
+  CHECK(salvaged.state.at(":with").find("what is beside it") == std::string::npos);
+}
+
 TEST_CASE("what is left of a damaged batch is taken, and the batch is named", "[salvage]") {
   for (const bool closed : {false, true}) {
     StoreImage whole;

@@ -92,7 +92,7 @@ mutant rot_healed_with_another values/value_write.cc '[collisions]' \
   's/^  if \(check != table_\.CheckOf\(slot\)\) return false;.*$//'
 mutant rot_not_healed values/value_write.cc '[A13]' 's/return Heal\(place, source\)\.ok\(\);/return false;/'
 mutant orphans_not_given_back values/value_store.cc '[values]' 's/^      add_free\(at, base::RoundUp.*$//'
-mutant shared_segment_sealed_anew log/segments.cc '[rule6]' 's/^    if \(links != 1\) return absl::OkStatus\(\);$//'
+mutant shared_segment_sealed_anew log/segments.cc '[rule6]' 's/^    if \(!links\.ok\(\) \|\| \*links != 1\) \{$/    if (false) {/'
 # What recovery believes.
 mutant salvage_ends_with_unit log/segment_scan.cc '[salvage]' \
   's/^    at = next;$/    break;/; s/^      continue;$/      break;/'
@@ -353,12 +353,6 @@ mutant unverified_value_salvaged db/source_values.h '[salvage]' \
   's/if \(base::Hash128\(value, superblock_\.secret\) != hash\) return lost.*$//'
 mutant lost_metadata_not_told db/salvage.cc '[salvage]' 's/const bool had_metadata = .*$/const bool had_metadata = false;/'
 mutant unfinished_destination_is_store db/salvage.cc '[salvage]' 's/\.unfinished = true/.unfinished = false/'
-mutant retired_segment_salvaged log/salvage.cc '[salvage]' \
-  's/ \|\| retired\.contains\(id\) \|\| !candidate\.has_units\) continue;/ || !candidate.has_units) continue;/'
 mutant missing_segment_not_told log/salvage.cc '[salvage]' 's/^    result_\.missing_segments\.push_back\(id\);$//'
 mutant lost_tail_not_told log/salvage.cc '[salvage]' 's/^  if \(tail_damage_\.empty\(\)\) return;$/  return;/'
-mutant doubtful_copies_all_taken log/salvage.cc '[salvage]' \
-  's/^    if \(!made_later && !\(lost_at_end && finished_about_then\)\) continue;$//'
 mutant tail_units_not_salvaged log/salvage_find.cc '[salvage]' 's/^    segment\.overlays\.push_back\(.*$//'
-mutant torn_batch_not_told log/stretch.cc '[salvage]' \
-  's/if \(goes_on_\) stretch_\.incomplete_batches\.push_back\(revision_\);//'

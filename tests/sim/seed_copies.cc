@@ -38,11 +38,11 @@ void SeedRun::SalvageElsewhere() {
   if (!verified.ok() || !verified->damages.empty()) throw Violation("what salvage made does not verify");
   report_.Count(Feature::kSalvagedElsewhere);
   if (whole) report_.Count(Feature::kSalvagedWhole);
-  // What a power cut tore at the end of the log looks like damage, and what never came to be durable is not left out;
-  // of copies that reclaim was just making nobody can tell whether they were adopted.
-  const bool lost_some = !salvaged->lost.empty() || !salvaged->missing_segments.empty() ||
-                         salvaged->lost_keys_in_all != 0 || !salvaged->incomplete_batches.empty() ||
-                         !salvaged->renamed_namespaces.empty();
+  // What a crash tore at the end of the log looks like damage, of copies that reclaim was just making nobody can tell
+  // whether they were adopted, and what never came to be durable is not left out.
+  const bool lost_keys =
+      !salvaged->missing_segments.empty() || salvaged->lost_keys_in_all != 0 || !salvaged->renamed_namespaces.empty();
+  const bool lost_some = clean_ ? !whole : lost_keys;
   if (lost_some && !damaged_ && promise_ == Promise::kEverything) {
     throw Violation("salvage lost something of a whole store");
   }

@@ -113,6 +113,7 @@ void SeedRun::Run() {
   if (db == nullptr) return;
   Check(*db);
   db->Close().IgnoreError();
+  JudgeSharedFiles();
 }
 
 void SeedRun::NoteCrash(CrashKind kind) {

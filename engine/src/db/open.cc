@@ -202,7 +202,7 @@ absl::Status Store::OpenFiles() {
   if (options_.read_only) found_by_open_ = std::move(recovered.damages);
   clock_.Advance(std::max(recovered.time_ms, succession_.time_ms));
   recovered.next_namespace_id = std::max(recovered.next_namespace_id, succession_.next_namespace_id);
-  FIRN_RETURN_IF_ERROR(BuildIndex(recovered.segments, recovered.next_namespace_id));
+  FIRN_RETURN_IF_ERROR(BuildIndex(recovered.segments, recovered.next_namespace_id, clean));
   log::LogOptions log_options{.segment_bytes_min = segment_bytes_min_,
                               .flush_interval_ms = options_.flush_interval_ms,
                               .clock = &clock_,
@@ -231,7 +231,7 @@ absl::Status Store::OpenFiles() {
 
 // Merges the directories by key and loads the index with what is newest. The system namespace sorts first, so which
 // namespaces exist is known before their keys come.
-absl::Status Store::BuildIndex(std::vector<log::RecoveredSegment>& segments, uint32_t& next_namespace_id) {
+absl::Status Store::BuildIndex(std::vector<log::RecoveredSegment>& segments, uint32_t& next_namespace_id, bool clean) {
   index::Tree::BulkLoader entries(*tree_), expiries(*expiries_);
   const int64_t now_ms = clock_.NowMs();
   std::string index_key;
@@ -276,7 +276,9 @@ absl::Status Store::BuildIndex(std::vector<log::RecoveredSegment>& segments, uin
       }
     }
     if (state.put_segment == nullptr) continue;
+    // After any other end all that is not named is given back. Salvaging may not know a namespace that was not dropped.
     const auto note_dead_value = [&] {
+      if (!clean || options_.salvage) return;
       const auto pointer = format::DecodeValuePointer(base::AsBytes(state.value_pointer));
       if (pointer) values_->NoteDead(*pointer);
     };

@@ -203,7 +203,7 @@ absl::Status Salvager::CopyAll() {
   FIRN_RETURN_IF_ERROR(CopyNamespaces(merge));
   // Reclaim forgets that a namespace was dropped while records of its are still about. Where every record is known, one
   // that nobody names is such a namespace; else its name may be what is lost.
-  const bool all_known = log_.lost.empty() && log_.missing_segments.empty() && log_.segments_in_doubt.empty();
+  const bool all_known = log_.lost.empty() && log_.missing_segments.empty();
   while (!merge.done()) {
     const uint32_t namespace_id = merge.entry().namespace_id;
     const std::string key(merge.entry().key);

@@ -197,9 +197,12 @@ absl::Status Log::Seal(Segment& segment) {
   FIRN_RETURN_IF_ERROR(WaitDurable(segment.last_revision));
   std::string footer = std::move(segment.recovered_footer);
   if (!footer.empty()) {
-    // Rule 6: a file that was found here and is shared is not written to. It is scanned by each open.
-    FIRN_ASSIGN_OR_RETURN(const uint64_t links, segment.file->Links());
-    if (links != 1) return absl::OkStatus();
+    // Rule 6: a file that was found here and is shared is not written to. Whoever needs its directory scans it.
+    const auto links = segment.file->Links();
+    if (!links.ok() || *links != 1) {
+      segment.sealed.store(true, std::memory_order_release);
+      return absl::OkStatus();
+    }
   }
   // What has expired by now stays expired after the next open, however the clock jumps.
   segment.time_ms_max = std::max(segment.time_ms_max, options_.clock->NowMs());

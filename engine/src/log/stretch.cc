@@ -67,8 +67,8 @@ class PartReader {
     // A unit begins where the stretch does.
     if (begin == from_ && end - begin > format::kUnitHeaderBytes) begin += format::kUnitHeaderBytes;
     const bool behind_record = !stretch_.records.empty() && stretch_.records_end == begin;
-    const uint64_t padding_end = std::min(end, base::RoundUp(begin, kBlock));
-    if (behind_record && format::IsZero(Bytes(begin, padding_end))) begin = padding_end;
+    const uint64_t padding_end = base::RoundUp(begin, kBlock);
+    if (behind_record && padding_end <= end && format::IsZero(Bytes(begin, padding_end))) begin = padding_end;
     if (begin < end) stretch_.gaps.emplace_back(begin, end);
   }
 

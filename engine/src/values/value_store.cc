@@ -103,11 +103,13 @@ absl::Status ValueStore::FinishRecovery(bool clean) {
   struct Taken {
     uint32_t file;
     uint64_t begin, end;
+    uint64_t padded_bytes;  // claimed for certain; what lies between it and the end may be a hole
   };
   std::vector<Taken> taken;
   const auto take = [&](Slot slot) {
     const Place place = table_.PlaceOf(slot);
-    taken.push_back({place.file, place.offset, files_.At(place.file).ExtentEnd(place.offset, place.length)});
+    taken.push_back({place.file, place.offset, files_.At(place.file).ExtentEnd(place.offset, place.length),
+                     base::RoundUp(place.length, format::kBlockBytes)});
   };
   table_.EndRecovery(
       [&](Slot slot) {
@@ -146,13 +148,16 @@ absl::Status ValueStore::FinishRecovery(bool clean) {
                                         [](const Taken& range, uint32_t slot) { return range.file < slot; });
     auto dead = std::lower_bound(all_dead.begin(), all_dead.end(), DeadRange{file->slot, 0, 0});
     const bool has_dead = dead != all_dead.end() && dead->file == file->slot;
-    uint64_t taken_bytes = format::kBlockBytes;
+    uint64_t taken_bytes = format::kBlockBytes, claimed_bytes_min = format::kBlockBytes;
     for (auto range = first; range != taken.end() && range->file == file->slot; ++range) {
       taken_bytes += range->end - range->begin;
+      claimed_bytes_min += range->padded_bytes;
     }
     const uint64_t explained_bytes = taken_bytes + kUnexplainedBytesMax + taken_bytes / kUnexplainedPart;
-    const bool search = !clean || files_.AllocatedBytes(*file) > explained_bytes;
-    if ((search || has_dead) && (file->extents > 0 || file->pinned)) {
+    const uint64_t allocated_bytes = clean ? files_.AllocatedBytes(*file) : UINT64_MAX;
+    const bool search = allocated_bytes > explained_bytes;
+    // Records of what died long ago are noted as well.
+    if ((search || (has_dead && allocated_bytes > claimed_bytes_min)) && (file->extents > 0 || file->pinned)) {
       FIRN_ASSIGN_OR_RETURN(const Handle handle, files_.Open(*file));
       // A killed process may have healed an extent and not come to its sync. Whoever shares the extent from now on
       // finds the right bytes, and must not have them from the cache alone.

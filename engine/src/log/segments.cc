@@ -198,8 +198,8 @@ absl::Status Log::Seal(Segment& segment) {
   std::string footer = std::move(segment.recovered_footer);
   if (!footer.empty()) {
     // Rule 6: a file that was found here and is shared is not written to. Whoever needs its directory scans it.
-    const auto links = segment.file->Links();
-    if (!links.ok() || *links != 1) {
+    FIRN_ASSIGN_OR_RETURN(const uint64_t links, segment.file->Links());
+    if (links != 1) {
       segment.sealed.store(true, std::memory_order_release);
       return absl::OkStatus();
     }

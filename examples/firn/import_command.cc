@@ -155,8 +155,7 @@ void AddImportCommand(CLI::App* app, int* exit_code) {
                   "are kept as metadata. Devices, sockets and pipes are left out with a note, which is no\n"
                   "failure. Files that cannot be read, or exceed 1 GiB, are reported, and the exit code is 5.\n") +
       kExitCodesText);
-  import->callback([args, exit_code] { *exit_code = Import(*args);
-});
-}  // namespace firn::tools
+  import->callback([args, exit_code] { *exit_code = Import(*args); });
+}
 
 }  // namespace firn::tools

@@ -28,16 +28,14 @@ class SystemRandom final : public Random {
   }
 };
 
+// Not made by their first user: a child of a fork that came meanwhile would wait for that thread for good.
+constinit SystemClock system_clock;
+constinit SystemRandom system_random;
+
 }  // namespace
 
-Clock& Clock::System() {
-  static SystemClock clock;
-  return clock;
-}
+Clock& Clock::System() { return system_clock; }
 
-Random& Random::System() {
-  static SystemRandom random;
-  return random;
-}
+Random& Random::System() { return system_random; }
 
 }  // namespace firn::base

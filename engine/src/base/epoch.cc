@@ -49,6 +49,9 @@ class ThreadNumbers {
   size_t next_ = 0;
 };
 
+// Made while the program starts: a child of a fork that came while another thread made them would wait for it for good.
+[[maybe_unused]] const ThreadNumbers& numbers_made_early = ThreadNumbers::Instance();
+
 size_t NumberOfThisThread() {
   // Trivial, and so alive to the thread's end: destructors of thread-local objects that run after the holder's may use
   // a store still. They get a number that is never given back.

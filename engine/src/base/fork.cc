@@ -18,13 +18,11 @@ bool WatchForks() {
   return true;
 }
 
+// While the program starts: a fork before it needs no notice, for nothing has kept a value yet.
+[[maybe_unused]] const bool watching = WatchForks();
+
 }  // namespace
 
-uint64_t ForkGeneration() {
-  // A fork before the first call needs no notice: nothing has kept a value yet.
-  static const bool watching = WatchForks();
-  static_cast<void>(watching);
-  return generation.load(std::memory_order_relaxed);
-}
+uint64_t ForkGeneration() { return generation.load(std::memory_order_relaxed); }
 
 }  // namespace firn::base

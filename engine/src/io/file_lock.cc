@@ -50,6 +50,9 @@ class LockTable {
   std::list<FileDescriptor> descriptors_;
 };
 
+// Made while the program starts: a child of a fork that came while another thread made it would wait for it for good.
+[[maybe_unused]] const LockTable& table_made_early = LockTable::OfProcess();
+
 class FlockLock : public FileLock {
  public:
   explicit FlockLock(FileDescriptor fd) : place_(LockTable::OfProcess().Add(std::move(fd))) {}

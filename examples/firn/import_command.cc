@@ -141,21 +141,21 @@ int Import(const ImportArgs& args) {
 
 void AddImportCommand(CLI::App* app, int* exit_code) {
   const auto args = std::make_shared<ImportArgs>();
-  CLI::App* import = app->add_subcommand("import", "Store a directory tree: files, directories, symbolic links");
-  AddStoreArgs(import, &args->store);
-  import->add_option("DIR", args->directory, "The directory")->required()->check(CheckNotEmpty);
-  import->get_option("--namespace")->description("Import into this namespace, made if missing, not the default one");
-  import->add_option("--batch-bytes", args->batch_bytes, "Commit whenever this much has come together (default 4 MiB)")
+  CLI::App* command = app->add_subcommand("import", "Store a directory tree: files, directories, symbolic links");
+  AddStoreArgs(command, &args->store);
+  command->add_option("DIR", args->directory, "The directory")->required()->check(CheckNotEmpty);
+  command->get_option("--namespace")->description("Import into this namespace, made if missing, not the default one");
+  command->add_option("--batch-bytes", args->batch_bytes, "Commit whenever this much has come together (default 4 MiB)")
       ->check(CLI::Range(uint64_t{1}, kBatchBytesMax));
-  import->add_flag("--buffered", args->buffered, "Do not wait for the disk; closing the store makes it durable");
-  import->add_flag("--list", args->list, "Print each key once it is committed, one a line, before the counts");
-  import->add_flag("--json", args->json, "Print the counts as one JSON object");
-  import->footer(
+  command->add_flag("--buffered", args->buffered, "Do not wait for the disk; closing the store makes it durable");
+  command->add_flag("--list", args->list, "Print each key once it is committed, one a line, before the counts");
+  command->add_flag("--json", args->json, "Print the counts as one JSON object");
+  command->footer(
       std::string("The key is the path relative to DIR, the value the file's bytes; mode and modification time\n"
                   "are kept as metadata. Devices, sockets and pipes are left out with a note, which is no\n"
                   "failure. Files that cannot be read, or exceed 1 GiB, are reported, and the exit code is 5.\n") +
       kExitCodesText);
-  import->callback([args, exit_code] { *exit_code = Import(*args); });
+  command->callback([args, exit_code] { *exit_code = Import(*args); });
 }
 
 }  // namespace firn::tools

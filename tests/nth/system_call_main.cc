@@ -41,10 +41,17 @@ std::string Parent() {
 
 std::vector<absl::StatusCode> CodesOf(CallFailure failure) {
   if (IsHarmless(failure)) return {};
-  if (failure == CallFailure::kDevice || failure == CallFailure::kCompletionDevice) {
-    return {absl::StatusCode::kDataLoss, absl::StatusCode::kResourceExhausted};
+  switch (failure) {
+    case CallFailure::kDevice:
+    case CallFailure::kCompletionDevice:
+    case CallFailure::kCompletionNoSpace:  // of a read too, where it means nothing better than EIO
+      return {absl::StatusCode::kDataLoss, absl::StatusCode::kResourceExhausted};
+    case CallFailure::kSyncInterrupted:
+    case CallFailure::kCompletionSyncInterrupted:
+      return {absl::StatusCode::kInternal, absl::StatusCode::kResourceExhausted};
+    default:
+      return {absl::StatusCode::kResourceExhausted};
   }
-  return {absl::StatusCode::kResourceExhausted};
 }
 
 // What this process would leave if it were killed now: all its threads stand still while a shell copies the files.
@@ -105,12 +112,13 @@ bool RunPoint(const DiskKind& disk, const NthScenario& scenario, CallFailure fai
   return calls.numbered > point;
 }
 
-constexpr CallFailure kCallFailures[] = {CallFailure::kDevice, CallFailure::kNoSpace,     CallFailure::kDescriptors,
-                                         CallFailure::kMemory, CallFailure::kInterrupted, CallFailure::kAgain};
-constexpr CallFailure kCompletionFailures[] = {CallFailure::kCompletionDevice,      CallFailure::kCompletionShort,
-                                               CallFailure::kCompletionInterrupted, CallFailure::kCompletionAgain,
-                                               CallFailure::kCompletionCancelled,   CallFailure::kCompletionsDelayed,
-                                               CallFailure::kCompletionsReordered};
+constexpr CallFailure kCallFailures[] = {
+    CallFailure::kDevice,      CallFailure::kNoSpace, CallFailure::kDescriptors,    CallFailure::kMemory,
+    CallFailure::kInterrupted, CallFailure::kAgain,   CallFailure::kSyncInterrupted};
+constexpr CallFailure kCompletionFailures[] = {
+    CallFailure::kCompletionDevice,      CallFailure::kCompletionNoSpace,         CallFailure::kCompletionShort,
+    CallFailure::kCompletionInterrupted, CallFailure::kCompletionSyncInterrupted, CallFailure::kCompletionAgain,
+    CallFailure::kCompletionCancelled,   CallFailure::kCompletionsDelayed,        CallFailure::kCompletionsReordered};
 
 struct Choice {
   uint64_t every = 1, point = UINT64_MAX;

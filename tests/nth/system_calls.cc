@@ -42,6 +42,7 @@ enum Capable : unsigned {
   kRam = 8,
   kSignals = 16,
   kBusy = 32,
+  kSync = 64,
 };
 
 // The errno that this call is to fail with; 0: none.
@@ -68,6 +69,9 @@ int Fails(const char* name, unsigned capable) {
     case CallFailure::kAgain:
       needed = kBusy, error = EAGAIN;
       break;
+    case CallFailure::kSyncInterrupted:
+      needed = kSync, error = EINTR;
+      break;
     default:
       return 0;
   }
@@ -89,11 +93,17 @@ void Spoil(io_uring_cqe& completion) {
     case CallFailure::kCompletionDevice:
       if (completion.res >= 0 && IsNext("completion")) completion.res = -EIO;
       break;
+    case CallFailure::kCompletionNoSpace:
+      if (completion.res >= 0 && IsNext("completion")) completion.res = -ENOSPC;
+      break;
     case CallFailure::kCompletionShort:
       if (completion.res >= 1024 && IsNext("completion")) completion.res = completion.res / 1024 * 512;
       break;
     case CallFailure::kCompletionInterrupted:
       if (completion.res > 0 && IsNext("completion")) completion.res = -EINTR;
+      break;
+    case CallFailure::kCompletionSyncInterrupted:
+      if (sync && IsNext("completion")) completion.res = -EINTR;
       break;
     case CallFailure::kCompletionAgain:
       if (completion.res > 0 && IsNext("completion")) completion.res = -EAGAIN;
@@ -132,9 +142,12 @@ std::string_view NameOf(CallFailure failure) {
                                          "ENOMEM",
                                          "EINTR",
                                          "EAGAIN",
+                                         "sync-EINTR",
                                          "completion-EIO",
+                                         "completion-ENOSPC",
                                          "completion-short",
                                          "completion-EINTR",
+                                         "completion-sync-EINTR",
                                          "completion-EAGAIN",
                                          "completion-ECANCELED",
                                          "completions-delayed",
@@ -195,8 +208,8 @@ WRAPPED(ssize_t, pread, (int fd, void* to, size_t size, off_t at), (fd, to, size
         -1)
 WRAPPED(ssize_t, pwrite, (int fd, const void* from, size_t size, off_t at), (fd, from, size, at),
         kIo | kSpace | kRam | kSignals | kBusy, -1)
-WRAPPED(int, fdatasync, (int fd), (fd), kIo | kSpace, -1)
-WRAPPED(int, fsync, (int fd), (fd), kIo | kSpace, -1)
+WRAPPED(int, fdatasync, (int fd), (fd), kIo | kSpace | kSync, -1)
+WRAPPED(int, fsync, (int fd), (fd), kIo | kSpace | kSync, -1)
 WRAPPED(int, fallocate, (int fd, int mode, off_t at, off_t size), (fd, mode, at, size), kIo | kSpace | kSignals, -1)
 WRAPPED(int, ftruncate, (int fd, off_t size), (fd, size), kIo | kSignals, -1)
 WRAPPED(int, sync_file_range, (int fd, off_t at, off_t size, unsigned flags), (fd, at, size, flags),

@@ -8,20 +8,23 @@
 namespace firn::test {
 
 enum class CallFailure {
-  kDevice,       // EIO
-  kNoSpace,      // ENOSPC
-  kDescriptors,  // EMFILE
-  kMemory,       // ENOMEM; a library's call gives what it gives without memory
-  kInterrupted,  // EINTR
-  kAgain,        // EAGAIN
+  kDevice,           // EIO
+  kNoSpace,          // ENOSPC
+  kDescriptors,      // EMFILE
+  kMemory,           // ENOMEM; a library's call gives what it gives without memory
+  kInterrupted,      // EINTR
+  kAgain,            // EAGAIN
+  kSyncInterrupted,  // EINTR of an fsync: a failed one like any other, which is not tried again
   // Of completions.
-  kCompletionDevice,       // -EIO
-  kCompletionShort,        // half of what was moved
-  kCompletionInterrupted,  // -EINTR
-  kCompletionAgain,        // -EAGAIN
-  kCompletionCancelled,    // -ECANCELED, of a linked fsync
-  kCompletionsDelayed,     // the call returns before they are there
-  kCompletionsReordered,   // those of one batch come in the opposite order
+  kCompletionDevice,           // -EIO
+  kCompletionNoSpace,          // -ENOSPC
+  kCompletionShort,            // half of what was moved
+  kCompletionInterrupted,      // -EINTR, of a transfer
+  kCompletionSyncInterrupted,  // -EINTR, of an fsync
+  kCompletionAgain,            // -EAGAIN
+  kCompletionCancelled,        // -ECANCELED, of a linked fsync
+  kCompletionsDelayed,         // the call returns before they are there
+  kCompletionsReordered,       // those of one batch come in the opposite order
 };
 std::string_view NameOf(CallFailure failure);
 // The engine has to get over it by itself.

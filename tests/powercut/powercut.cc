@@ -1,7 +1,7 @@
-// Real power cuts of real file systems: a process under a load of all operations on a store, in ext4 or xfs, on a loop
-// device, on a file whose server has a volatile write cache and cuts the power (power_disk.cc). Then the file system is
-// mounted again and replays its journal, the store is opened, and the model judges it by what the process had been
-// told. The store goes on to the next cut.
+// Real power cuts of real file systems: a process uses a store in ext4 or xfs, on a loop device, on a file whose server
+// has a volatile write cache and cuts the power (power_disk.cc). Then the file system is mounted again and replays its
+// journal, and what is there is judged by what the process had been told. Two stores go from cut to cut: one under a
+// load of all operations, which the model judges, and one that the firn tool imports a tree into (imported_tree.h).
 //
 // Exit status: 0 all is well, 1 something was lost or is wrong, 77 not permitted here, 130 interrupted. With a disk
 // that ignores flushes 0 says that this was noticed.
@@ -25,6 +25,7 @@
 #include <string>
 #include <vector>
 
+#include "powercut/imported_tree.h"
 #include "powercut/machine.h"
 #include "powercut/power_disk_client.h"
 #include "support/aftermath.h"
@@ -47,7 +48,7 @@ struct Settings {
   uint64_t cuts_per_store = 10;
   uint64_t requests_max = 4'000;  // of the disk, before a cut
   bool ignore_flushes = false;
-  std::string disk_program;
+  std::string disk_program, tool = FIRN_TOOL;
 };
 
 struct FileSystem {
@@ -69,7 +70,8 @@ void CheckInterrupted() {
 
 // What was counted, of one file system.
 struct Tally {
-  uint64_t cuts = 0, in_recovery = 0;
+  uint64_t cuts = 0, in_recovery = 0, in_import = 0;
+  uint64_t imported = 0;  // files whose import was acknowledged, of all versions
   uint64_t acknowledged = 0, synced = 0, lost = 0, unanswered_found = 0;
   uint64_t writes_lost = 0, writes_torn = 0, writes_kept = 0, writes = 0, flushes = 0;
 };
@@ -102,11 +104,15 @@ class Victim {
 
   // Readable once the process has ended, however it did.
   int alive() const { return alive_; }
-  void Kill() {
-    if (process_ < 0) return;
-    ::kill(process_, SIGKILL);
-    ::waitpid(process_, nullptr, 0);
+  // Ends it if it has not ended; what waitpid() says of its end.
+  int Kill() {
+    int status = 0;
+    if (process_ < 0) return status;
+    pollfd end = {alive_, POLLIN, 0};
+    if (::poll(&end, 1, 0) == 0) ::kill(process_, SIGKILL);
+    ::waitpid(process_, &status, 0);
     process_ = -1;
+    return status;
   }
 
  private:
@@ -136,11 +142,13 @@ class Round {
         log_(log),
         aftermath_(log),
         rng_(rng),
-        disk_(settings.disk_program, Folder("fuse"), file_system.bytes) {
+        disk_(settings.disk_program, Folder("fuse"), file_system.bytes),
+        tree_(settings.tool, Folder("import"), rng_.Fork()) {
     const LoopDevice device(disk_.image(), folder_);
     direct_io_ = device.direct_io();
     RunProgram(file_system.mkfs + device.path());
     mount_.emplace(device.path(), Folder("mnt"), file_system.name);
+    Import();
     if (settings.ignore_flushes) disk_.Lie();
   }
 
@@ -149,9 +157,10 @@ class Round {
   // Cuts, recovers, judges; tells what was done. The store lives on.
   std::string CutOnce(Tally& tally) {
     aftermath_.BeginLife();
-    std::string story = CutUnderLoad(tally);
+    std::string story = rng_.OneIn(3) ? CutUnderImport(tally) : CutUnderLoad(tally);
     // A machine that has lost power may lose it again while it starts.
     while (rng_.OneIn(4)) story += CutInRecovery(tally);
+    tree_.Judge(ImportedStore());
     const std::unique_ptr<DB> db = OpenAfterCrash(LoadOptions(), Store());
     const Aftermath::Life life = aftermath_.Judge(*db, Promise::kDurable);
     CheckSpace(*db, Store());
@@ -167,6 +176,7 @@ class Round {
 
   void AddCounts(Tally& tally) {
     const VolatileDisk::Counts counts = disk_.counts();
+    tally.imported += tree_.acknowledged();
     tally.writes += counts.writes;
     tally.flushes += counts.flushes;
   }
@@ -178,6 +188,7 @@ class Round {
     return path;
   }
   std::string Store() const { return folder_ + "/mnt/store"; }
+  std::string ImportedStore() const { return folder_ + "/mnt/imported"; }
 
   VolatileDisk::CutRule RandomRule() {
     static constexpr uint32_t kLost[] = {0, 10, 50, 90, 100}, kTorn[] = {0, 20, 100};
@@ -192,8 +203,7 @@ class Round {
   }
 
   std::string CutUnderLoad(Tally& tally) {
-    constexpr std::chrono::seconds kLongest(60);
-    const uint64_t requests = rng_.Below(rng_.OneIn(3) ? settings_.requests_max / 40 : settings_.requests_max);
+    const uint64_t requests = SomeRequests();
     LoadSettings load;
     static constexpr double kSyncedShares[] = {0, 0.02, 0.3};
     load.synced_share = kSyncedShares[rng_.Below(std::size(kSyncedShares))];
@@ -207,29 +217,67 @@ class Round {
       RunLoad(**db, log_, load, rng, UINT64_MAX, [] {});
       EndProcess(0);  // no Close: the power is gone
     });
+    if (!WaitForCut(victim)) throw Violation("the working process ended before the cut: " + log_.why());
+    victim.Kill();
+    if (log_.failure() == CallLog::Failure::kViolation) throw Violation(log_.why());
+    return "after " + std::to_string(requests) + " requests " + Restart(tally);
+  }
+
+  // The tool imports version after version.
+  std::string CutUnderImport(Tally& tally) {
+    const uint64_t requests = SomeRequests(), before = tree_.acknowledged();
+    disk_.CutAfter(requests, RandomRule());
+    while (Import()) {
+    }
+    ++tally.in_import;
+    return std::to_string(tree_.acknowledged() - before) + " files imported, after " + std::to_string(requests) +
+           " requests " + Restart(tally);
+  }
+
+  // False if the power was cut meanwhile.
+  bool Import() {
+    tree_.WriteNextVersion();
+    Victim victim([this] {
+      tree_.BecomeImport(ImportedStore());
+      ::_exit(127);
+    });
+    const bool was_cut = WaitForCut(victim);
+    const int status = victim.Kill();
+    const bool said_done = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    tree_.ReadListing(said_done);
+    const bool was_killed = was_cut && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+    const bool said_why = was_cut && WIFEXITED(status) && !tree_.error_text().empty();
+    if (!said_done && !was_killed && !said_why) {
+      throw Violation("firn import ended with status " + std::to_string(status) + ": " + tree_.error_text());
+    }
+    return !was_cut;
+  }
+
+  uint64_t SomeRequests() { return rng_.Below(rng_.OneIn(3) ? settings_.requests_max / 40 : settings_.requests_max); }
+
+  // Waits for the cut, and then perhaps for the victim's end. False if the victim ends before a cut.
+  bool WaitForCut(const Victim& victim) {
     News news = Await(&disk_, victim, kLongest);
     // It may have failed of the cut before the disk's word was read.
     if (news == News::kVictimEnded) news = Await(&disk_, victim, std::chrono::seconds(0));
-    if (news != News::kDisk) {
-      throw Violation(news == News::kNothing ? "nothing was written for a minute"
-                                             : "the working process ended before the cut: " + log_.why());
-    }
+    if (news == News::kNothing) throw Violation("nothing was written for a minute");
+    if (news == News::kVictimEnded) return false;
     disk_.Listen();
     // Half of the processes meet the errors of a disk that is gone, and may not take any of them for success.
     const bool meets_errors = rng_.OneIn(2);
     if (meets_errors && Await(nullptr, victim, kLongest) != News::kVictimEnded) {
       throw Violation("the working process goes on for a minute without a disk");
     }
-    victim.Kill();
-    if (log_.failure() == CallLog::Failure::kViolation) throw Violation(log_.why());
-    return "after " + std::to_string(requests) + " requests " + Restart(tally);
+    return true;
   }
 
-  // The process recovers the store, and closes it if it comes to that.
+  // The process recovers the stores, and closes them if it comes to that.
   std::string CutInRecovery(Tally& tally) {
-    constexpr std::chrono::seconds kLongest(60);
     disk_.CutAfter(rng_.Below(60), RandomRule());
-    Victim victim([this] { static_cast<void>(DB::Open(LoadOptions(), Store())); });
+    Victim victim([this] {
+      static_cast<void>(DB::Open(LoadOptions(), Store()));
+      static_cast<void>(DB::Open(Options(), ImportedStore()));
+    });
     while (!disk_.cut()) {
       const News news = Await(&disk_, victim, kLongest);
       if (news == News::kNothing) throw Violation("opening takes more than a minute");
@@ -258,6 +306,8 @@ class Round {
            std::to_string(cut.kept) + " kept";
   }
 
+  static constexpr std::chrono::seconds kLongest{60};
+
   const Settings& settings_;
   const FileSystem& file_system_;
   const std::string folder_;
@@ -265,6 +315,7 @@ class Round {
   Aftermath aftermath_;
   Rng rng_;
   PowerDisk disk_;
+  ImportedTree tree_;
   std::optional<Mount> mount_;
   bool direct_io_ = false;
 };
@@ -284,12 +335,14 @@ std::vector<const FileSystem*> ChosenFileSystems(const std::string& names) {
 void PrintTally(const std::string& name, const Tally& tally) {
   const auto number = [](uint64_t value) { return static_cast<unsigned long long>(value); };
   std::printf(
-      "%s: %llu cuts (%llu of them while recovering), %llu acknowledged synced writes checked of %llu acknowledged; "
-      "gone with the power: %llu buffered ones, permitted; disk: %llu writes and %llu flushes, at cuts %llu unflushed "
+      "%s: %llu cuts (%llu of them under firn import, %llu while recovering), %llu acknowledged synced writes checked "
+      "of %llu acknowledged, and %llu acknowledged imports of files; gone with the power: %llu buffered ones, "
+      "permitted; "
+      "disk: %llu writes and %llu flushes, at cuts %llu unflushed "
       "writes lost, %llu torn, %llu kept\n",
-      name.c_str(), number(tally.cuts), number(tally.in_recovery), number(tally.synced), number(tally.acknowledged),
-      number(tally.lost), number(tally.writes), number(tally.flushes), number(tally.writes_lost),
-      number(tally.writes_torn), number(tally.writes_kept));
+      name.c_str(), number(tally.cuts), number(tally.in_import), number(tally.in_recovery), number(tally.synced),
+      number(tally.acknowledged), number(tally.imported), number(tally.lost), number(tally.writes),
+      number(tally.flushes), number(tally.writes_lost), number(tally.writes_torn), number(tally.writes_kept));
 }
 
 void RunAll(const Settings& settings) {

@@ -355,4 +355,8 @@ mutant lost_metadata_not_told db/salvage.cc '[salvage]' 's/const bool had_metada
 mutant unfinished_destination_is_store db/salvage.cc '[salvage]' 's/\.unfinished = true/.unfinished = false/'
 mutant missing_segment_not_told log/salvage.cc '[salvage]' 's/^    result_\.missing_segments\.push_back\(id\);$//'
 mutant lost_tail_not_told log/salvage.cc '[salvage]' 's/^  if \(tail_damage_\.empty\(\)\) return;$/  return;/'
+mutant doubtful_copies_all_taken log/salvage.cc '[salvage]' \
+  's/if \(!made_later && !\(lost_at_end && finished_about_then\)\) continue;//'
+mutant torn_batch_not_told log/stretch.cc '[salvage]' \
+  's/^    if \(goes_on_\) stretch_\.incomplete_batches\.push_back\(revision_\);$//'
 mutant tail_units_not_salvaged log/salvage_find.cc '[salvage]' 's/^    segment\.overlays\.push_back\(.*$//'

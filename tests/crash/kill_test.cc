@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <string>
 
+#include "support/end_process.h"
 #include "support/temp_dir.h"
 
 namespace firn::test {
@@ -55,7 +56,7 @@ TEST_CASE("whatever a process was told before it was killed is there at the next
     int status = 0;
     REQUIRE(::waitpid(child, &status, 0) == child);
     INFO("round " << round << ", " << acknowledged << " acknowledged, wait status " << status);
-    REQUIRE(WIFSIGNALED(status));
+    REQUIRE(WasKilled(status));
 
     auto db = DB::Open({}, dir.path());
     INFO(db.status().ToString());

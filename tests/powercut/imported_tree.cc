@@ -18,6 +18,7 @@ namespace firn::test {
 namespace {
 
 constexpr int kFolders = 6, kFilesPerFolder = 16;
+constexpr uint64_t kOneBatchBytes = uint64_t{64} << 20;  // more than a version has
 
 std::string ReadFile(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
@@ -53,7 +54,7 @@ ImportedTree::ImportedTree(std::string tool, std::string folder, Rng rng)
 void ImportedTree::WriteNextVersion() {
   // Most of them go into the log; the rest are values of their own, a few of many batches' size.
   static constexpr uint64_t kBytesMax[] = {200, 5'000, 5'000, 60'000, 300'000};
-  static constexpr uint64_t kBatchBytes[] = {1, 10'000, 40'000, 4'000'000};
+  static constexpr uint64_t kBatchBytes[] = {1, 10'000, 40'000, kOneBatchBytes};
   batch_bytes_ = kBatchBytes[rng_.Below(std::size(kBatchBytes))];
   for (Entry& entry : entries_) {
     const std::string path = File("tree/" + entry.key);
@@ -79,16 +80,22 @@ void ImportedTree::ReadListing(bool said_done) {
   std::set<std::string> listed;
   const std::string text = ReadFile(File("listing"));
   for (size_t at = 0, end = 0; (end = text.find('\n', at)) != std::string::npos; at = end + 1) {
-    listed.insert(text.substr(at, end - at));
+    const std::string line = text.substr(at, end - at);
+    const bool is_folder = line == "." || (line.starts_with("folder") && line.find('/') == std::string::npos);
+    const bool is_summary = line.starts_with("imported ");
+    if (!is_folder && !is_summary) listed.insert(line);
   }
+  size_t count = 0;
   for (Entry& entry : entries_) {
     if (listed.count(entry.key) == 0) {
       if (said_done) throw Violation("firn import said that it was done and did not list " + entry.key);
-      continue;
+      break;
     }
+    ++count;
     entry.there = std::exchange(entry.importing, "");
     ++acknowledged_;
   }
+  if (count != listed.size()) throw Violation("firn import listed what is not next in its order");
 }
 
 void ImportedTree::Judge(const std::string& store) {
@@ -98,12 +105,13 @@ void ImportedTree::Judge(const std::string& store) {
   const auto count = std::count_if(
       begin(files), end(files), [](const auto& each) { return !std::filesystem::is_directory(each.symlink_status()); });
   int64_t found_count = 0;
-  std::string first_without;  // what was importing and is not there
+  std::string first_new, first_without;  // of what was importing: what is there, and what is not
   for (Entry& entry : entries_) {
     const std::string found = Exported(entry);
     if (!found.empty()) ++found_count;
     if (!entry.importing.empty() && found == entry.importing) {
       if (!first_without.empty()) throw Violation(entry.key + " is new, and " + first_without + " before it is not");
+      if (first_new.empty()) first_new = entry.key;
       entry.there = found;
     } else if (found != entry.there) {
       throw Violation(entry.key + " has '" + found + "', not '" + entry.there + "'" +
@@ -112,6 +120,9 @@ void ImportedTree::Judge(const std::string& store) {
       first_without = entry.key;
     }
     entry.importing.clear();
+  }
+  if (batch_bytes_ == kOneBatchBytes && !first_new.empty() && !first_without.empty()) {
+    throw Violation("half of a batch is there: " + first_new + ", and not " + first_without);
   }
   if (count != found_count) throw Violation("the store has files that nobody imported");
   RunTool(tool_ + " verify " + store);

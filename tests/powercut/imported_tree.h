@@ -20,12 +20,12 @@ class ImportedTree {
   // Turns the calling process into the tool that imports the tree into the store, every commit synced and listed.
   // Returns if that cannot be.
   void BecomeImport(const std::string& store) const;
-  // Takes in what that process printed before it ended or was killed. Throws Violation where it says that all is done
-  // and something is missing.
+  // Takes in what that process printed before it ended or was killed. Throws Violation where that is not what an import
+  // in its order prints, or where it says that all is done and something is missing.
   void ReadListing(bool said_done);
   // What was listed is there, and of the rest either what was there before or what was to come, the latter for as many
-  // files as stand first in the order of the import; whole; and nothing else. `firn verify` finds nothing. What is
-  // found is what has to be there after the next cut. Throws Violation.
+  // files as stand first in the order of the import, and for all or none where they were one batch; whole; and nothing
+  // else. `firn verify` finds nothing. What is found is what has to be there after the next cut. Throws Violation.
   void Judge(const std::string& store);
 
   uint64_t acknowledged() const { return acknowledged_; }  // entries of all versions that were listed

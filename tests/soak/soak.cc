@@ -17,6 +17,7 @@
 
 #include "support/aftermath.h"
 #include "support/call_log.h"
+#include "support/end_process.h"
 #include "support/load.h"
 #include "support/model.h"
 #include "support/rng.h"
@@ -68,8 +69,9 @@ void LiveAndDie(const std::string& path, CallLog& log, const LoadSettings& load,
   ::kill(child, SIGKILL);
   int status = 0;
   ::waitpid(child, &status, 0);
-  if (!WIFSIGNALED(status) || log.failure() != CallLog::Failure::kNone) {
-    throw Violation("the working process ended by itself: " + log.why());
+  if (!WasKilled(status) || log.failure() != CallLog::Failure::kNone) {
+    throw Violation("the working process ended by itself, with wait status " + std::to_string(status) + ": " +
+                    log.why());
   }
 }
 

@@ -1,6 +1,10 @@
-// Ending a process at once, without destructors, as a forked child has to: they are its parent's.
+// Ending a process at once, without destructors, as a forked child has to: they are its parent's. And what its parent
+// is told.
 #pragma once
 
+#include <sys/wait.h>
+
+#include <csignal>
 #include <cstdlib>
 
 #ifdef FIRN_COVERAGE
@@ -16,5 +20,8 @@ namespace firn::test {
 #endif
   std::_Exit(status);
 }
+
+// Of what waitpid() says: SIGKILL, and no signal of the process's own making, such as a failed check's.
+inline bool WasKilled(int status) { return WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL; }
 
 }  // namespace firn::test

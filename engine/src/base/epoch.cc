@@ -36,8 +36,9 @@ class ThreadNumbers {
   static ThreadNumbers& Instance() {
     static auto* numbers = [] {
       // In the child of a fork the mutex must not be held by a thread that is not there.
-      pthread_atfork([] { Instance().mutex_.lock(); }, [] { Instance().mutex_.unlock(); },
-                     [] { Instance().mutex_.unlock(); });
+      const int refused = pthread_atfork([] { Instance().mutex_.lock(); }, [] { Instance().mutex_.unlock(); },
+                                         [] { Instance().mutex_.unlock(); });
+      FIRN_CHECK(refused == 0);
       return new ThreadNumbers;  // outlives every thread's destructors
     }();
     return *numbers;

@@ -18,7 +18,7 @@ bool WatchForks() {
   return true;
 }
 
-// While the program starts: a fork before it needs no notice, for nothing has kept a value yet.
+// While the program starts, before it can have forked with a store open.
 [[maybe_unused]] const bool watching = WatchForks();
 
 }  // namespace

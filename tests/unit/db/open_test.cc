@@ -216,6 +216,32 @@ TEST_CASE("segments without a SUPERBLOCK are DataLoss, and nothing is thrown awa
   CHECK(Text(store->Get("k")) == "v");
 }
 
+TEST_CASE("what is left of a store that lost SUPERBLOCK and log is DataLoss, and nothing is thrown away") {
+  RealStore store;
+  const std::string large(100'000, 'x');
+  Must(store->Put("large", large));
+  Must(store->Close());
+  store.db.reset();
+  for (const char* name : {"SUPERBLOCK", "log"})
+    fs::rename(store.dir.File(name), store.dir.File(name + std::string("~")));
+  const auto is_refused = [&] {
+    const absl::Status refused = DB::Open({}, store.dir.path()).status();
+    INFO(refused.ToString());
+    CHECK(absl::IsDataLoss(refused));
+    CHECK(refused.message().find("SUPERBLOCK is missing") != absl::string_view::npos);
+  };
+  is_refused();  // for values
+  fs::rename(store.dir.File("values"), store.dir.File("values~"));
+  is_refused();  // for RESERVE and TAIL
+  fs::remove(store.dir.File("RESERVE"));
+  is_refused();
+  fs::rename(store.dir.File("values~"), store.dir.File("values"));
+  for (const char* name : {"SUPERBLOCK", "log"})
+    fs::rename(store.dir.File(name + std::string("~")), store.dir.File(name));
+  store.Open();
+  CHECK(Text(store->Get("large")) == large);
+}
+
 TEST_CASE("a SUPERBLOCK without segments is DataLoss") {
   RealStore store;
   Must(store->Put("k", "v"));

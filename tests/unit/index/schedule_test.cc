@@ -1,7 +1,9 @@
 // The tree under a seed's scheduler: threads change places at every lock, upgrade and validation.
 #include <catch2/catch.hpp>
+#include <functional>
 #include <iostream>
 #include <map>
+#include <memory>
 #include <optional>
 #include <random>
 #include <string>
@@ -90,6 +92,55 @@ TEST_CASE("writers and a scanner agree with their models under any schedule") {
     REQUIRE(play.wrong == 0);
     REQUIRE(play.tree.CheckConsistency() == "");
     REQUIRE(play.tree.entries() == kStable);
+  }
+}
+
+TEST_CASE("nothing that was in the tree is freed while an operation that may have seen it goes on") {
+  struct Operation {
+    const char* name;
+    std::function<void(Tree& tree)> run;
+  };
+  const Operation operations[] = {{"Find", [](Tree& tree) { static_cast<void>(tree.Find(Padded(3, "stable"))); }},
+                                  {"Upsert", [](Tree& tree) { tree.Upsert(Padded(3, "stable"), EntryOf(7)); }},
+                                  {"Erase", [](Tree& tree) { tree.Erase(Padded(3, "absent")); }},
+                                  {"ReadLeaf", [](Tree& tree) {
+                                     Tree::Page page;
+                                     tree.ReadLeaf(Padded(3, "stable"), page);
+                                   }}};
+  for (const Operation& operation : operations) {
+    INFO(operation.name);
+    Play play(1);
+    bool inside = false, stop = false;
+    int rounds = 0, seen_inside = 0, freed_inside = 0;
+    test::SimScheduler scheduler({.seed = 1});
+    REQUIRE(scheduler.Run([&] {
+      base::Thread thread("operation", [&] {
+        while (rounds < 200) {
+          ++rounds;
+          inside = true;
+          operation.run(play.tree);
+          inside = false;
+          base::SchedulePoint();
+        }
+        stop = true;
+      });
+      while (!stop) {
+        base::SchedulePoint();
+        if (!inside) continue;
+        // The other thread waits at a point within the operation.
+        const int round = rounds;
+        const auto is_inside = [&] { return inside && rounds == round; };
+        const auto freed = std::make_shared<bool>(false);
+        play.epochs.Retire([freed] { *freed = true; });
+        play.epochs.Drain();
+        seen_inside += is_inside() ? 1 : 0;
+        freed_inside += is_inside() && *freed ? 1 : 0;
+        while (is_inside()) base::SchedulePoint();
+      }
+      thread.Join();
+    }));
+    CHECK(seen_inside > 10);
+    CHECK(freed_inside == 0);
   }
 }
 

@@ -198,6 +198,7 @@ absl::Status Store::OpenFiles() {
                        .on_event = on_event,
                        .believe_tail_unit = [this](base::Bytes payload) { return RestoreValues(payload); }}));
   const bool clean = recovered.clean;
+  found_clean_ = clean;
   found_closed_ = recovered.closed;
   if (options_.read_only) found_by_open_ = std::move(recovered.damages);
   clock_.Advance(std::max(recovered.time_ms, succession_.time_ms));

@@ -222,7 +222,8 @@ TEST_CASE("a SUPERBLOCK without segments is DataLoss") {
   Must(store->Close());
   store.db.reset();
   fs::rename(store.dir.File("log"), store.dir.File("log.away"));
-  CHECK(Code(DB::Open({}, store.dir.path())) != kOk);
+  CHECK(Code(DB::Open({}, store.dir.path())) == kDataLoss);
+  CHECK(Code(DB::Open({.read_only = true}, store.dir.path())) == kDataLoss);
   fs::create_directory(store.dir.File("log"));
   CHECK(Code(DB::Open({}, store.dir.path())) == kDataLoss);
   CHECK(Code(DB::Open({.read_only = true}, store.dir.path())) == kDataLoss);

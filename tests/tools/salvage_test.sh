@@ -159,6 +159,17 @@ for what in "copies of one segment" "no segment in log/" "SUPERBLOCK is missing"
   same "$("$FIRN" scan from-shut)" "$("$FIRN" scan "$store")"
 done
 
+it "a store without its LOCK is there all the same, and says how to get it back"
+rm -rf shut && cp -r "$store" shut && rm shut/LOCK
+for command in "verify shut" "get shut key-1" "stats shut"; do
+  expect 4 "$FIRN" $command
+  one_line_error
+  [[ $err == *"LOCK is missing beside SUPERBLOCK"*"an open for writing makes it anew"* && $err != *import* ]] ||
+    fail "says '$err'"
+done
+expect 0 "$FIRN" put shut key-1 value-1
+expect 0 "$FIRN" verify shut
+
 it "a store without its log/ is damaged, and not a place for a new one"
 rm -rf shut && cp -r "$store" shut && rm -r shut/log
 for command in "verify shut" "put shut key value"; do

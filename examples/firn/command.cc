@@ -114,7 +114,12 @@ absl::StatusOr<std::unique_ptr<DB>> OpenStore(const StoreArgs& args, Access acce
 }
 
 int WithStore(const StoreArgs& args, Access access, const std::function<int(DB& db, Namespace& space)>& body) {
-  absl::StatusOr<std::unique_ptr<DB>> db = OpenStore(args, access);
+  return WithStore(OpenStore(args, access), args, access, body);
+}
+
+int WithStore(absl::StatusOr<std::unique_ptr<DB>> opened, const StoreArgs& args, Access access,
+              const std::function<int(DB& db, Namespace& space)>& body) {
+  const absl::StatusOr<std::unique_ptr<DB>> db = std::move(opened);
   if (!db.ok()) return Fail("open " + args.path, db.status(), AdviceForOpen(args, access, db.status()));
   int exit_code;
   {

@@ -53,6 +53,9 @@ enum class Access {
 
 // Opens the store, runs `body`, closes the store. Whatever fails is printed, and the exit code returned.
 int WithStore(const StoreArgs& args, Access access, const std::function<int(DB& db, Namespace& space)>& body);
+// The same with one that OpenStore() has opened, or has not.
+int WithStore(absl::StatusOr<std::unique_ptr<DB>> opened, const StoreArgs& args, Access access,
+              const std::function<int(DB& db, Namespace& space)>& body);
 
 // The store alone, without closing or messages.
 absl::StatusOr<std::unique_ptr<DB>> OpenStore(const StoreArgs& args, Access access);

@@ -180,14 +180,17 @@ void PrintDamage(const Damage& damage) {
   }
 }
 
-// `refusal`: why the store could not be opened but by salvaging, if the report does not say so; else empty.
+// `refusal`: why the store could not be opened, or only by salvaging, if the report does not say so; else empty.
 int PrintReport(const InspectArgs& args, const std::string& refusal, const VerifyReport& report) {
   const size_t damaged = report.damages.size() + (refusal.empty() ? 0 : 1);
   const bool stopped = !report.cursor.empty();
   if (args.json) {
     std::vector<std::string> sentences;
-    if (!refusal.empty()) sentences.push_back(refusal);
     Json details = Json::array();
+    if (!refusal.empty()) {
+      sentences.push_back(refusal);
+      details.push_back(DamageJson({.file = {}, .what = refusal, .keys = {}}));
+    }
     for (const Damage& damage : report.damages) {
       sentences.push_back(damage.ToString());
       details.push_back(DamageJson(damage));
@@ -224,16 +227,19 @@ class InterruptWatch {
 int Verify(const InspectArgs& args) {
   StoreArgs store = args.store;
   std::string refusal;
+  absl::StatusOr<std::unique_ptr<DB>> opened = OpenStore(store, Access::kRead);
   // A store too damaged to open normally is exactly what verify is asked about: look at the rest of it as
   // well.
-  if (!store.salvage) {
-    const absl::StatusOr<std::unique_ptr<DB>> db = OpenStore(store, Access::kRead);
-    if (absl::IsDataLoss(db.status())) {
-      refusal = MessageOf(db.status());
-      store.salvage = true;
-    }
+  if (absl::IsDataLoss(opened.status()) && !store.salvage) {
+    refusal = MessageOf(opened.status());
+    store.salvage = true;
+    opened = OpenStore(store, Access::kRead);
   }
-  return WithStore(store, Access::kRead, [&](DB& db, Namespace&) -> int {
+  if (absl::IsDataLoss(opened.status())) {
+    Note("nothing could be checked; 'firn salvage " + store.path + " NEW' makes a new store of all that is left");
+    return PrintReport(args, MessageOf(opened.status()), {});
+  }
+  return WithStore(std::move(opened), store, Access::kRead, [&](DB& db, Namespace&) -> int {
     ProgressBar bar("verify");
     const InterruptWatch watch;
     const absl::StatusOr<VerifyReport> report =

@@ -96,6 +96,23 @@ TEST_CASE("without SUPERBLOCK, or with both copies damaged, nothing is lost", "[
   }
 }
 
+TEST_CASE("with another store's SUPERBLOCK nothing is lost, and the report says whose it is", "[salvage]") {
+  const StoreImage stores[] = {MakeRichStore(), MakeCrashedStore()};
+  for (const int which : {0, 1}) {
+    for (const bool both_copies : {true, false}) {
+      StoreImage image = stores[which];
+      const std::string& other = stores[1 - which].files.at("SUPERBLOCK");
+      image.files.at("SUPERBLOCK").replace(0, kBlock, other, 0, kBlock);
+      if (both_copies) image.files.at("SUPERBLOCK") = other;
+      const Salvaged salvaged = SalvageImage(image);
+      RequireAll(salvaged, TruthOf(stores[which]));
+      CHECK(salvaged.report.superblock_from == "a segment's header");
+      REQUIRE_FALSE(salvaged.report.notes.empty());
+      CHECK(salvaged.report.notes[0].starts_with("SUPERBLOCK belongs to another store"));
+    }
+  }
+}
+
 TEST_CASE("without footers nothing is lost", "[salvage]") {
   const StoreImage whole = MakeRichStore();
   StoreImage image = whole;

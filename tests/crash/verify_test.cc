@@ -9,7 +9,7 @@
 #include <utility>
 
 #include "base/sync.h"
-#include "crash/store_map.h"
+#include "crash/salvaging.h"
 
 namespace firn::test {
 namespace {
@@ -305,6 +305,33 @@ TEST_CASE("a scrub that is cancelled says where it was, and goes on from there, 
   }
   for (const char* wrong : {"x", "log:", "log:x", "values:0", "values:zz", "log:1x"}) {
     CHECK(absl::IsInvalidArgument(whole_client.db().Scrub({.from = wrong}).status()));
+  }
+}
+
+TEST_CASE("a TAIL that is missing is damage unless the store was closed, for verify as for salvage",
+          "[verify][salvage]") {
+  for (const bool closed : {true, false}) {
+    StoreImage image;
+    InSchedule(73, [&](SimWorld& world) {
+      Client client(world);
+      REQUIRE(client.Open().ok());
+      REQUIRE(client.Put("durable", "1").ok());
+      REQUIRE(client.Put("buffered", "2", Durability::kBuffered).ok());
+      if (closed) REQUIRE(client.Close().ok());
+      if (!closed) world.machine.Crash({CrashKind::kKill, Survival::kEverything});
+      image = StoreImage::Take(world.machine);
+      client.Drop();
+    });
+    REQUIRE(image.files.erase("TAIL") == 1);
+    SimWorld world(1);
+    image.PutOn(world.machine);
+    Client client(world);
+    REQUIRE(client.Open(ReadOnly()).ok());
+    const auto report = client.db().Verify();
+    REQUIRE(report.ok());
+    REQUIRE(report->damages.size() == (closed ? 0 : 1));
+    if (!closed) CHECK(report->damages[0].file == "TAIL");
+    CHECK(SalvageImage(image).report.lost.size() == report->damages.size());
   }
 }
 

@@ -355,6 +355,7 @@ mutant unverified_value_salvaged db/source_values.h '[salvage]' \
   's/if \(base::Hash128\(value, superblock_\.secret\) != hash\) return lost.*$//'
 mutant lost_metadata_not_told db/salvage.cc '[salvage]' 's/const bool had_metadata = .*$/const bool had_metadata = false;/'
 mutant unfinished_destination_is_store db/salvage.cc '[salvage]' 's/\.unfinished = true/.unfinished = false/'
+mutant others_superblock_believed db/salvage.cc '[salvage]' 's/^    if \(is_another\) \{$/    if (false) {/'
 mutant missing_segment_not_told log/salvage.cc '[salvage]' 's/^    result_\.missing_segments\.push_back\(id\);$//'
 mutant lost_tail_not_told log/salvage.cc '[salvage]' 's/^  if \(tail_damage_\.empty\(\)\) return;$/  return;/'
 mutant doubtful_copies_all_taken log/salvage.cc '[salvage]' \

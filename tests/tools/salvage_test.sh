@@ -138,15 +138,45 @@ for size in 0 4096 2T; do
   [[ $out == *"TAIL at offset "*"the next open for writing would refuse the store"* ]] || fail "says '$out'"
 done
 
-it "where not even a salvaging open gets anything, verify points to salvage, which does"
-cp -r "$store" twins
-first=$(ls twins/log/*.seg | head -1)
-cp "$first" twins/log/0000009999.seg
-expect 3 "$FIRN" verify twins
-one_line_error
-[[ $err == *"firn salvage twins NEW"* ]] || fail "says '$err'"
-expect 0 "$FIRN" salvage twins from-twins
-same "$("$FIRN" scan from-twins)" "$("$FIRN" scan "$store")"
+it "where not even a salvaging open gets anything, verify reports why, and points to salvage, which does"
+"$FIRN" put other key value || fail "put"
+for what in "copies of one segment" "no segment in log/" "SUPERBLOCK is missing" checksum; do
+  rm -rf shut from-shut && cp -r "$store" shut
+  case $what in
+    copies*) cp "$(ls shut/log/*.seg | head -1)" shut/log/0000009999.seg ;;
+    no*) cp other/SUPERBLOCK shut ;;
+    SUPERBLOCK*) rm shut/SUPERBLOCK ;;
+    *) for at in 20 4116; do printf X | dd of=shut/SUPERBLOCK bs=1 seek=$at conv=notrunc status=none; done ;;
+  esac
+  expect 3 "$FIRN" verify shut
+  [[ $out == "damage: "*"$what"*": 1 damaged" && $err == *"firn salvage shut NEW"* ]] || fail "says '$out', '$err'"
+  one_line_error
+  expect 3 "$FIRN" verify shut --json
+  same "$(json /records)" 0
+  [[ $(json /damages/0) == *"$what"* ]] || fail "says '$out'"
+  same "$(json /details/0/what)" "$(json /damages/0)"
+  expect 0 "$FIRN" salvage shut from-shut
+  same "$("$FIRN" scan from-shut)" "$("$FIRN" scan "$store")"
+done
+
+it "a store without its LOCK is there all the same, and says how to get it back"
+rm -rf shut && cp -r "$store" shut && rm shut/LOCK
+for command in "verify shut" "get shut key-1" "stats shut"; do
+  expect 4 "$FIRN" $command
+  one_line_error
+  [[ $err == *"LOCK is missing beside SUPERBLOCK"*"an open for writing makes it anew"* && $err != *import* ]] ||
+    fail "says '$err'"
+done
+expect 0 "$FIRN" put shut key-1 value-1
+expect 0 "$FIRN" verify shut
+
+it "a store without its log/ is damaged, and not a place for a new one"
+rm -rf shut && cp -r "$store" shut && rm -r shut/log
+for command in "verify shut" "put shut key value"; do
+  expect 3 "$FIRN" $command
+  [[ $out$err == *"no log/"* && $err != *create* ]] || fail "says '$out', '$err'"
+done
+expect 3 "$FIRN" salvage shut from-shut
 
 it "a segment's file that was made huge costs salvage neither its size in memory nor the keys in it"
 limited() { (ulimit -v 3000000 && "$@"); }

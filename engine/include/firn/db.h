@@ -128,10 +128,11 @@ class Namespace {
 class DB {
  public:
   // `path` is a directory, created if missing (one level) when the options permit. NotFound, InvalidArgument (not a
-  // directory, options out of range), FailedPrecondition (options contradict the store; newer format version),
-  // PermissionDenied, Unavailable (opened elsewhere; a write of its own failed), ResourceExhausted (the index does not
-  // fit into memory_budget_bytes; the disk has no block for what an open writes; more files than descriptors), DataLoss
-  // (acknowledged data is damaged: names file, offset, what is lost, and how to open anyway).
+  // directory, options out of range), FailedPrecondition (options contradict the store; newer format version; no LOCK
+  // to open it for reading with), PermissionDenied, Unavailable (opened elsewhere; a write of its own failed),
+  // ResourceExhausted (the index does not fit into memory_budget_bytes; the disk has no block for what an open writes;
+  // more files than descriptors), DataLoss (acknowledged data is damaged: names file, offset, what is lost, and how to
+  // open anyway).
   static absl::StatusOr<std::unique_ptr<DB>> Open(const Options& options, std::string_view path);
   ~DB();
   DB(const DB&) = delete;

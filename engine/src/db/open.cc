@@ -155,6 +155,11 @@ absl::Status Store::OpenFiles() {
     return base::NotFound(path + ": there is no store here");
   }
   auto lock = disk_->Lock(kLockFile, !options_.read_only);
+  if (absl::IsNotFound(lock.status()) && options_.read_only) {
+    return base::FailedPrecondition(path +
+                                    ": LOCK is missing beside SUPERBLOCK, so that nothing tells whether a process "
+                                    "writes here; an open for writing makes it anew");
+  }
   if (absl::IsNotFound(lock.status())) return base::NotFound(path + ": there is no store here");
   if (!lock.ok()) return lock.status();
   lock_ = *std::move(lock);
@@ -198,6 +203,7 @@ absl::Status Store::OpenFiles() {
                        .on_event = on_event,
                        .believe_tail_unit = [this](base::Bytes payload) { return RestoreValues(payload); }}));
   const bool clean = recovered.clean;
+  found_clean_ = clean;
   found_closed_ = recovered.closed;
   if (options_.read_only) found_by_open_ = std::move(recovered.damages);
   clock_.Advance(std::max(recovered.time_ms, succession_.time_ms));

@@ -23,6 +23,10 @@ constexpr uint64_t kOwnRevisions = uint64_t{1} << 20;
 constexpr uint64_t kSegmentBytes = uint64_t{16} << 20;
 constexpr uint64_t kSmallSegmentBytes = uint64_t{1} << 20;
 
+constexpr const char* kNoSuperblock = "SUPERBLOCK is missing, or neither copy verifies; segments' headers have another";
+constexpr const char* kOthersSuperblock =
+    "SUPERBLOCK belongs to another store: no segment verifies with it; segments' headers have this one's";
+
 // One record of a key, as a directory has it.
 struct Known {
   log::Segment* segment;
@@ -50,6 +54,7 @@ class Salvager {
 
  private:
   absl::Status LoadSuperblock();
+  absl::StatusOr<bool> TakeSegmentsSuperblock(const char* why);
   absl::Status ScanSource();
   absl::Status OpenDestination(Environment environment);
   absl::Status CopyAll();
@@ -101,22 +106,32 @@ absl::Status Salvager::LoadSuperblock() {
       report_.notes.emplace_back("SUPERBLOCK at offset 0: the first copy does not verify; the second one does");
     return absl::OkStatus();
   }
+  FIRN_ASSIGN_OR_RETURN(const bool found, TakeSegmentsSuperblock(kNoSuperblock));
+  if (found) return absl::OkStatus();
+  return base::DataLoss(std::string(source_->path()) +
+                        ": no copy of the superblock is left, in SUPERBLOCK or in any segment's header; without it "
+                        "nothing can be verified");
+}
+
+// The copy that most segments' headers have. False if none has one, or it is the one that is taken already.
+absl::StatusOr<bool> Salvager::TakeSegmentsSuperblock(const char* why) {
   const auto superblock = log::SuperblockFromSegments(*source_);
   if (!superblock.ok() && !absl::IsNotFound(superblock.status())) return superblock.status();
-  if (!superblock.ok()) {
-    return base::DataLoss(std::string(source_->path()) +
-                          ": no copy of the superblock is left, in SUPERBLOCK or in any segment's header; without it "
-                          "nothing can be verified (" +
-                          std::string(superblock.status().message()) + ")");
-  }
+  if (!superblock.ok() || *superblock == superblock_) return false;
   superblock_ = *superblock;
   report_.superblock_from = "a segment's header";
-  report_.notes.emplace_back("SUPERBLOCK is missing, or neither copy verifies; segments' headers have another");
-  return absl::OkStatus();
+  report_.notes = {why};
+  return true;
 }
 
 absl::Status Salvager::ScanSource() {
   FIRN_ASSIGN_OR_RETURN(log_, log::SalvageLog(*source_, superblock_));
+  if (log_.segments.empty()) {
+    FIRN_ASSIGN_OR_RETURN(const bool is_another, TakeSegmentsSuperblock(kOthersSuperblock));
+    if (is_another) {
+      FIRN_ASSIGN_OR_RETURN(log_, log::SalvageLog(*source_, superblock_));
+    }
+  }
   values_.emplace(*source_, superblock_);
   FIRN_RETURN_IF_ERROR(values_->FindFiles());
   for (log::LostRange& range : log_.lost) {

@@ -154,7 +154,15 @@ bool Scrubber::GoOn(uint64_t bytes) {
 // is there. While the store is written to, the next close makes another.
 void Scrubber::CheckTail() {
   const auto file = store_.disk_->Open(log::kTailFile, io::OpenMode::kRead);
-  if (absl::IsNotFound(file.status())) return;  // a store is whole without it
+  if (absl::IsNotFound(file.status())) {
+    if (store_.found_clean_) return;  // what was closed is whole without it
+    Found({.file = std::string(log::kTailFile),
+           .offset = 0,
+           .bytes = log::kTailFileBytes,
+           .what = "it is missing, and the store was not closed: if its last process was killed, buffered writes are "
+                   "lost"});
+    return;
+  }
   absl::Status status = file.status();
   if (status.ok() && (*file)->size_bytes() != log::kTailFileBytes) {
     const uint64_t file_bytes = (*file)->size_bytes();

@@ -272,7 +272,8 @@ class Store {
   base::Hash128Value (*const value_hash_)(base::Bytes, uint64_t);
   const uint64_t fork_generation_ = base::ForkGeneration();
   format::Superblock superblock_;
-  bool found_closed_ = false;          // by this open, so that each segment had a footer
+  bool found_clean_ = false;           // by this open: the log ends sealed, as a close leaves it
+  bool found_closed_ = false;          // the same, and the mark of the close is there: each segment had a footer
   std::vector<Damage> found_by_open_;  // a salvaging one for reading only: what the store is open without
 
   mutable base::EpochDomain epochs_;

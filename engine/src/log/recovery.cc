@@ -29,6 +29,9 @@ absl::Status Recovery::Loss(const std::string& file, uint64_t offset, const std:
 
 absl::Status Recovery::OpenFiles() {
   auto names = disk_.List(kLogFolder);
+  if (absl::IsNotFound(names.status())) {
+    return base::DataLoss(std::string(disk_.path()) + ": there is a SUPERBLOCK but no log/: the whole log is lost");
+  }
   if (!names.ok()) return names.status();
   const io::OpenMode mode = options_.read_only ? io::OpenMode::kRead : io::OpenMode::kReadWrite;
   std::vector<std::unique_ptr<io::File>> files;

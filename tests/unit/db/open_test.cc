@@ -203,6 +203,20 @@ TEST_CASE("a damaged first copy of the superblock is survived, two damaged ones 
   store.db.reset();
 }
 
+TEST_CASE("without LOCK an open for reading says so, and one for writing makes it anew") {
+  RealStore store;
+  Must(store->Put("k", "v"));
+  Must(store->Close());
+  store.db.reset();
+  fs::remove(store.dir.File("LOCK"));
+  const absl::Status refused = DB::Open({.read_only = true}, store.dir.path()).status();
+  CHECK(refused.code() == kPrecondition);
+  CHECK(Text(refused).find("LOCK is missing") != std::string::npos);
+  store.Open();
+  store.db.reset();
+  CHECK(Text(Must(DB::Open({.read_only = true}, store.dir.path()))->Get("k")) == "v");
+}
+
 TEST_CASE("segments without a SUPERBLOCK are DataLoss, and nothing is thrown away") {
   RealStore store;
   Must(store->Put("k", "v"));
@@ -248,7 +262,8 @@ TEST_CASE("a SUPERBLOCK without segments is DataLoss") {
   Must(store->Close());
   store.db.reset();
   fs::rename(store.dir.File("log"), store.dir.File("log.away"));
-  CHECK(Code(DB::Open({}, store.dir.path())) != kOk);
+  CHECK(Code(DB::Open({}, store.dir.path())) == kDataLoss);
+  CHECK(Code(DB::Open({.read_only = true}, store.dir.path())) == kDataLoss);
   fs::create_directory(store.dir.File("log"));
   CHECK(Code(DB::Open({}, store.dir.path())) == kDataLoss);
   CHECK(Code(DB::Open({.read_only = true}, store.dir.path())) == kDataLoss);

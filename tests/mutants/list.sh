@@ -298,6 +298,8 @@ mutant failed_extent_left_waiting values/value_write.cc 'nth_allocation --scenar
 # A store that a failed write has poisoned.
 mutant poisoned_store_appends log/append.cc 'nth_system_call --failure EIO --disk pread --scenario put' \
   's/if \(poisoned_\.load\(std::memory_order_relaxed\) \|\| appending_stopped_\) break;/if (appending_stopped_) break;/'
+mutant undurable_refuses_writes db/write.cc 'db -# [#write_test]' \
+  's/^  if \(!log_->health\(\)\.ok\(\)\) \{$/  if (false) {/'
 mutant batch_written_in_pieces db/write.cc 'nth_system_call --failure EIO --disk pread --scenario batch' \
   's/^  return Commit\(planned, durability\);$/  for (Planned\& each : planned) {\
     if (auto one = Commit({\&each, 1}, durability); !one.ok() || \&each == \&planned.back()) return one;\

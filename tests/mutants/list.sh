@@ -284,6 +284,8 @@ mutant namespace_id_reused db/namespace_ops.cc 'db -# [#namespace_test]' \
   's/next_namespace_id\.fetch_add\(1\)/next_namespace_id.load()/'
 mutant dropped_namespace_id_reused db/open.cc 'db -# [#namespace_test]' \
   's/^.*next_namespace_id = std::max\(next_namespace_id, entry->id \+ 1\);.*$//'
+mutant dropped_namespace_comes_back db/open.cc 'nth_allocation --scenario namespace' \
+  '/case format::RecordType::kDelete:$/{N;s/(case .*)\n(.*kNamespaceDrop:)/\2 break;\n\1/}'
 mutant segment_id_reused log/log.cc log \
   's/next_segment_id_\.store\(recovered\.last_segment \+ 1\)/next_segment_id_.store(recovered.last_segment)/'
 mutant revision_reused log/log.cc log 's/next_revision_ = last \+ 1;/next_revision_ = last;/'
@@ -295,6 +297,16 @@ mutant lost_version_reads_absent db/read.cc 'nth_allocation --scenario snapshot'
 mutant places_not_given_up db/write.cc '[A12]' 's/~Places\(\) \{ GiveUp\(\); \}/~Places() {}/'
 mutant failed_extent_left_waiting values/value_write.cc 'nth_allocation --scenario put-large' \
   's/^  if \(!status\.ok\(\)\) Abandon\(slot\);$//'
+# A store that a failed write has poisoned.
+mutant poisoned_store_appends log/append.cc 'nth_system_call --failure EIO --disk pread --scenario put' \
+  's/if \(poisoned_\.load\(std::memory_order_relaxed\) \|\| appending_stopped_\) break;/if (appending_stopped_) break;/'
+mutant undurable_refuses_writes db/write.cc 'db -# [#write_test]' \
+  's/^  if \(!log_->health\(\)\.ok\(\)\) \{$/  if (false) {/'
+mutant batch_written_in_pieces db/write.cc 'nth_system_call --failure EIO --disk pread --scenario batch' \
+  's/^  return Commit\(planned, durability\);$/  for (Planned\& each : planned) {\
+    if (auto one = Commit({\&each, 1}, durability); !one.ok() || \&each == \&planned.back()) return one;\
+  }\
+  return Revision{0};/'
 # The index.
 mutant separator_too_short index/tree_structure.cc index \
   's/CommonPrefix\(list\[cut - 1\]\.suffix, next\) \+ 1 :/CommonPrefix(list[cut - 1].suffix, next) :/'
@@ -330,6 +342,25 @@ mutant interrupted_call_fails io/transfer.cc io 's/if \(result == -EINTR\) retur
 mutant cancelled_sync_taken_for_done io/uring_disk.cc io 's/synced = results\.synced != -ECANCELED && /synced = /'
 mutant failed_sync_tried_again io/uring_disk.cc io \
   's/if \(results\.synced != -ECANCELED\) FIRN_RETURN_IF_ERROR\(SyncStatus\(.*$//'
+# What is harmless, to the store above: it poisons nothing, and nothing is lost.
+mutant interrupted_write_poisons io/transfer.cc 'nth_system_call --failure EINTR --disk pread --scenario put' \
+  's/if \(result == -EINTR\) return true;//'
+mutant refused_write_not_tried_again io/transfer.cc \
+  'nth_system_call --failure EAGAIN --disk pread --scenario put' 's/\+\+refusals_ < kRefusalsMax/false/'
+mutant short_call_taken_for_whole io/transfer.cc 'nth_system_call --failure short --disk pread --scenario put' \
+  's/ended_ = rest_bytes\(\) == 0;/ended_ = true;/'
+mutant short_completion_taken_for_whole io/transfer.cc \
+  'nth_system_call --failure completion-short --disk linked --scenario put' \
+  's/ended_ = rest_bytes\(\) == 0;/ended_ = true;/'
+mutant short_read_completion_taken_for_whole io/transfer.cc \
+  'nth_system_call --failure completion-short --disk io_uring --scenario read' \
+  's/ended_ = rest_bytes\(\) == 0;/ended_ = true;/'
+mutant cancelled_sync_poisons io/uring_disk.cc \
+  'nth_system_call --failure completion-ECANCELED --disk linked --scenario put' \
+  's/if \(results\.synced != -ECANCELED\) FIRN_RETURN/FIRN_RETURN/'
+mutant completions_taken_in_order io/uring_disk.cc \
+  'nth_system_call --failure completions-reordered --disk linked --scenario put' \
+  's/if \(tag == kWriteTag\)/if (results.written == -ECANCELED)/'
 mutant second_process_let_in io/file_lock.cc io 's/LOCK_EX : LOCK_SH/LOCK_SH : LOCK_SH/'
 mutant child_uses_parents_store db/open.cc 'db -# [#process_test]' \
   's/^  if \(base::ForkGeneration\(\) != fork_generation_\) \{$/  if (false) {/'

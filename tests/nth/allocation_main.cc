@@ -49,7 +49,7 @@ bool RunPoint(const NthScenario& scenario, uint64_t point, bool lasting) {
           environment.ceiling_floor_segments_for_test = 8;
           return OpenOn(options, std::move(environment));
         },
-        {absl::StatusCode::kResourceExhausted});
+        {.of_all = {absl::StatusCode::kResourceExhausted}});
     if (scenario.prepare) {
       life.Open();
       scenario.prepare(life);

@@ -44,60 +44,55 @@ void Demand(bool holds, const std::string& what) {
   if (!holds) Fail(what);
 }
 
-Life::Life(Opener opener, std::vector<absl::StatusCode> failures)
-    : opener_(std::move(opener)), failures_(std::move(failures)) {}
+Life::Life(Opener opener, Failures failures) : opener_(std::move(opener)), failures_(std::move(failures)) {}
 
 bool Life::Poisoned() { return db_->GetStats().poisoned; }
 
-bool Life::Judge(const absl::Status& status, const std::string& what) {
+bool Life::MayGive(const absl::Status& status, Call call) const {
+  const auto has = [&](const std::vector<absl::StatusCode>& codes) {
+    return std::count(codes.begin(), codes.end(), status.code()) != 0;
+  };
+  return failing_ && (has(failures_.of_all) || (call == Call::kRead && has(failures_.of_reads)));
+}
+
+bool Life::Judge(const absl::Status& status, const std::string& what, Call call) {
   if (status.ok()) return true;
-  if (absl::IsUnavailable(status) && db_ != nullptr && Poisoned()) return false;
-  const bool may_fail = failing_ && std::count(failures_.begin(), failures_.end(), status.code()) != 0;
-  Demand(may_fail, what + ": " + std::string(status.ToString()));
+  const bool is_refusal = absl::IsUnavailable(status) && may_be_poisoned_ && Poisoned();
+  Demand(is_refusal || MayGive(status, call), what + ": " + std::string(status.ToString()));
   return false;
 }
 
+template <typename Change>
+Life::Outcome Life::Write(const std::string& what, const Change& change) {
+  const bool was_poisoned = Poisoned();
+  const absl::Status status = Engine(what, change);
+  if (Judge(status, what, Call::kWrite)) return Outcome::kDone;
+  // What is begun in a poisoned store gets no place in the log any more.
+  return absl::IsUnavailable(status) && !was_poisoned ? Outcome::kUnanswered : Outcome::kNotDone;
+}
+
 void Life::Settle() {
-  for (auto& [key, state] : keys_) {
-    state.after_power_cut = state.maybe;
-    state.after_power_cut.push_back(state.now);
-  }
+  for (auto& [key, state] : keys_) state.after_power_cut.clear();
 }
 
-void Life::Acknowledge(std::string_view key, Value value, bool durable) {
-  Key& state = keys_[std::string(key)];
-  if (state.after_power_cut.empty()) state.after_power_cut.push_back(state.now);
-  state.now = std::move(value);
-  state.after_power_cut.push_back(state.now);
-  if (durable) Settle();
-}
-
-void Life::NoteWrite(const Changes& changes, const absl::Status& status, Durability durability,
-                     const std::string& what) {
-  if (Judge(status, what)) {
-    for (const auto& [key, value] : changes) Acknowledge(key, value, false);
-    if (durability == Durability::kSynced) Settle();
-    return;
-  }
-  if (!absl::IsUnavailable(status)) return;  // nothing happened
-  Group group{.changes = changes};
+template <typename Change>
+void Life::WriteKeys(const Changes& changes, Durability durability, const std::string& what, const Change& change) {
+  const Outcome outcome = Write(what, change);
   for (const auto& [key, value] : changes) {
     Key& state = keys_[key];
-    if (state.after_power_cut.empty()) state.after_power_cut.push_back(state.now);
-    group.before[key] = state.now;
-    state.maybe.push_back(value);
-    state.after_power_cut.push_back(value);
+    if (outcome == Outcome::kUnanswered) unanswered_[key] = value;
+    if (outcome != Outcome::kDone) continue;
+    state.after_power_cut.push_back(std::exchange(state.now, value));
   }
-  groups_.push_back(std::move(group));
+  if (outcome == Outcome::kDone && durability == Durability::kSynced) Settle();
 }
 
 bool Life::Open() {
   auto opened = Engine("open", [&] { return opener_(options); });
   if (!opened.ok()) {
     // Unavailable: a write of its own failed.
-    const bool may_fail = std::count(failures_.begin(), failures_.end(), opened.status().code()) != 0 ||
-                          (!failures_.empty() && absl::IsUnavailable(opened.status()));
-    Demand(failing_ && may_fail, "open: " + std::string(opened.status().ToString()));
+    const bool may_fail = MayGive(opened.status(), Call::kRead) || (failing_ && absl::IsUnavailable(opened.status()));
+    Demand(may_fail, "open: " + std::string(opened.status().ToString()));
     return false;
   }
   db_ = *std::move(opened);
@@ -106,11 +101,7 @@ bool Life::Open() {
 
 void Life::Close() {
   if (db_ == nullptr) return;
-  const absl::Status status = Engine("close", [&] { return db_->Close(); });
-  if (status.ok()) Settle();
-  Demand(status.ok() || absl::IsUnavailable(status) ||
-             (failing_ && std::count(failures_.begin(), failures_.end(), status.code()) != 0),
-         "close: " + std::string(status.ToString()));
+  if (Judge(Engine("close", [&] { return db_->Close(); }), "close")) Settle();
   Drop();
 }
 
@@ -126,13 +117,13 @@ void Life::Put(std::string_view key, std::string_view value, Durability durabili
   PutOptions put;
   put.durability = durability;
   put.expires_at_ms = expires_at_ms;
-  const absl::Status status = Engine("put", [&] { return db_->Put(key, value, put).status(); });
-  NoteWrite({{std::string(key), std::string(value)}}, status, durability, "put " + std::string(key));
+  WriteKeys({{std::string(key), std::string(value)}}, durability, "put " + std::string(key),
+            [&] { return db_->Put(key, value, put).status(); });
 }
 
 void Life::PutStream(std::string_view key, std::string_view value) {
   if (db_ == nullptr) return;
-  const absl::Status status = Engine("put stream", [&] {
+  WriteKeys({{std::string(key), std::string(value)}}, Durability::kSynced, "put stream " + std::string(key), [&] {
     size_t at = 0;
     const ValueSource source = [&]() -> absl::StatusOr<std::string_view> {
       const std::string_view piece = value.substr(at, 300'000);
@@ -141,27 +132,23 @@ void Life::PutStream(std::string_view key, std::string_view value) {
     };
     return db_->PutStream(key, source).status();
   });
-  NoteWrite({{std::string(key), std::string(value)}}, status, Durability::kSynced, "put stream " + std::string(key));
 }
 
 void Life::Delete(std::string_view key, Durability durability) {
   if (db_ == nullptr) return;
-  const absl::Status status =
-      Engine("delete", [&] { return db_->Delete(key, WriteOptions{.durability = durability}).status(); });
-  NoteWrite({{std::string(key), std::nullopt}}, status, durability, "delete " + std::string(key));
+  WriteKeys({{std::string(key), std::nullopt}}, durability, "delete " + std::string(key),
+            [&] { return db_->Delete(key, WriteOptions{.durability = durability}).status(); });
 }
 
 void Life::SetExpiry(std::string_view key, int64_t expires_at_ms) {
   if (db_ == nullptr || !keys_[std::string(key)].now) return;
-  const absl::Status status = Engine("set expiry", [&] { return db_->SetExpiry(key, expires_at_ms).status(); });
-  if (absl::IsNotFound(status) && Poisoned()) return;
-  NoteWrite({{std::string(key), keys_[std::string(key)].now}}, status, Durability::kSynced,
-            "set expiry " + std::string(key));
+  WriteKeys({{std::string(key), keys_[std::string(key)].now}}, Durability::kSynced, "set expiry " + std::string(key),
+            [&] { return db_->SetExpiry(key, expires_at_ms).status(); });
 }
 
 void Life::Apply(const Changes& changes) {
   if (db_ == nullptr) return;
-  const absl::Status status = Engine("batch", [&] {
+  WriteKeys(changes, Durability::kSynced, "batch", [&] {
     Batch batch;
     for (const auto& [key, value] : changes) {
       if (value) {
@@ -172,38 +159,61 @@ void Life::Apply(const Changes& changes) {
     }
     return db_->Apply(batch).status();
   });
-  NoteWrite(changes, status, Durability::kSynced, "batch");
 }
 
 void Life::CreateNamespace(std::string_view name) {
   if (db_ == nullptr) return;
-  const auto space = Engine("create namespace", [&] { return db_->CreateNamespace(name); });
-  if (Judge(space.status(), "create namespace")) {
-    namespaces_[std::string(name)] = true;
-    Settle();
-  } else if (absl::IsUnavailable(space.status())) {
-    unsure_namespaces_[std::string(name)] = true;
+  Presence& presence = namespaces_[std::string(name)];
+  switch (Write("create namespace", [&] { return db_->CreateNamespace(name).status(); })) {
+    case Outcome::kDone:
+      presence = Presence::kThere;
+      Settle();
+      break;
+    case Outcome::kNotDone:
+      presence = Presence::kGone;
+      break;
+    case Outcome::kUnanswered:
+      presence = Presence::kUnsure;
+      break;
   }
 }
 
+bool Life::HasNamespace(std::string_view name) const {
+  const auto found = namespaces_.find(name);
+  return found != namespaces_.end() && found->second == Presence::kThere;
+}
+
 void Life::PutIn(std::string_view name, std::string_view key, std::string_view value) {
-  if (db_ == nullptr || !namespaces_.contains(name)) return;
+  if (db_ == nullptr || !HasNamespace(name)) return;
   auto space = Engine("open namespace", [&] { return db_->OpenNamespace(name); });
   if (!Judge(space.status(), "open namespace")) return;
-  const absl::Status status = Engine("put in namespace", [&] { return space->Put(key, value).status(); });
-  NoteWrite({{std::string(name) + "/" + std::string(key), std::string(value)}}, status, Durability::kSynced,
-            "put in namespace");
+  WriteKeys({{std::string(name) + "/" + std::string(key), std::string(value)}}, Durability::kSynced, "put in namespace",
+            [&] { return space->Put(key, value).status(); });
 }
 
 void Life::DropNamespace(std::string_view name) {
-  if (db_ == nullptr || !namespaces_.contains(name)) return;
-  const absl::Status status = Engine("drop namespace", [&] { return db_->DropNamespace(name); });
-  const bool dropped = Judge(status, "drop namespace");
-  if (!dropped && !absl::IsUnavailable(status)) return;
-  if (!dropped) unsure_namespaces_[std::string(name)] = true;
-  namespaces_.erase(std::string(name));
-  std::erase_if(keys_, [&](const auto& key) { return key.first.starts_with(std::string(name) + "/"); });
-  if (dropped) Settle();
+  if (db_ == nullptr || !HasNamespace(name)) return;
+  Presence& presence = namespaces_.find(name)->second;
+  switch (Write("drop namespace", [&] { return db_->DropNamespace(name); })) {
+    case Outcome::kDone:
+      presence = Presence::kGone;
+      std::erase_if(keys_, [&](const auto& key) { return key.first.starts_with(std::string(name) + "/"); });
+      Settle();
+      break;
+    case Outcome::kNotDone:
+      break;
+    case Outcome::kUnanswered:  // with its keys if it is there
+      presence = Presence::kUnsure;
+      break;
+  }
+}
+
+void Life::CheckNamespaces(const std::string& when) {
+  for (const auto& [name, presence] : namespaces_) {
+    const absl::Status found = db_->OpenNamespace(name).status();
+    const std::string what = when + "namespace " + name + ": " + std::string(found.ToString());
+    Demand(found.ok() ? presence != Presence::kGone : absl::IsNotFound(found) && presence != Presence::kThere, what);
+  }
 }
 
 void Life::CheckValue(const std::string& key, const absl::StatusOr<std::string>& result, const Value& expected,
@@ -326,15 +336,11 @@ void Life::WithSnapshot(const std::function<void()>& meanwhile) {
   for (const auto& [key, state] : before) {
     if (key.find('/') != key.npos) continue;
     const auto value = Engine("get at a snapshot", [&] { return db_->Get(key, at); });
-    // Memory may have run out for what the snapshot needs: then it says so for ever.
-    if (absl::IsResourceExhausted(value.status())) continue;
     CheckValue(key, value, state.now, "get at a snapshot");
   }
   const auto walked = Engine("scan at a snapshot", [&] { return Walk(*db_, snapshot.get(), false); });
-  if (walked.ok()) {
+  if (Judge(walked.status(), "scan at a snapshot")) {
     Demand(*walked == expected, "a scan at a snapshot shows something else");
-  } else if (!absl::IsResourceExhausted(walked.status())) {
-    Judge(walked.status(), "scan at a snapshot");
   }
   Engine("letting go of a snapshot", [&] {
     snapshot.reset();
@@ -377,26 +383,51 @@ void Life::LookAround() {
 void Life::CheckAlive() {
   if (db_ == nullptr) return;
   const bool poisoned = Poisoned();
+  Demand(!poisoned || may_be_poisoned_, "the store is poisoned, and nothing has failed");
   for (const auto& [key, state] : keys_) {
     if (key.find('/') == key.npos) Get(key);
   }
   MultiGet();
   Scan();
+  CheckNamespaces("");
   const std::string wrong = poisoned ? "" : CheckReferences(*db_);
   Demand(wrong.empty(), "references: " + wrong);
   Verify();
   const absl::Status written = db_->Put("after all", "it works").status();
   // A flush that failed in the background while failures were made may poison the store only now.
-  Demand(written.ok() ? !poisoned : absl::IsUnavailable(written) && Poisoned(),
+  Demand(written.ok() ? !poisoned : absl::IsUnavailable(written) && may_be_poisoned_ && Poisoned(),
          "a write afterwards: " + std::string(written.ToString()));
   if (!written.ok()) return;
   Demand(db_->Delete("after all").ok(), "a delete afterwards");
   Settle();
 }
 
+std::vector<Life::Value> Life::Possible(const std::string& key, End end, bool with_unanswered) const {
+  const Key& state = keys_.find(key)->second;
+  std::vector<Value> values;
+  if (end == End::kPowerCut) values = state.after_power_cut;
+  values.push_back(state.now);
+  const auto unanswered = unanswered_.find(key);
+  if (with_unanswered && unanswered != unanswered_.end()) values.push_back(unanswered->second);
+  return values;
+}
+
+void Life::CheckUnansweredIsWhole(const std::map<std::string, Value>& found, End end) {
+  bool shows = false, lacks = false;
+  for (const auto& [key, value] : unanswered_) {
+    // A key that may have this value anyway does not tell where it came from.
+    const std::vector<Value> otherwise = Possible(key, end, false);
+    const bool has_value = found.at(key) == value;
+    lacks = lacks || !has_value;
+    shows = shows || (has_value && std::count(otherwise.begin(), otherwise.end(), value) == 0);
+  }
+  Demand(!shows || !lacks, "reopened: a batch is there in part");
+}
+
 void Life::CheckReopened(End end) {
+  may_be_poisoned_ = false;
   Demand(Open(), "open afterwards");
-  for (const auto& [name, sure] : namespaces_) Demand(db_->OpenNamespace(name).ok(), "namespace " + name + " is gone");
+  CheckNamespaces("reopened: ");
   std::map<std::string, Value> found;
   for (auto& [key, state] : keys_) {
     const size_t slash = key.find('/');
@@ -405,27 +436,18 @@ void Life::CheckReopened(End end) {
       value = db_->Get(key);
     } else {
       auto space = db_->OpenNamespace(key.substr(0, slash));
-      Demand(space.ok(), "namespace of " + key);
+      if (!space.ok()) continue;  // dropped by a call that was not answered
       value = space->Get(key.substr(slash + 1));
     }
     Demand(value.ok() || absl::IsNotFound(value.status()),
            "get " + key + ": " + std::string(value.status().ToString()));
     const Value shown = value.ok() ? Value(*value) : std::nullopt;
-    std::vector<Value> allowed = state.maybe;
-    allowed.push_back(state.now);
-    if (end == End::kPowerCut && !state.after_power_cut.empty()) allowed = state.after_power_cut;
+    const std::vector<Value> allowed = Possible(key, end, true);
     Demand(std::count(allowed.begin(), allowed.end(), shown) != 0,
            "reopened: " + key + " is " + Short(shown) + ", acknowledged was " + Short(state.now));
     found[key] = shown;
   }
-  for (const Group& group : groups_) {
-    size_t there = 0;
-    for (const auto& [key, value] : group.changes) there += found[key] == value ? 1 : 0;
-    size_t same = 0;
-    for (const auto& [key, value] : group.changes) same += group.before.at(key) == value ? 1 : 0;
-    Demand(there == group.changes.size() || there == same || group.changes.size() == 1 || groups_.size() > 1,
-           "reopened: a batch is there in part");
-  }
+  CheckUnansweredIsWhole(found, end);
   failing_ = false;
   Verify();
   const std::string wrong = CheckReferences(*db_);

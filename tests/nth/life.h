@@ -3,8 +3,10 @@
 // Every call goes through here and is judged by what firn/db.h says of its status:
 //   OK                 it happened; what is read is what was written
 //   ResourceExhausted  nothing happened
-//   Unavailable        of a write, in a store that is poisoned by it: whole or not at all, and the next open tells
-// Where system calls fail, DataLoss may take the place of ResourceExhausted. Whatever else comes is a failure of the
+//   Unavailable        of the write that poisoned the store: whole or not at all, and the next open tells; writes that
+//                      are begun later do not happen
+// Where system calls fail, DataLoss (EIO) or Internal (an fsync's EINTR) may take the place of ResourceExhausted. Where
+// what fails is harmless, every call succeeds and nothing poisons the store. Whatever else comes is a failure of the
 // test, which ends the program and names the point that replays it.
 #pragma once
 
@@ -30,14 +32,18 @@ void Demand(bool holds, const std::string& what);
 class Life {
  public:
   using Opener = std::function<absl::StatusOr<std::unique_ptr<DB>>(const Options& options)>;
-  // `failures`: that a call may give while the machine fails.
-  Life(Opener opener, std::vector<absl::StatusCode> failures);
+  // What calls may give while the machine fails. None: it fails in ways that are harmless.
+  struct Failures {
+    std::vector<absl::StatusCode> of_all;
+    std::vector<absl::StatusCode> of_reads;  // of these only, besides
+  };
+  Life(Opener opener, Failures failures);
 
   Options options;
   DB& db() { return *db_; }
   bool is_open() const { return db_ != nullptr; }
-  // From here to EndFailures() calls may fail.
-  void BeginFailures() { failing_ = true; }
+  // From here to EndFailures() calls may fail, unless that is harmless.
+  void BeginFailures() { failing_ = may_be_poisoned_ = !failures_.of_all.empty(); }
   void EndFailures() { failing_ = false; }
 
   // False if it failed, as it may.
@@ -78,32 +84,38 @@ class Life {
  private:
   using Value = std::optional<std::string>;
   struct Key {
-    Value now;                 // as acknowledged last
-    std::vector<Value> maybe;  // writes that got no answer
-    std::vector<Value> after_power_cut;
+    Value now;                           // as acknowledged last
+    std::vector<Value> after_power_cut;  // what there may be instead; none: nothing
   };
-  struct Group {  // a batch that got no answer
-    Changes changes;
-    std::map<std::string, Value> before;
-  };
+  enum class Presence { kThere, kGone, kUnsure };
+  enum class Call { kRead, kWrite };
+  enum class Outcome { kDone, kNotDone, kUnanswered };  // of a write; of what is unanswered the next open tells
 
+  bool MayGive(const absl::Status& status, Call call) const;
   // Whether the call happened.
-  bool Judge(const absl::Status& status, const std::string& what);
-  void Acknowledge(std::string_view key, Value value, bool durable);
-  void NoteWrite(const Changes& changes, const absl::Status& status, Durability durability, const std::string& what);
+  bool Judge(const absl::Status& status, const std::string& what, Call call = Call::kRead);
+  template <typename Change>
+  Outcome Write(const std::string& what, const Change& change);
+  template <typename Change>
+  void WriteKeys(const Changes& changes, Durability durability, const std::string& what, const Change& change);
   void Settle();
+  // What `key` may be now that the store was opened again.
+  std::vector<Value> Possible(const std::string& key, End end, bool with_unanswered) const;
+  void CheckUnansweredIsWhole(const std::map<std::string, Value>& found, End end);
+  // Sure to exist, as far as calls were answered.
+  bool HasNamespace(std::string_view name) const;
+  void CheckNamespaces(const std::string& when);
   void CheckValue(const std::string& key, const absl::StatusOr<std::string>& result, const Value& expected,
                   const std::string& how);
   bool Poisoned();
 
   const Opener opener_;
-  const std::vector<absl::StatusCode> failures_;
+  const Failures failures_;
   std::unique_ptr<DB> db_;
-  bool failing_ = false;
+  bool failing_ = false, may_be_poisoned_ = false;
   std::map<std::string, Key, std::less<>> keys_;  // of the namespace NAME as "NAME/KEY"
-  std::vector<Group> groups_;
-  std::map<std::string, bool, std::less<>> namespaces_;  // whether it is sure to exist
-  std::map<std::string, bool, std::less<>> unsure_namespaces_;
+  std::map<std::string, Value> unanswered_;       // the one write during which the store was poisoned
+  std::map<std::string, Presence, std::less<>> namespaces_;
 };
 
 }  // namespace firn::test

@@ -39,18 +39,19 @@ std::string Parent() {
   return ::access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "";
 }
 
-std::vector<absl::StatusCode> CodesOf(CallFailure failure) {
+Life::Failures CodesOf(CallFailure failure) {
   if (IsHarmless(failure)) return {};
   switch (failure) {
     case CallFailure::kDevice:
     case CallFailure::kCompletionDevice:
-    case CallFailure::kCompletionNoSpace:  // of a read too, where it means nothing better than EIO
-      return {absl::StatusCode::kDataLoss, absl::StatusCode::kResourceExhausted};
+      return {.of_all = {absl::StatusCode::kDataLoss, absl::StatusCode::kResourceExhausted}};
+    case CallFailure::kCompletionNoSpace:  // of a read it means nothing better than EIO
+      return {.of_all = {absl::StatusCode::kResourceExhausted}, .of_reads = {absl::StatusCode::kDataLoss}};
     case CallFailure::kSyncInterrupted:
     case CallFailure::kCompletionSyncInterrupted:
-      return {absl::StatusCode::kInternal, absl::StatusCode::kResourceExhausted};
+      return {.of_all = {absl::StatusCode::kInternal, absl::StatusCode::kResourceExhausted}};
     default:
-      return {absl::StatusCode::kResourceExhausted};
+      return {.of_all = {absl::StatusCode::kResourceExhausted}};
   }
 }
 
@@ -99,9 +100,12 @@ bool RunPoint(const DiskKind& disk, const NthScenario& scenario, CallFailure fai
   const FailedCalls calls = StopFailingCalls();
   life.EndFailures();
   if (!calls.last.empty()) ++failed[calls.last];
+  // Half of the points are followed by a kill: at once, or when CheckAlive() has flushed what there was.
+  const bool killed = point % 2 == 1, at_once = point % 4 == 1;
+  if (killed && at_once) CopyAsKilled(path, killed_after.path());
   life.CheckAlive();
-  if (point % 4 == 3) {
-    CopyAsKilled(path, killed_after.path());
+  if (killed && !at_once) CopyAsKilled(path, killed_after.path());
+  if (killed) {
     life.Drop();
     path = killed_after.path();
     life.CheckReopened(Life::End::kKilled);
@@ -112,9 +116,9 @@ bool RunPoint(const DiskKind& disk, const NthScenario& scenario, CallFailure fai
   return calls.numbered > point;
 }
 
-constexpr CallFailure kCallFailures[] = {
-    CallFailure::kDevice,      CallFailure::kNoSpace, CallFailure::kDescriptors,    CallFailure::kMemory,
-    CallFailure::kInterrupted, CallFailure::kAgain,   CallFailure::kSyncInterrupted};
+constexpr CallFailure kCallFailures[] = {CallFailure::kDevice, CallFailure::kNoSpace,        CallFailure::kDescriptors,
+                                         CallFailure::kMemory, CallFailure::kInterrupted,    CallFailure::kAgain,
+                                         CallFailure::kShort,  CallFailure::kSyncInterrupted};
 constexpr CallFailure kCompletionFailures[] = {
     CallFailure::kCompletionDevice,      CallFailure::kCompletionNoSpace,         CallFailure::kCompletionShort,
     CallFailure::kCompletionInterrupted, CallFailure::kCompletionSyncInterrupted, CallFailure::kCompletionAgain,
@@ -199,7 +203,7 @@ int Main(int argc, char** argv) {
         if (!choice.failure.empty() && choice.failure != NameOf(failure)) continue;
         if (!choice.lasting) run_all(disk, failure, false);
         // What is harmless once ends a transfer when it never ends.
-        if (choice.lasting || (choice.point == UINT64_MAX && !IsHarmless(failure))) run_all(disk, failure, true);
+        if (!IsHarmless(failure) && (choice.lasting || choice.point == UINT64_MAX)) run_all(disk, failure, true);
       }
     };
     run_each(kCallFailures);

@@ -78,6 +78,23 @@ int Fails(const char* name, unsigned capable) {
   return (capable & needed) != 0 && IsNext(name) ? error : 0;
 }
 
+// How much of a transfer is to be made.
+template <typename Size>
+Size Shortened(CallFailure failure, const char* name, Size size) {
+  if (!armed.load(std::memory_order_relaxed) || kind.load(std::memory_order_relaxed) != failure) return size;
+  return size >= 1024 && IsNext(name) ? size / 1024 * 512 : size;
+}
+
+// The transfers that are about to be submitted. A completion that only says so would hide who takes the half for all.
+void ShortenQueued(io_uring& ring) {
+  const unsigned mask = *ring.sq.kring_mask;
+  for (unsigned at = ring.sq.sqe_head; at != ring.sq.sqe_tail; ++at) {
+    io_uring_sqe& entry = ring.sq.sqes[at & mask];
+    if (entry.opcode != IORING_OP_READ && entry.opcode != IORING_OP_WRITE) continue;
+    entry.len = Shortened(CallFailure::kCompletionShort, "completion", entry.len);
+  }
+}
+
 // Up to where the completions of each ring were looked at.
 std::mutex rings_mutex;
 std::map<const io_uring*, unsigned> looked_at;
@@ -95,9 +112,6 @@ void Spoil(io_uring_cqe& completion) {
       break;
     case CallFailure::kCompletionNoSpace:
       if (completion.res >= 0 && IsNext("completion")) completion.res = -ENOSPC;
-      break;
-    case CallFailure::kCompletionShort:
-      if (completion.res >= 1024 && IsNext("completion")) completion.res = completion.res / 1024 * 512;
       break;
     case CallFailure::kCompletionInterrupted:
       if (completion.res > 0 && IsNext("completion")) completion.res = -EINTR;
@@ -142,6 +156,7 @@ std::string_view NameOf(CallFailure failure) {
                                          "ENOMEM",
                                          "EINTR",
                                          "EAGAIN",
+                                         "short",
                                          "sync-EINTR",
                                          "completion-EIO",
                                          "completion-ENOSPC",
@@ -159,6 +174,7 @@ bool IsHarmless(CallFailure failure) {
   switch (failure) {
     case CallFailure::kInterrupted:
     case CallFailure::kAgain:
+    case CallFailure::kShort:
     case CallFailure::kCompletionShort:
     case CallFailure::kCompletionInterrupted:
     case CallFailure::kCompletionAgain:
@@ -204,10 +220,10 @@ using namespace firn::test;  // NOLINT: what follows has C's names
   }
 
 // NOLINTBEGIN(bugprone-reserved-identifier): the linker wants these names, __wrap_ and __real_
-WRAPPED(ssize_t, pread, (int fd, void* to, size_t size, off_t at), (fd, to, size, at), kIo | kRam | kSignals | kBusy,
-        -1)
-WRAPPED(ssize_t, pwrite, (int fd, const void* from, size_t size, off_t at), (fd, from, size, at),
-        kIo | kSpace | kRam | kSignals | kBusy, -1)
+WRAPPED(ssize_t, pread, (int fd, void* to, size_t size, off_t at),
+        (fd, to, Shortened(CallFailure::kShort, "pread", size), at), kIo | kRam | kSignals | kBusy, -1)
+WRAPPED(ssize_t, pwrite, (int fd, const void* from, size_t size, off_t at),
+        (fd, from, Shortened(CallFailure::kShort, "pwrite", size), at), kIo | kSpace | kRam | kSignals | kBusy, -1)
 WRAPPED(int, fdatasync, (int fd), (fd), kIo | kSpace | kSync, -1)
 WRAPPED(int, fsync, (int fd), (fd), kIo | kSpace | kSync, -1)
 WRAPPED(int, fallocate, (int fd, int mode, off_t at, off_t size), (fd, mode, at, size), kIo | kSpace | kSignals, -1)
@@ -289,6 +305,7 @@ int __wrap_io_uring_submit_and_wait(io_uring* ring, unsigned wanted) {
   // Refused before anything was taken. A refusal that lasts is no EAGAIN any more.
   if (const int error = Fails("io_uring_submit_and_wait", kRam | kSignals | kBusy); error != 0) return -error;
   if (!SpoilsCompletions()) return __real_io_uring_submit_and_wait(ring, wanted);
+  ShortenQueued(*ring);
   const bool early = kind.load() == CallFailure::kCompletionsDelayed && IsNext("io_uring_submit_and_wait");
   const int result = __real_io_uring_submit_and_wait(ring, early ? 0 : wanted);
   LookAt(*ring);

@@ -14,11 +14,12 @@ enum class CallFailure {
   kMemory,           // ENOMEM; a library's call gives what it gives without memory
   kInterrupted,      // EINTR
   kAgain,            // EAGAIN
+  kShort,            // half of what was asked for is read or written
   kSyncInterrupted,  // EINTR of an fsync: a failed one like any other, which is not tried again
   // Of completions.
   kCompletionDevice,           // -EIO
   kCompletionNoSpace,          // -ENOSPC
-  kCompletionShort,            // half of what was moved
+  kCompletionShort,            // half of what was asked for is read or written
   kCompletionInterrupted,      // -EINTR, of a transfer
   kCompletionSyncInterrupted,  // -EINTR, of an fsync
   kCompletionAgain,            // -EAGAIN

@@ -291,6 +291,10 @@ absl::Status Store::Plan(Planned& planned) const {
   base::EpochGuard guard(epochs_);
   planned.found = tree_->Find(planned.key.view());
   planned.current = planned.found ? LocateFrom(planned.key.view(), *planned.found, kNewest) : std::nullopt;
+  if (!log_->health().ok()) {
+    // What the next open may find otherwise refuses no write, nor does it make one needless.
+    FIRN_RETURN_IF_ERROR(planned.current ? CheckServable(*planned.current) : CheckAbsenceServable(kNewest));
+  }
   const bool present = planned.current.has_value();
   switch (operation.condition.kind()) {
     case Condition::Kind::kNone:

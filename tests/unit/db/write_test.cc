@@ -122,6 +122,35 @@ TEST_CASE("a condition that does not hold writes nothing") {
   CHECK(Contents(*store.db) == "k=v");
 }
 
+TEST_CASE("no write is refused, or called needless, for what a failed write may not have made durable") {
+  SimStore store;
+  Must(store->Put("k", "v"));
+  const Revision put = Must(store->Put("other", "v"));
+  store.world.machine.Inject({.operations = test::kSyncOperation, .lasting = true});
+  Batch batch;
+  batch.Put("new", "1");
+  batch.Delete("k");
+  batch.Put("other", "w");
+  REQUIRE(Code(store->Apply(batch)) == kUnavailable);
+  store.world.machine.ClearFaults();
+  CHECK(Code(store->SetExpiry("k", store.NowMs() + 1'000'000)) == kUnavailable);
+  CHECK(Code(store->Delete("k", Buffered())) == kUnavailable);
+  CHECK(Code(store->Put("k", "w", PutIf(Condition::Present()))) == kUnavailable);
+  CHECK(Code(store->Put("new", "2", PutIf(Condition::Absent()))) == kUnavailable);
+  CHECK(Code(store->Delete("other", If(Condition::RevisionEquals(put)))) == kUnavailable);
+}
+
+TEST_CASE("what is durable decides the conditions of a poisoned store's writes") {
+  SimStore store;
+  Must(store->Put("k", "v"));
+  store.world.machine.Inject({.operations = test::kSyncOperation, .lasting = true});
+  REQUIRE(Code(store->Put("failing", "v")) == kUnavailable);
+  store.world.machine.ClearFaults();
+  CHECK(Code(store->Put("k", "w", PutIf(Condition::Absent()))) == kPrecondition);
+  CHECK(Code(store->SetExpiry("nobody", store.NowMs() + 1'000'000)) == kNotFound);
+  CHECK(Code(store->Put("k", "w", PutIf(Condition::Present()))) == kUnavailable);
+}
+
 TEST_CASE("a batch commits under one revision, across namespaces, and survives a power cut whole") {
   SimStore store;
   Namespace other = Must(store->CreateNamespace("other"));

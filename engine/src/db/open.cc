@@ -135,7 +135,10 @@ absl::StatusOr<std::unique_ptr<Store>> Store::Open(const Options& options, Envir
   FIRN_RETURN_IF_ERROR(CheckOptions(options, max_disk_bytes_min));
   std::unique_ptr<Store> store(new Store(options, std::move(environment)));
   const uint64_t began = store->raw_clock_.MonotonicNanos();
-  FIRN_RETURN_IF_ERROR(store->OpenFiles());
+  const absl::Status opened = store->OpenFiles();
+  // The caller's arguments were checked: it is the disk that met something it could do nothing with.
+  if (absl::IsInvalidArgument(opened)) FIRN_RETURN_IF_ERROR(store->CheckKinds());
+  FIRN_RETURN_IF_ERROR(opened);
   store->open_seconds_ = static_cast<double>(store->raw_clock_.MonotonicNanos() - began) / 1e9;
   store->open_read_bytes_ = store->disk_->counters().read_bytes.load();
   if (!options.read_only) {
@@ -143,6 +146,22 @@ absl::StatusOr<std::unique_ptr<Store>> Store::Open(const Options& options, Envir
     store->upkeep_ = base::Thread("firn-upkeep", [s = store.get()] { s->RunUpkeep(); });
   }
   return store;
+}
+
+// DataLoss where something else stands in the place of a file or a folder of the store.
+absl::Status Store::CheckKinds() {
+  const auto check = [this](std::string_view name, const absl::Status& opened, const char* kind) {
+    if (!absl::IsInvalidArgument(opened)) return absl::OkStatus();
+    return base::DataLoss(std::string(disk_->path()) + "/" + std::string(name) + " is not a " + kind +
+                          ": what stands in its place has to be moved away first");
+  };
+  for (const std::string_view file : {kSuperblockFile, kLockFile, log::kTailFile}) {
+    FIRN_RETURN_IF_ERROR(check(file, disk_->Open(file, io::OpenMode::kRead).status(), "regular file"));
+  }
+  for (const std::string_view folder : {log::kLogFolder, values::kValuesFolder}) {
+    FIRN_RETURN_IF_ERROR(check(folder, disk_->List(folder).status(), "directory"));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status Store::OpenFiles() {

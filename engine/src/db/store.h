@@ -166,6 +166,7 @@ class Store {
 
   // Opening (open.cc, superblock.cc).
   absl::Status OpenFiles();
+  absl::Status CheckKinds();
   absl::StatusOr<bool> LoadSuperblock();
   absl::Status RepairSuperblock(size_t copy);
   std::vector<Damage> CheckSuperblock();

@@ -214,4 +214,10 @@ for place in SUPERBLOCK TAIL LOCK log values; do
   done
 done
 
+it "what an open says of damage names the key, and is said once though verify opens the store twice"
+rm -rf odd && cp -r "$store" odd && rm odd/values/*.val
+printf X | dd of=odd/SUPERBLOCK bs=1 seek=20 conv=notrunc status=none
+expect 3 "$FIRN" verify odd
+[[ $err == *'the value of key "large" is lost'* ]] || fail "says '$err'"
+same "$(grep -c "the first copy is damaged" <<<"$err")" 1
 finish

@@ -5,6 +5,7 @@
 
 #include "base/aligned_buffer.h"
 #include "base/memory.h"
+#include "base/text.h"
 #include "db/directory_merge.h"
 #include "db/store.h"
 #include "log/recovery.h"
@@ -358,9 +359,12 @@ absl::StatusOr<bool> Store::AdoptValue(std::string_view encoded, std::string_vie
     why = slot.status();
   }
   if (!absl::IsDataLoss(why)) return why;
-  const std::string message = std::string(disk_->path()) + ": the value of a key of " +
-                              std::to_string(index_key.size() - kNamespacePrefixBytes) +
-                              " bytes is lost: " + std::string(why.message());
+  const std::string namespace_name = NamespaceNameOf(index_key);
+  const std::string message =
+      std::string(disk_->path()) + ": the value of key " +
+      base::Quoted(base::AsBytes(index_key.substr(kNamespacePrefixBytes))) +
+      (namespace_name.empty() ? "" : " in namespace " + base::Quoted(base::AsBytes(namespace_name))) +
+      " is lost: " + std::string(why.message());
   if (!options_.salvage) {
     return base::DataLoss(message + ". Options::salvage (firn --salvage) opens the store without such keys");
   }
@@ -384,11 +388,15 @@ void Store::NoteLostValue(const format::ValuePointer& pointer, std::string_view 
   damage->bytes = end - damage->offset;
   ++damage->keys_in_all;
   if (damage->keys.size() >= kAffectedKeysMax) return;
-  std::string namespace_name;
+  damage->keys.push_back({NamespaceNameOf(index_key), std::string(index_key.substr(kNamespacePrefixBytes))});
+}
+
+// Empty for the default one.
+std::string Store::NamespaceNameOf(std::string_view index_key) const {
   for (const NamespaceEntry& each : namespaces_.All()) {
-    if (each.id == NamespaceOf(index_key)) namespace_name = each.name;
+    if (each.id == NamespaceOf(index_key)) return each.name;
   }
-  damage->keys.push_back({std::move(namespace_name), std::string(index_key.substr(kNamespacePrefixBytes))});
+  return {};
 }
 
 // Of a killed process's shared memory only: a power cut may have left the records and taken the values they point to.

@@ -1,6 +1,8 @@
 #include "firn/command.h"
 
 #include <cstdio>
+#include <mutex>
+#include <set>
 #include <utility>
 
 #include "support/files.h"
@@ -20,11 +22,16 @@ class StderrListener : public EventListener {
     // A footer is missing after every crash in the middle of sealing, so that is no news.
     // A full disk, or a write that failed, is what the refused operation says.
     const bool important = event.kind == EventKind::kDamageFound;
-    if (important || verbose_) Note(event.message);
+    if (!important && !verbose_) return;
+    // A store that is opened a second time, as verify does to salvage, says the same again.
+    const std::lock_guard lock(mutex_);
+    if (verbose_ || told_.insert(event.message).second) Note(event.message);
   }
 
  private:
   const bool verbose_;
+  std::mutex mutex_;
+  std::set<std::string> told_;
 };
 
 // The listener outlives every store of this process, as Options asks.

@@ -191,10 +191,33 @@ fi
 it "a pipe in place of a file is refused, not waited for"
 for place in SUPERBLOCK TAIL LOCK; do
   rm -rf pipes && cp -r "$store" pipes && rm "pipes/$place" && mkfifo "pipes/$place"
-  for command in "verify pipes" "salvage pipes from-pipes"; do
-    expect 2 timeout 20 "$FIRN" $command
+  expect 3 timeout 20 "$FIRN" verify pipes
+  [[ $out == "damage: pipes/$place is not a regular file"* ]] || fail "says '$out'"
+  expect 2 timeout 20 "$FIRN" salvage pipes from-pipes
+  one_line_error
+  [[ $err == *"$place: not a regular file"* ]] || fail "says '$err'"
+done
+
+it "a file in place of a directory, or a directory in place of a file, is damage, and named"
+for place in SUPERBLOCK TAIL LOCK log values; do
+  rm -rf odd && cp -r "$store" odd && rm -r "odd/$place"
+  case $place in
+    log | values) : >"odd/$place" && kind="directory" ;;
+    *) mkdir "odd/$place" && kind="regular file" ;;
+  esac
+  expect 3 "$FIRN" verify odd
+  [[ $out == "damage: odd/$place is not a $kind"* ]] || fail "says '$out'"
+  for command in "get odd key-1" "put odd key-1 value-1"; do
+    expect 3 "$FIRN" $command
     one_line_error
-    [[ $err == *"$place: not a regular file"* ]] || fail "says '$err'"
+    [[ $err == *"odd/$place is not a $kind"* ]] || fail "says '$err'"
   done
 done
+
+it "what an open says of damage names the key, and is said once though verify opens the store twice"
+rm -rf odd && cp -r "$store" odd && rm odd/values/*.val
+printf X | dd of=odd/SUPERBLOCK bs=1 seek=20 conv=notrunc status=none
+expect 3 "$FIRN" verify odd
+[[ $err == *'the value of key "large" is lost'* ]] || fail "says '$err'"
+same "$(grep -c "the first copy is damaged" <<<"$err")" 1
 finish

@@ -6,6 +6,7 @@
 
 #include "base/aligned_buffer.h"
 #include "base/memory.h"
+#include "base/text.h"
 #include "format/footer.h"
 #include "format/segment_header.h"
 #include "format/superblock.h"
@@ -18,28 +19,8 @@ namespace {
 
 using Line = std::function<void(std::string_view)>;
 
-std::string Hex(base::Bytes bytes) {
-  constexpr char kDigits[] = "0123456789abcdef";
-  std::string text;
-  for (std::byte b : bytes) {
-    text += kDigits[static_cast<unsigned>(b) >> 4];
-    text += kDigits[static_cast<unsigned>(b) & 15];
-  }
-  return text;
-}
-
-// Printable bytes as they are, others as \xNN; long keys are shortened.
-std::string Quoted(base::Bytes bytes) {
-  constexpr size_t kShown = 64;
-  std::string text = "\"";
-  for (std::byte b : bytes.first(std::min(bytes.size(), kShown))) {
-    const char c = static_cast<char>(b);
-    const bool plain = c >= ' ' && c <= '~' && c != '"' && c != '\\';
-    text += plain ? std::string(1, c) : "\\x" + Hex({&b, 1});
-  }
-  text += bytes.size() > kShown ? "\"... (" + std::to_string(bytes.size()) + " bytes)" : "\"";
-  return text;
-}
+using base::Hex;
+using base::Quoted;
 
 std::string_view Name(format::RecordType type) {
   switch (type) {

@@ -5,6 +5,7 @@
 
 #include "base/aligned_buffer.h"
 #include "base/memory.h"
+#include "base/text.h"
 #include "db/directory_merge.h"
 #include "db/store.h"
 #include "log/recovery.h"
@@ -135,7 +136,10 @@ absl::StatusOr<std::unique_ptr<Store>> Store::Open(const Options& options, Envir
   FIRN_RETURN_IF_ERROR(CheckOptions(options, max_disk_bytes_min));
   std::unique_ptr<Store> store(new Store(options, std::move(environment)));
   const uint64_t began = store->raw_clock_.MonotonicNanos();
-  FIRN_RETURN_IF_ERROR(store->OpenFiles());
+  const absl::Status opened = store->OpenFiles();
+  // The caller's arguments were checked: it is the disk that met something it could do nothing with.
+  if (absl::IsInvalidArgument(opened)) FIRN_RETURN_IF_ERROR(store->CheckKinds());
+  FIRN_RETURN_IF_ERROR(opened);
   store->open_seconds_ = static_cast<double>(store->raw_clock_.MonotonicNanos() - began) / 1e9;
   store->open_read_bytes_ = store->disk_->counters().read_bytes.load();
   if (!options.read_only) {
@@ -143,6 +147,22 @@ absl::StatusOr<std::unique_ptr<Store>> Store::Open(const Options& options, Envir
     store->upkeep_ = base::Thread("firn-upkeep", [s = store.get()] { s->RunUpkeep(); });
   }
   return store;
+}
+
+// DataLoss where something else stands in the place of a file or a folder of the store.
+absl::Status Store::CheckKinds() {
+  const auto check = [this](std::string_view name, const absl::Status& opened, const char* kind) {
+    if (!absl::IsInvalidArgument(opened)) return absl::OkStatus();
+    return base::DataLoss(std::string(disk_->path()) + "/" + std::string(name) + " is not a " + kind +
+                          ": what stands in its place has to be moved away first");
+  };
+  for (const std::string_view file : {kSuperblockFile, kLockFile, log::kTailFile}) {
+    FIRN_RETURN_IF_ERROR(check(file, disk_->Open(file, io::OpenMode::kRead).status(), "regular file"));
+  }
+  for (const std::string_view folder : {log::kLogFolder, values::kValuesFolder}) {
+    FIRN_RETURN_IF_ERROR(check(folder, disk_->List(folder).status(), "directory"));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status Store::OpenFiles() {
@@ -339,9 +359,12 @@ absl::StatusOr<bool> Store::AdoptValue(std::string_view encoded, std::string_vie
     why = slot.status();
   }
   if (!absl::IsDataLoss(why)) return why;
-  const std::string message = std::string(disk_->path()) + ": the value of a key of " +
-                              std::to_string(index_key.size() - kNamespacePrefixBytes) +
-                              " bytes is lost: " + std::string(why.message());
+  const std::string namespace_name = NamespaceNameOf(index_key);
+  const std::string message =
+      std::string(disk_->path()) + ": the value of key " +
+      base::Quoted(base::AsBytes(index_key.substr(kNamespacePrefixBytes))) +
+      (namespace_name.empty() ? "" : " in namespace " + base::Quoted(base::AsBytes(namespace_name))) +
+      " is lost: " + std::string(why.message());
   if (!options_.salvage) {
     return base::DataLoss(message + ". Options::salvage (firn --salvage) opens the store without such keys");
   }
@@ -365,11 +388,15 @@ void Store::NoteLostValue(const format::ValuePointer& pointer, std::string_view 
   damage->bytes = end - damage->offset;
   ++damage->keys_in_all;
   if (damage->keys.size() >= kAffectedKeysMax) return;
-  std::string namespace_name;
+  damage->keys.push_back({NamespaceNameOf(index_key), std::string(index_key.substr(kNamespacePrefixBytes))});
+}
+
+// Empty for the default one.
+std::string Store::NamespaceNameOf(std::string_view index_key) const {
   for (const NamespaceEntry& each : namespaces_.All()) {
-    if (each.id == NamespaceOf(index_key)) namespace_name = each.name;
+    if (each.id == NamespaceOf(index_key)) return each.name;
   }
-  damage->keys.push_back({std::move(namespace_name), std::string(index_key.substr(kNamespacePrefixBytes))});
+  return {};
 }
 
 // Of a killed process's shared memory only: a power cut may have left the records and taken the values they point to.

@@ -6,6 +6,7 @@
 #include <span>
 #include <tuple>
 
+#include "base/text.h"
 #include "db/store.h"
 #include "format/value_header.h"
 #include "log/segment_scan.h"
@@ -18,16 +19,6 @@ constexpr std::string_view kLogCursor = "log:";
 constexpr std::string_view kValuesCursor = "values:";
 // Pauses are cut to this, so that the callback is heard.
 constexpr uint64_t kPauseNanosMax = 100'000'000;
-
-std::string Hex(std::string_view bytes) {
-  constexpr char kDigits[] = "0123456789abcdef";
-  std::string text;
-  for (const char c : bytes) {
-    text += kDigits[static_cast<unsigned char>(c) >> 4];
-    text += kDigits[static_cast<unsigned char>(c) & 15];
-  }
-  return text;
-}
 
 std::optional<std::string> BytesOfHex(std::string_view hex) {
   if (hex.size() % 2 != 0) return std::nullopt;
@@ -306,7 +297,7 @@ absl::Status Scrubber::CheckValues() {
       if (!IsSeparated(page.entry(i)) || page.key(i) < first_key_) continue;
       const std::string key(page.key(i));
       status = CheckValue(key);
-      if (cancelled_) report_.cursor = std::string(kValuesCursor) + Hex(key);
+      if (cancelled_) report_.cursor = std::string(kValuesCursor) + base::Hex(base::AsBytes(key));
     }
     return status.ok() && !cancelled_;
   });

@@ -166,6 +166,7 @@ class Store {
 
   // Opening (open.cc, superblock.cc).
   absl::Status OpenFiles();
+  absl::Status CheckKinds();
   absl::StatusOr<bool> LoadSuperblock();
   absl::Status RepairSuperblock(size_t copy);
   std::vector<Damage> CheckSuperblock();
@@ -176,6 +177,7 @@ class Store {
   absl::Status RemoveFilesIn(std::string_view folder);
   absl::StatusOr<bool> AdoptValue(std::string_view encoded, std::string_view index_key, index::Entry& entry);
   void NoteLostValue(const format::ValuePointer& pointer, std::string_view index_key, const absl::Status& why);
+  std::string NamespaceNameOf(std::string_view index_key) const;
   absl::StatusOr<bool> RestoreValues(base::Bytes payload);
   absl::Status BuildIndex(std::vector<log::RecoveredSegment>& segments, uint32_t& next_namespace_id, bool clean);
   void Emit(EventKind kind, std::string message) const noexcept;

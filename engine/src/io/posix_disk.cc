@@ -50,10 +50,10 @@ absl::StatusOr<FileDescriptor> OpenAt(const FileDescriptor& directory, const std
   return FileDescriptor(fd);
 }
 
-// Opening a pipe would wait for whoever writes to it.
-absl::Status RefusePipe(const FileDescriptor& directory, const std::string& name) {
+// Opening a pipe would wait for whoever writes to it, and what is wrong with a directory depends on the flags.
+absl::Status RefuseOtherThanFile(const FileDescriptor& directory, const std::string& name) {
   struct stat status;
-  if (::fstatat(directory.get(), name.c_str(), &status, 0) != 0 || !S_ISFIFO(status.st_mode)) return absl::OkStatus();
+  if (::fstatat(directory.get(), name.c_str(), &status, 0) != 0 || S_ISREG(status.st_mode)) return absl::OkStatus();
   return base::InvalidArgument("open " + name + ": not a regular file");
 }
 
@@ -89,7 +89,7 @@ absl::Status PosixDisk::CheckChange(std::string_view operation, std::string_view
 absl::StatusOr<std::unique_ptr<File>> PosixDisk::DoOpen(std::string_view name, OpenMode mode) {
   FIRN_RETURN_IF_ERROR(mode == OpenMode::kRead ? CheckUse("open", name) : CheckChange("open", name));
   const std::string path(name);
-  FIRN_RETURN_IF_ERROR(RefusePipe(directory_.fd, path));
+  if (mode != OpenMode::kCreate) FIRN_RETURN_IF_ERROR(RefuseOtherThanFile(directory_.fd, path));
   const int flags = FlagsOf(mode) | (directory_.direct_io ? O_DIRECT : 0);
   FIRN_ASSIGN_OR_RETURN(FileDescriptor fd,
                         OpenAt(directory_.fd, path, flags, mode == OpenMode::kCreate ? "create" : "open"));
@@ -178,7 +178,7 @@ absl::Status PosixDisk::SyncFolder(std::string_view folder) {
 absl::StatusOr<std::unique_ptr<FileLock>> PosixDisk::Lock(std::string_view name, bool exclusive) {
   FIRN_RETURN_IF_ERROR(exclusive ? CheckChange("lock", name) : CheckUse("lock", name));
   const std::string file_name(name);
-  FIRN_RETURN_IF_ERROR(RefusePipe(directory_.fd, file_name));
+  FIRN_RETURN_IF_ERROR(RefuseOtherThanFile(directory_.fd, file_name));
   FIRN_ASSIGN_OR_RETURN(FileDescriptor fd,
                         OpenAt(directory_.fd, file_name, exclusive ? O_RDWR | O_CREAT : O_RDONLY, "lock"));
   return LockFile(std::move(fd), exclusive, directory_.path + '/' + file_name);

@@ -217,6 +217,25 @@ TEST_CASE("without LOCK an open for reading says so, and one for writing makes i
   CHECK(Text(Must(DB::Open({.read_only = true}, store.dir.path()))->Get("k")) == "v");
 }
 
+TEST_CASE("what is no file, or no directory, in the place of one of the store's is DataLoss, and named") {
+  for (const std::string name : {"SUPERBLOCK", "LOCK", "TAIL", "log", "values"}) {
+    RealStore store;
+    Must(store->Put("k", "v"));
+    Must(store->Close());
+    store.db.reset();
+    const bool is_folder = fs::is_directory(store.dir.File(name));
+    fs::remove_all(store.dir.File(name));
+    is_folder || name == "values" ? WriteAll(store.dir.File(name), "")
+                                  : static_cast<void>(fs::create_directory(store.dir.File(name)));
+    for (const bool read_only : {false, true}) {
+      const absl::Status refused = DB::Open({.read_only = read_only}, store.dir.path()).status();
+      INFO(name << ": " << refused.ToString());
+      CHECK(refused.code() == kDataLoss);
+      CHECK(Text(refused).find("/" + name + " is not a ") != std::string::npos);
+    }
+  }
+}
+
 TEST_CASE("segments without a SUPERBLOCK are DataLoss, and nothing is thrown away") {
   RealStore store;
   Must(store->Put("k", "v"));

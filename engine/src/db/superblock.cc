@@ -90,8 +90,8 @@ std::vector<Damage> Store::CheckSuperblock() {
 // Of a directory without SUPERBLOCK: DataLoss if it belongs to a store, else whether the making of one was interrupted.
 absl::StatusOr<bool> Store::CheckNoStore() {
   FIRN_ASSIGN_OR_RETURN(const std::vector<std::string> names, disk_->List(""));
-  const auto has = [&](std::string_view name) { return std::find(names.begin(), names.end(), name) != names.end(); };
-  if (has(kUnfinishedSuperblockFile)) return true;
+  const bool unfinished = std::count(names.begin(), names.end(), std::string(kUnfinishedSuperblockFile)) != 0;
+  if (unfinished) return true;
   const auto count_in = [&](std::string_view folder, std::string_view suffix) -> absl::StatusOr<size_t> {
     const absl::StatusOr<std::vector<std::string>> files = disk_->List(folder);
     if (absl::IsNotFound(files.status())) return size_t{0};
@@ -101,7 +101,8 @@ absl::StatusOr<bool> Store::CheckNoStore() {
   };
   FIRN_ASSIGN_OR_RETURN(const size_t segments, count_in(log::kLogFolder, ".seg"));
   FIRN_ASSIGN_OR_RETURN(const size_t value_files, count_in(values::kValuesFolder, ".val"));
-  if (segments == 0 && value_files == 0 && !has(log::kTailFile) && !has(io::kReserveFile)) return false;
+  // TAIL alone may be what a power cut left of a store that was being made.
+  if (segments == 0 && value_files == 0) return false;
   return base::DataLoss(std::string(disk_->path()) + ": SUPERBLOCK is missing, but there are other files of a store (" +
                         std::to_string(segments) + " segments, " + std::to_string(value_files) +
                         " value files). Bring back what is missing from a copy, or have 'firn salvage' make a new "

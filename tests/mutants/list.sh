@@ -221,6 +221,13 @@ mutant header_given_back values/value_store.cc values \
 mutant last_extent_cut values/value_store.cc values \
   's/Truncate\(active_end_\)/Truncate(active_end_ - format::kBlockBytes)/'
 mutant tail_read_beyond_its_end log/tail.cc log 's/if \(offset >= state\.end/if (offset > state.end/'
+# A mapping that its file system no longer keeps: nothing relies on it.
+mutant detached_tail_acknowledged log/commit.cc '[tail]' 's/if \(status\.ok\(\) \|\| durable_revision\(\) >= revision\)/if (true)/'
+mutant unit_written_of_detached_tail log/commit.cc '[tail]' 's/^  FIRN_RETURN_IF_ERROR\(TailStatus\(\)\);  .*$//'
+mutant close_mark_in_detached_tail log/log.cc '[tail]' 's/^  FIRN_RETURN_IF_ERROR\(TailStatus\(\)\);$//'
+mutant detached_page_not_told io/bus_errors.cc io 's/^  tripped_\.store\(true, .*$//'
+mutant detached_page_taken_twice io/bus_errors.cc 'io -# [#bus_errors_test]' \
+  's/if \(!state\.compare_exchange_strong\(seen, kBeingReplaced\)\)/if (seen == kBeingReplaced)/'
 mutant read_one_byte_too_far values/value_read.cc values \
   's/out\.size\(\) > place\.length - offset/out.size() > place.length - offset + 1/'
 # Epochs: what a reader has found stays until it has left.

@@ -79,7 +79,6 @@ class Judgement : public Violation {
 struct Tally {
   uint64_t cuts = 0, in_import = 0;  // under a process that writes; the latter are among them
   uint64_t in_recovery = 0;          // beside them
-  uint64_t without_tail = 0;         // of all: the process ended by SIGBUS, see Round::LostTail()
   uint64_t imported = 0;             // files whose import was acknowledged, of all versions
   uint64_t acknowledged = 0, synced = 0, lost = 0, unanswered_found = 0;
   uint64_t writes_lost = 0, writes_torn = 0, writes_kept = 0, writes = 0, flushes = 0;
@@ -190,7 +189,6 @@ class Round {
   void AddCounts(Tally& tally) {
     const VolatileDisk::Counts counts = disk_.counts();
     tally.imported += tree_.acknowledged();
-    tally.without_tail += without_tail_;
     tally.writes += counts.writes;
     tally.flushes += counts.flushes;
   }
@@ -268,10 +266,9 @@ class Round {
     });
     const bool was_cut = WaitForCut(victim);
     const int status = victim.Kill();
-    if (LostTail(status)) ++without_tail_;
     const bool said_done = WIFEXITED(status) && WEXITSTATUS(status) == 0;
     tree_.ReadListing(said_done);
-    const bool was_killed = was_cut && (WasKilled(status) || LostTail(status));
+    const bool was_killed = was_cut && WasKilled(status);
     const bool said_why = was_cut && WIFEXITED(status) && !tree_.error_text().empty();
     if (!said_done && !was_killed && !said_why) {
       throw Violation("firn import ended with status " + std::to_string(status) + ": " + tree_.error_text());
@@ -279,15 +276,10 @@ class Round {
     return !was_cut;
   }
 
-  // A known defect, and counted (docs/limitations.md): where the file system of TAIL has shut down, storing into its
-  // mapping ends the process by SIGBUS.
-  static bool LostTail(int status) { return WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS; }
-
   // Ends a process of ours, which meets no end of its own making: errors are statuses.
-  void EndVictim(Victim& victim) {
+  static void EndVictim(Victim& victim) {
     const int status = victim.Kill();
-    if (LostTail(status)) ++without_tail_;
-    if (WasKilled(status) || LostTail(status) || (WIFEXITED(status) && WEXITSTATUS(status) == 0)) return;
+    if (WasKilled(status) || (WIFEXITED(status) && WEXITSTATUS(status) == 0)) return;
     throw Violation("the process ended with wait status " + std::to_string(status));
   }
 
@@ -354,7 +346,7 @@ class Round {
   PowerDisk disk_;
   ImportedTree tree_;
   std::optional<Mount> mount_;
-  uint64_t turn_ = 0, without_tail_ = 0;
+  uint64_t turn_ = 0;
   bool direct_io_ = false;
 };
 
@@ -373,17 +365,15 @@ std::vector<const FileSystem*> ChosenFileSystems(const std::string& names) {
 void PrintTally(const std::string& name, const Tally& tally) {
   const auto number = [](uint64_t value) { return static_cast<unsigned long long>(value); };
   std::printf(
-      "%s: %llu cuts (%llu of them under firn import) and %llu while recovering (%llu processes ended by SIGBUS), %llu "
-      "acknowledged synced writes "
+      "%s: %llu cuts (%llu of them under firn import) and %llu while recovering, %llu acknowledged synced writes "
       "checked "
       "of %llu acknowledged, and %llu acknowledged imports of files; gone with the power: %llu buffered ones, "
       "permitted; "
       "disk: %llu writes and %llu flushes, at cuts %llu unflushed "
       "writes lost, %llu torn, %llu kept\n",
-      name.c_str(), number(tally.cuts), number(tally.in_import), number(tally.in_recovery), number(tally.without_tail),
-      number(tally.synced), number(tally.acknowledged), number(tally.imported), number(tally.lost),
-      number(tally.writes), number(tally.flushes), number(tally.writes_lost), number(tally.writes_torn),
-      number(tally.writes_kept));
+      name.c_str(), number(tally.cuts), number(tally.in_import), number(tally.in_recovery), number(tally.synced),
+      number(tally.acknowledged), number(tally.imported), number(tally.lost), number(tally.writes),
+      number(tally.flushes), number(tally.writes_lost), number(tally.writes_torn), number(tally.writes_kept));
 }
 
 // How many cuts there were, those while recovering included.

@@ -17,6 +17,7 @@ namespace firn::test {
 
 inline constexpr int kSkipped = 77;  // what CTest takes for skipped
 inline constexpr uint64_t kDiskBytes = uint64_t{64} << 20;
+inline constexpr uint64_t kXfsBytes = uint64_t{320} << 20;
 
 inline bool Run(const std::string& command) { return std::system((command + " >/dev/null 2>&1").c_str()) == 0; }
 
@@ -35,19 +36,20 @@ inline bool OwnMountNamespace() {
     }                                                                                                         \
   } while (false)
 
-// A file system mounted for as long as this lives: "tmpfs", "ext4" or "ntfs".
+// A file system mounted for as long as this lives: "tmpfs", "ext4", "xfs" (which takes more than the rest) or "ntfs".
 class Mounted {
  public:
   Mounted(const std::string& kind, const std::string& parent) : path_(parent + "/" + kind), image_(path_ + ".image") {
     if (!Run("mkdir -p " + path_)) return;
-    const std::string size = std::to_string(kDiskBytes);
+    const std::string size = std::to_string(kind == "xfs" ? kXfsBytes : kDiskBytes);
     if (kind == "tmpfs") {
       mounted_ = Run("mount -t tmpfs -o size=" + size + " tmpfs " + path_);
     } else if (Run("truncate -s " + size + " " + image_)) {
       // ntfs-3g is a program behind FUSE: it can neither punch holes nor claim space.
       const bool ntfs = kind == "ntfs";
-      mounted_ = Run((ntfs ? "mkntfs -q -F -f " : "mkfs.ext4 -q -m 0 ") + image_) &&
-                 Run((ntfs ? "ntfs-3g -o big_writes " : "mount -o loop ") + image_ + " " + path_);
+      const std::string make = ntfs ? "mkntfs -q -F -f " : kind == "xfs" ? "mkfs.xfs -q " : "mkfs.ext4 -q -m 0 ";
+      mount_ = (ntfs ? "ntfs-3g -o big_writes " : "mount -o loop ") + image_ + " " + path_;
+      mounted_ = Run(make + image_) && Run(mount_);
     }
   }
   ~Mounted() {
@@ -55,6 +57,11 @@ class Mounted {
     Run("rm -f " + image_);
   }
   bool ok() const { return mounted_; }
+  // Off and on again, as after a restart.
+  bool MountAgain() {
+    mounted_ = Run("umount " + path_) && Run(mount_);
+    return mounted_;
+  }
   const std::string& path() const { return path_; }
   uint64_t FreeBytes() const {
     struct statvfs status {};
@@ -79,6 +86,7 @@ class Mounted {
 
  private:
   const std::string path_, image_;
+  std::string mount_;
   bool mounted_ = false;
 };
 

@@ -15,12 +15,16 @@ absl::Status Dead() { return base::Unavailable("the simulated process has died")
 
 class SimMemory final : public io::SharedMemory {
  public:
-  explicit SimMemory(std::shared_ptr<base::AlignedBuffer> memory) : memory_(std::move(memory)) {}
+  SimMemory(std::shared_ptr<base::AlignedBuffer> memory, const SimMachine& machine, uint64_t detachments)
+      : memory_(std::move(memory)), machine_(machine), detachments_(detachments) {}
   base::MutableBytes bytes() override { return memory_->bytes(); }
   bool locked() const override { return true; }
+  bool detached() const override { return machine_.detachments() != detachments_; }
 
  private:
   const std::shared_ptr<base::AlignedBuffer> memory_;
+  const SimMachine& machine_;
+  const uint64_t detachments_;
 };
 
 }  // namespace
@@ -366,7 +370,7 @@ absl::StatusOr<std::unique_ptr<io::SharedMemory>> SimDisk::DoMapShared(std::stri
                                     std::to_string(content->size_bytes()) + " bytes, not " +
                                     std::to_string(size_bytes));
   }
-  return std::make_unique<SimMemory>(content->Map());
+  return std::make_unique<SimMemory>(content->Map(), machine_, machine_.detachments());
 }
 
 absl::StatusOr<uint64_t> SimDisk::FreeBytes() {

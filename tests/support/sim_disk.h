@@ -126,6 +126,9 @@ class SimMachine {
   // Bit rot: flips bits of one byte, on the medium and in every cache. The file must exist and be that long.
   void FlipBits(std::string_view name, uint64_t offset, std::byte mask);
   void WriteBackMappings();
+  // The file system lets go of every mapping: what is stored there from now on stays with the process.
+  void DetachMappings();
+  uint64_t detachments() const { return detachments_; }
 
   // A hard link, as a copy of the store would have: `to` is a second name for the file `from`, in a folder that is
   // made. That name, and what the file holds by now, are durable when this returns.
@@ -185,7 +188,7 @@ class SimMachine {
   // Of the moment that this machine began with.
   std::vector<DiskMoment::WriteUnderWay> begun_with_ ABSL_GUARDED_BY(mutex_);
   std::atomic<uint64_t> crashes_{0}, crashed_at_nanos_{0}, faults_hit_{0}, operations_{0}, writes_{0};
-  std::atomic<uint64_t> stale_pages_read_{0}, pages_evicted_{0};
+  std::atomic<uint64_t> stale_pages_read_{0}, pages_evicted_{0}, detachments_{0};
   std::atomic<bool> can_punch_{true}, failed_sync_evicts_{false};
   std::atomic<uint64_t> capacity_bytes_{UINT64_MAX}, open_files_max_{UINT64_MAX}, latency_nanos_max_{0};
 };

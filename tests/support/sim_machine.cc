@@ -199,6 +199,12 @@ void SimMachine::WriteBackMappings() {
   for (const auto& [name, content] : folders_.entries()) content->WriteBackMapping(rng_);
 }
 
+void SimMachine::DetachMappings() {
+  std::lock_guard lock(mutex_);
+  detachments_.fetch_add(1);
+  for (const auto& [name, content] : folders_.entries()) content->DetachMapping();
+}
+
 void SimMachine::Link(std::string_view from, std::string_view to) {
   std::lock_guard lock(mutex_);
   const std::shared_ptr<SimContent> content = folders_.Find(from);

@@ -118,7 +118,7 @@ class SimContent {
   // From now on the content is this memory, shared by all who map the file.
   std::shared_ptr<base::AlignedBuffer> Map();
   bool is_mapped() const { return mapping_ != nullptr; }
-  // A killed process keeps writing into memory that nobody sees; the file keeps a copy as of now.
+  // Whoever has mapped it goes on writing into memory that nobody sees; the file keeps a copy as of now.
   void DetachMapping();
   // A content like this one, as of now, that no process maps.
   std::shared_ptr<SimContent> Clone() const;

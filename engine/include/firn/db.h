@@ -132,7 +132,8 @@ class DB {
   // to open it for reading with), PermissionDenied, Unavailable (opened elsewhere; a write of its own failed),
   // ResourceExhausted (the index does not fit into memory_budget_bytes; the disk has no block for what an open writes;
   // more files than descriptors), DataLoss (acknowledged data is damaged: names file, offset, what is lost, and how to
-  // open anyway).
+  // open anyway). To write, it installs a handler for SIGBUS, once in a process, which passes on what is not a store's
+  // own (docs/limitations.md).
   static absl::StatusOr<std::unique_ptr<DB>> Open(const Options& options, std::string_view path);
   ~DB();
   DB(const DB&) = delete;

@@ -278,7 +278,7 @@ absl::StatusOr<Revision> Store::CommitSeparated(std::span<Planned> planned, Dura
     if (each.current) garbage_bytes += each.record_bytes;
   }
   pacer_.Grew(garbage_bytes);
-  if (durability == Durability::kSynced) FIRN_RETURN_IF_ERROR(log_->WaitDurable(*revision));
+  FIRN_RETURN_IF_ERROR(durability == Durability::kSynced ? log_->WaitDurable(*revision) : log_->CheckTail(*revision));
   return revision;
 }
 

@@ -104,6 +104,9 @@ class SharedMemory {
   virtual base::MutableBytes bytes() = 0;
   // False where RLIMIT_MEMLOCK forbids: the pages may then be evicted and read again.
   virtual bool locked() const = 0;
+  // Whether an access has failed, as where the file system has shut down: some of it is memory of this process alone
+  // since then, and will not survive it. Whoever stores first and asks then is told of its own store.
+  virtual bool detached() const = 0;
 };
 
 // The store's LOCK file, held until destroyed. A child made by fork() does not hold it.

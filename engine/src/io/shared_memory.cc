@@ -9,6 +9,7 @@
 
 #include "base/aligned_buffer.h"
 #include "base/fork.h"
+#include "io/bus_errors.h"
 #include "io/transfer.h"
 
 namespace firn::io {
@@ -19,25 +20,30 @@ class MappedFile : public SharedMemory {
   MappedFile() : fork_generation_(base::ForkGeneration()) {}
   ~MappedFile() override {
     // A child never had the mapping: by now something of its own may live at that address.
-    if (!bytes_.empty() && base::ForkGeneration() == fork_generation_) ::munmap(bytes_.data(), bytes_.size());
+    if (bytes_.empty() || base::ForkGeneration() != fork_generation_) return;
+    guard_.reset();
+    ::munmap(bytes_.data(), bytes_.size());
   }
 
   // Takes over the mapping.
   void Own(base::MutableBytes bytes) {
     bytes_ = bytes;
     locked_ = ::mlock(bytes.data(), bytes.size()) == 0;
+    guard_ = BusErrorGuard::Watch(bytes);
   }
 
   base::MutableBytes bytes() override { return bytes_; }
   bool locked() const override { return locked_; }
+  bool detached() const override { return guard_->tripped(); }
 
  private:
   base::MutableBytes bytes_;
+  std::unique_ptr<BusErrorGuard> guard_;
   const uint64_t fork_generation_;
   bool locked_ = false;
 };
 
-// Every block has space, so that a store to memory cannot fail for want of it (SIGBUS).
+// Every block has space, so that a store to memory cannot fail for want of it.
 absl::Status ClaimSpace(const FileDescriptor& fd, uint64_t size_bytes, const std::string& name) {
   const auto length = static_cast<off_t>(size_bytes);
   if (RetryInterrupted([&] { return ::fallocate(fd.get(), 0, 0, length); }) == 0) return absl::OkStatus();
@@ -45,7 +51,7 @@ absl::Status ClaimSpace(const FileDescriptor& fd, uint64_t size_bytes, const std
   return base::ErrnoStatus(errno, "allocate " + std::to_string(size_bytes) + " bytes for " + name);
 }
 
-// Reads the pages in now: an unreadable block is a status here and would be SIGBUS later.
+// Reads the pages in now: an unreadable block is a status here, and would detach the mapping later.
 absl::Status Prefault(base::MutableBytes bytes, const std::string& name) {
   const int result = RetryInterrupted([&] { return ::madvise(bytes.data(), bytes.size(), MADV_POPULATE_READ); });
   if (result == 0 || errno == EINVAL) return absl::OkStatus();  // EINVAL: before Linux 5.14, MAP_POPULATE did its best

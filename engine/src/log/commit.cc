@@ -146,6 +146,7 @@ absl::Status Log::WriteUnit(Unit& unit, io::Flush flush) {
                     .durable = {static_cast<SegmentId>(durable >> 32), static_cast<uint32_t>(durable)},
                     .time_ms = written_time_ms_},
                    unit.segment->seed, unit.offset, {unit.memory, size});
+  FIRN_RETURN_IF_ERROR(TailStatus());  // what is in the unit may be another's bytes
   return unit.segment->file->Write(unit.offset, {unit.memory, size}, flush);
 }
 
@@ -212,6 +213,19 @@ absl::Status Log::RecordTime(int64_t time_ms) {
                         AppendControl({.type = format::RecordType::kRetire, .value = base::AsBytes(body)},
                                       Role::kControl, nullptr, io::Claimant::kDelete));
   return WaitDurable(written.revision);
+}
+
+absl::Status Log::TailStatus() const {
+  if (!tail_->detached()) return absl::OkStatus();
+  return base::Unavailable(std::string(kTailFile) +
+                           ": the file system refused a store into the mapping, or could not read it back");
+}
+
+absl::Status Log::CheckTail(uint64_t revision) {
+  const absl::Status status = TailStatus();
+  if (status.ok() || durable_revision() >= revision) return absl::OkStatus();
+  Poison(status);
+  return health();
 }
 
 // A failed write or flush is final. What the kernel did with the data is unknown, so nothing is tried again.

@@ -164,6 +164,7 @@ absl::Status Log::Close() {
     base::MutexLock lock(append_mutex_);
     tail_->Close({{active_->id, active_->units_end.load(std::memory_order_relaxed)}, next_revision_ - 1});
   }
+  FIRN_RETURN_IF_ERROR(TailStatus());
   FIRN_ASSIGN_OR_RETURN(const std::unique_ptr<io::File> tail, disk_.Open(kTailFile, io::OpenMode::kReadWrite));
   return tail->Sync();
 }

@@ -204,6 +204,9 @@ class Log {
   }
 
   SegmentTable& segments() { return segments_; }
+  // Ok while what was written survives this process, or is durable up to `revision`. Poisons the log where it would
+  // not.
+  absl::Status CheckTail(uint64_t revision);
   bool tail_locked() const { return tail_ == nullptr || tail_->locked(); }
   // Kept in every live-ids record, so that ids are never reused.
   std::atomic<uint32_t> next_namespace_id{format::kFirstUserNamespace};
@@ -255,6 +258,7 @@ class Log {
   absl::Status SyncSegment(Segment& segment);
   void FinishUnit(Unit& unit, bool durable);
   void NoteDurable(const Segment& segment, uint64_t end);
+  absl::Status TailStatus() const;
   void Poison(const absl::Status& why) noexcept;
   // Tells the listener what `message` returns. Where there is no memory for it nobody is told.
   template <typename Message>

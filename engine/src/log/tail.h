@@ -41,6 +41,8 @@ class TailBuffers {
 
   std::byte* memory(size_t buffer) const { return buffers_ + buffer * kTailBufferBytes; }
   bool locked() const { return memory_->locked(); }
+  // What was stored here before this was asked may not survive the process.
+  bool detached() const { return memory_->detached(); }
 
   // Gives `buffer` a new place in the log. Waits for readers that still copy from it; they are quick.
   void Assign(size_t buffer, const Segment& segment, uint32_t base_offset);

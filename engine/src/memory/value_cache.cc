@@ -1,0 +1,98 @@
+#include "memory/value_cache.h"
+
+#include <algorithm>
+#include <bit>
+#include <limits>
+
+#include "memory/cache_shard.h"
+
+namespace firn::memory {
+namespace {
+
+// A shard has this much at least, so that it holds values of some size; and there are no more than so many.
+constexpr uint64_t kShardBytesWanted = uint64_t{16} << 20;
+constexpr size_t kShardsMax = 16;
+// The largest value is this part of a shard.
+constexpr uint64_t kLargestValuePart = 8;
+
+}  // namespace
+
+CachePin::CachePin(const Cached& cached) : chunk_(cached.chunk) {
+  if (chunk_ != nullptr) chunk_->holds.fetch_add(1, std::memory_order_relaxed);
+}
+
+CachePin::~CachePin() {
+  if (chunk_ != nullptr) chunk_->shard->LetGo(chunk_);
+}
+
+ValueCache::ValueCache(base::EpochDomain& epochs, uint64_t capacity_bytes_max)
+    : epochs_(epochs), capacity_bytes_max_(capacity_bytes_max) {
+  const uint64_t shards = std::clamp<uint64_t>(capacity_bytes_max / kShardBytesWanted, 1, kShardsMax);
+  for (size_t i = 0; i < std::bit_floor(shards); ++i) shards_.emplace_back(new CacheShard(epochs));
+  SetCapacity(capacity_bytes_max);
+}
+
+ValueCache::~ValueCache() { epochs_.Synchronize(); }
+
+void ValueCache::AbandonShard::operator()(CacheShard* shard) const noexcept { shard->Abandon(); }
+
+CacheShard& ValueCache::ShardOf(uint64_t hash) const { return *shards_[(hash >> 44) & (shards_.size() - 1)]; }
+
+void ValueCache::SetCapacity(uint64_t bytes) {
+  bytes = std::min(bytes, capacity_bytes_max_);
+  capacity_bytes_.store(bytes, std::memory_order_relaxed);
+  for (const auto& shard : shards_) shard->SetCapacity(bytes / shards_.size());
+}
+
+uint64_t ValueCache::used_bytes() const {
+  uint64_t bytes = 0;
+  for (const auto& shard : shards_) bytes += shard->used_bytes();
+  return bytes;
+}
+
+uint64_t ValueCache::value_bytes_max() const {
+  return capacity_bytes_.load(std::memory_order_relaxed) / shards_.size() / kLargestValuePart;
+}
+
+bool ValueCache::Find(CacheKey key, Cached& found, bool counts) const {
+  const uint64_t hash = HashOf(key);
+  const CacheEntry* const entry = ShardOf(hash).Find(hash, key);
+  base::SchedulePoint();  // it may leave here
+  if (entry == nullptr) return false;
+  if (counts) {
+    const uint8_t uses = entry->uses.load(std::memory_order_relaxed);
+    auto& changing = const_cast<CacheEntry*>(entry)->uses;
+    if (uses < CacheEntry::kUsesMax) changing.store(uses + 1, std::memory_order_relaxed);
+  }
+  found = {entry->value_span(), entry->metadata_span(), Chunk::Of(entry)};
+  return true;
+}
+
+void ValueCache::Prefetch(CacheKey key) const {
+  const uint64_t hash = HashOf(key);
+  ShardOf(hash).Prefetch(hash);
+}
+
+void ValueCache::Insert(CacheKey key, base::Bytes value, base::Bytes metadata) noexcept {
+  if (metadata.size() > std::numeric_limits<uint16_t>::max()) return;
+  if (value.size() + metadata.size() > value_bytes_max()) return;
+  const uint64_t hash = HashOf(key);
+  ShardOf(hash).Insert(hash, key, value, metadata, /*wanted=*/false);
+}
+
+void ValueCache::Copy(CacheKey from, CacheKey to) noexcept {
+  const base::EpochGuard guard(epochs_);
+  const uint64_t from_hash = HashOf(from), hash = HashOf(to);
+  const CacheEntry* const entry = ShardOf(from_hash).Find(from_hash, from);
+  if (entry == nullptr) return;
+  const bool wanted = entry->uses.load(std::memory_order_relaxed) > 0;
+  ShardOf(hash).Insert(hash, to, entry->value_span(), entry->metadata_span(), wanted);
+}
+
+CacheStats ValueCache::GetStats() const {
+  CacheStats stats{.capacity_bytes = capacity_bytes()};
+  for (const auto& shard : shards_) shard->AddTo(stats);
+  return stats;
+}
+
+}  // namespace firn::memory

@@ -1,0 +1,310 @@
+// The value cache alone: what is found is what was put there, what is wanted stays, and memory is what was allowed.
+#include <catch2/catch.hpp>
+
+#include <atomic>
+#include <cstring>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/epoch.h"
+#include "memory/value_cache.h"
+#include "support/rng.h"
+#include "support/scheduler.h"
+
+namespace firn::memory {
+namespace {
+
+constexpr uint64_t kMiB = uint64_t{1} << 20;
+
+CacheKey KeyOf(uint64_t number) {
+  return {static_cast<uint32_t>(1 + number / 1'000), static_cast<uint32_t>(number % 1'000 * 4'096)};
+}
+
+// Says whose it is in every byte.
+std::string ValueOf(uint64_t number, size_t size_bytes) {
+  std::string value = std::to_string(number) + ":";
+  while (value.size() < size_bytes) value += value;
+  value.resize(size_bytes);
+  return value;
+}
+
+struct Cache {
+  explicit Cache(uint64_t capacity_bytes) : cache(epochs, capacity_bytes) {}
+
+  void Insert(uint64_t number, size_t size_bytes) {
+    cache.Insert(KeyOf(number), base::AsBytes(ValueOf(number, size_bytes)), {});
+  }
+  std::optional<std::string> Find(uint64_t number) const {
+    const base::EpochGuard guard(epochs);
+    Cached found;
+    if (!cache.Find(KeyOf(number), found)) return std::nullopt;
+    return std::string(base::AsText(found.value));
+  }
+  // Reads it `times` times.
+  bool Use(uint64_t number, int times = 1) const {
+    bool found = true;
+    for (int i = 0; i < times; ++i) found = Find(number).has_value() && found;
+    return found;
+  }
+  uint64_t CountOf(uint64_t first, uint64_t count) const {
+    uint64_t found = 0;
+    for (uint64_t i = first; i < first + count; ++i) found += Find(i).has_value() ? 1 : 0;
+    return found;
+  }
+
+  mutable base::EpochDomain epochs;
+  ValueCache cache;
+};
+
+TEST_CASE("a value is found by its address, with its metadata, and nothing else is") {
+  Cache cache(16 * kMiB);
+  cache.cache.Insert({7, 4'096}, base::AsBytes("value"), base::AsBytes("metadata"));
+  cache.cache.Insert({7, 4'097}, base::AsBytes(""), {});
+  const base::EpochGuard guard(cache.epochs);
+  Cached found;
+  REQUIRE(cache.cache.Find({7, 4'096}, found));
+  CHECK(base::AsText(found.value) == "value");
+  CHECK(base::AsText(found.metadata) == "metadata");
+  REQUIRE(cache.cache.Find({7, 4'097}, found));
+  CHECK(found.value.empty());
+  CHECK(found.metadata.empty());
+  CHECK_FALSE(cache.cache.Find({7, 4'098}, found));
+  CHECK_FALSE(cache.cache.Find({8, 4'096}, found));
+  CHECK_FALSE(cache.cache.Find({7, 4'096, CacheKey::Part::kSeparatedValue}, found));
+}
+
+TEST_CASE("many small values are all found while there is room") {
+  Cache cache(64 * kMiB);
+  for (uint64_t i = 0; i < 100'000; ++i) cache.Insert(i, 100);
+  uint64_t wrong = 0;
+  for (uint64_t i = 0; i < 100'000; ++i) {
+    const auto value = cache.Find(i);
+    if (value && *value != ValueOf(i, 100)) ++wrong;
+  }
+  CHECK(wrong == 0);
+  // A few find no place in their two buckets.
+  CHECK(cache.CountOf(0, 100'000) > 99'500);
+  CHECK(cache.cache.GetStats().evicted == 0);
+}
+
+TEST_CASE("values of all sizes stay within the capacity, whatever comes and goes") {
+  Cache cache(20 * kMiB);
+  test::Rng rng(1);
+  for (uint64_t i = 0; i < 30'000; ++i) {
+    const uint64_t size = rng.OneIn(200) ? rng.Below(2 * kMiB) : rng.OneIn(3) ? rng.Below(20'000) : rng.Below(200);
+    cache.Insert(i, size);
+    if (rng.OneIn(2)) cache.Use(rng.Below(i + 1));
+    REQUIRE(cache.cache.used_bytes() <= 20 * kMiB);
+  }
+  const CacheStats stats = cache.cache.GetStats();
+  CHECK(stats.evicted > 1'000);
+  // And it is used, not just kept within.
+  CHECK(stats.used_bytes > 14 * kMiB);
+}
+
+TEST_CASE("what is read again stays while others pass by once") {
+  Cache cache(16 * kMiB);
+  constexpr uint64_t kWanted = 2'000;
+  for (uint64_t i = 0; i < kWanted; ++i) {
+    cache.Insert(i, 1'000);
+    cache.Use(i);
+  }
+  for (uint64_t i = 0; i < 100'000; ++i) {
+    cache.Insert(kWanted + i, 1'000);
+    if (i % 10 == 0) cache.Use(i / 10 % kWanted);
+  }
+  CHECK(cache.CountOf(0, kWanted) > kWanted * 95 / 100);
+}
+
+TEST_CASE("what comes again soon after it has left is taken for wanted") {
+  Cache cache(16 * kMiB);
+  uint64_t next = 1'000'000;
+  const auto pass_by = [&](uint64_t count) {
+    for (uint64_t i = 0; i < count; ++i) cache.Insert(next++, 1'000);
+  };
+  for (uint64_t i = 100'000; i < 114'000; ++i) {
+    cache.Insert(i, 1'000);
+    cache.Use(i);
+  }
+  pass_by(20'000);  // most of it is the main queue by now
+  constexpr uint64_t kWanted = 1'000;
+  for (uint64_t i = 0; i < kWanted; ++i) cache.Insert(i, 1'000);
+  pass_by(5'000);
+  const uint64_t stayed = cache.CountOf(0, kWanted);
+  for (uint64_t i = 0; i < kWanted; ++i) cache.Insert(i, 1'000);
+  pass_by(5'000);
+  INFO(stayed << " had stayed");
+  CHECK(stayed < kWanted / 2);
+  CHECK(cache.CountOf(0, kWanted) > kWanted * 8 / 10);
+}
+
+TEST_CASE("a value too large for its share of the cache is not kept, one that fits is") {
+  Cache cache(16 * kMiB);
+  const uint64_t largest = cache.cache.value_bytes_max();
+  cache.Insert(1, largest);
+  cache.Insert(2, largest + 1);
+  CHECK((cache.Find(1) == ValueOf(1, largest)));
+  CHECK_FALSE(cache.Find(2).has_value());
+  // Where everything is small already, too.
+  for (uint64_t i = 10; i < 40'000; ++i) cache.Insert(i, 1'000);
+  cache.Insert(3, largest);
+  CHECK((cache.Find(3) == ValueOf(3, largest)));
+}
+
+TEST_CASE("a smaller capacity evicts at once, and a larger one is used again") {
+  Cache cache(64 * kMiB);
+  for (uint64_t i = 0; i < 60'000; ++i) cache.Insert(i, 1'000);
+  REQUIRE(cache.cache.used_bytes() > 40 * kMiB);
+  cache.cache.SetCapacity(16 * kMiB);
+  cache.epochs.Synchronize();
+  CHECK(cache.cache.used_bytes() <= 16 * kMiB);
+  CHECK(cache.CountOf(0, 60'000) > 5'000);
+  cache.cache.SetCapacity(0);
+  cache.epochs.Synchronize();
+  CHECK(cache.cache.used_bytes() < kMiB);
+  CHECK(cache.CountOf(0, 60'000) == 0);
+  cache.Insert(1, 10);
+  CHECK_FALSE(cache.Find(1).has_value());
+  cache.cache.SetCapacity(64 * kMiB);
+  for (uint64_t i = 0; i < 30'000; ++i) cache.Insert(i, 1'000);
+  CHECK(cache.CountOf(0, 30'000) > 29'000);
+}
+
+TEST_CASE("a pinned value outlives its eviction, and its memory comes back with the pin") {
+  Cache cache(16 * kMiB);
+  cache.Insert(1, 1'000);
+  Cached found;
+  CachePin pin;
+  {
+    const base::EpochGuard guard(cache.epochs);
+    REQUIRE(cache.cache.Find(KeyOf(1), found));
+    pin = CachePin(found);
+  }
+  cache.cache.SetCapacity(0);
+  cache.epochs.Synchronize();
+  CHECK_FALSE(cache.Find(1).has_value());
+  CHECK((base::AsText(found.value) == ValueOf(1, 1'000)));
+  const uint64_t pinned_bytes = cache.cache.used_bytes();
+  CHECK(pinned_bytes >= ValueCache::kChunkBytes);
+  CachePin moved = std::move(pin);
+  CHECK((base::AsText(found.value) == ValueOf(1, 1'000)));
+  moved = CachePin();
+  CHECK(cache.cache.used_bytes() <= pinned_bytes - ValueCache::kChunkBytes);
+}
+
+TEST_CASE("a pinned value outlives the cache") {
+  CachePin pin, evicted_pin;
+  Cached found, evicted;
+  {
+    Cache cache(16 * kMiB);
+    cache.Insert(1, 1'000);
+    const auto find = [&](Cached& result, CachePin& kept) {
+      const base::EpochGuard guard(cache.epochs);
+      REQUIRE(cache.cache.Find(KeyOf(1), result));
+      kept = CachePin(result);
+    };
+    find(evicted, evicted_pin);
+    cache.cache.SetCapacity(0);
+    cache.cache.SetCapacity(16 * kMiB);
+    cache.Insert(1, 1'000);
+    find(found, pin);
+  }
+  CHECK((base::AsText(found.value) == ValueOf(1, 1'000)));
+  pin = CachePin();
+  CHECK((base::AsText(evicted.value) == ValueOf(1, 1'000)));
+}
+
+TEST_CASE("a copied value is found at both addresses, and what is not there is not copied") {
+  Cache cache(16 * kMiB);
+  cache.Insert(1, 1'000);
+  cache.cache.Copy(KeyOf(1), KeyOf(2));
+  cache.cache.Copy(KeyOf(3), KeyOf(4));
+  CHECK((cache.Find(2) == ValueOf(1, 1'000)));
+  CHECK((cache.Find(1) == ValueOf(1, 1'000)));
+  CHECK_FALSE(cache.Find(4).has_value());
+}
+
+TEST_CASE("a reader inside an epoch sees the bytes it found, however much comes in meanwhile") {
+  Cache cache(16 * kMiB);
+  cache.Insert(1, 1'000);
+  const base::EpochGuard guard(cache.epochs);
+  Cached found;
+  REQUIRE(cache.cache.Find(KeyOf(1), found));
+  for (uint64_t i = 10; i < 60'000; ++i) cache.Insert(i, 1'000);
+  CHECK((base::AsText(found.value) == ValueOf(1, 1'000)));
+  CHECK(cache.cache.used_bytes() <= 16 * kMiB);
+}
+
+// Readers that check every byte, writers, pins, and a capacity that changes.
+template <typename Spawn>
+uint64_t Play(Cache& cache, uint64_t seed, uint64_t steps, const std::vector<uint64_t>& capacities,
+              const Spawn& spawn) {
+  std::atomic<uint64_t> wrong{0};
+  constexpr uint64_t kNumbers = 3'000;
+  const auto size_of = [](uint64_t number) -> size_t { return number % 50 == 0 ? 70'000 : number % 3 * 700; };
+  const auto play = [&](uint64_t player) {
+    test::Rng rng(seed * 16 + player);
+    struct Pinned {
+      CachePin pin;
+      Cached found;
+      uint64_t number = 0;
+    };
+    std::vector<Pinned> pinned;
+    for (uint64_t step = 0; step < steps; ++step) {
+      const uint64_t number = rng.OneIn(2) ? rng.Below(100) : rng.Below(kNumbers);
+      {
+        const base::EpochGuard guard(cache.epochs);
+        Cached found;
+        if (cache.cache.Find(KeyOf(number), found)) {
+          if (base::AsText(found.value) != ValueOf(number, size_of(number))) ++wrong;
+          if (rng.OneIn(20)) pinned.push_back({CachePin(found), found, number});
+        } else {
+          cache.cache.Insert(KeyOf(number), base::AsBytes(ValueOf(number, size_of(number))), {});
+        }
+      }
+      if (pinned.size() > 8 || (!pinned.empty() && rng.OneIn(30))) {
+        const Pinned& last = pinned.back();
+        if (base::AsText(last.found.value) != ValueOf(last.number, size_of(last.number))) ++wrong;
+        pinned.pop_back();
+      }
+      if (player == 0 && rng.OneIn(steps / 10)) cache.cache.SetCapacity(capacities[rng.Below(capacities.size())]);
+    }
+  };
+  spawn(play);
+  return wrong;
+}
+
+TEST_CASE("readers, insertions, pins and changes of capacity at once never show a wrong byte") {
+  for (uint64_t seed = 0; seed < 3; ++seed) {
+    Cache cache(8 * kMiB);
+    const uint64_t wrong = Play(cache, seed, 20'000, {0, 3 * kMiB, 8 * kMiB}, [](const auto& play) {
+      std::vector<std::thread> threads;
+      for (uint64_t i = 0; i < 4; ++i) threads.emplace_back([&, i] { play(i); });
+      for (std::thread& thread : threads) thread.join();
+    });
+    CHECK(wrong == 0);
+  }
+}
+
+TEST_CASE("the same under a seed's schedule, where threads change places between finding and reading") {
+  for (uint64_t seed = 0; seed < 20; ++seed) {
+    INFO("seed " << seed);
+    Cache cache(4 * kMiB);
+    test::SimScheduler scheduler({.seed = seed});
+    uint64_t wrong = 0;
+    REQUIRE(scheduler.Run([&] {
+      wrong = Play(cache, seed, 400, {0, 3 * kMiB, 4 * kMiB}, [](const auto& play) {
+        std::vector<base::Thread> threads;
+        for (uint64_t i = 0; i < 3; ++i) threads.emplace_back("player", [&play, i] { play(i); });
+        for (base::Thread& thread : threads) thread.Join();
+      });
+    }));
+    CHECK(wrong == 0);
+  }
+}
+
+}  // namespace
+}  // namespace firn::memory

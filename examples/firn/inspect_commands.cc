@@ -104,6 +104,11 @@ Json StatsJson(const Stats& s) {
                {"dead_bytes", s.dead_bytes},
                {"index_bytes", s.index_bytes},
                {"index_bytes_per_key", s.index_bytes_per_key},
+               {"cache_capacity_bytes", s.cache_capacity_bytes},
+               {"cache_bytes", s.cache_bytes},
+               {"cache_values", s.cache_values},
+               {"cache_hits", s.cache_hits},
+               {"cache_misses", s.cache_misses},
                {"kept_versions", s.kept_versions},
                {"snapshots", s.snapshots}});
   json.update({{"user_bytes_written", s.user_bytes_written},

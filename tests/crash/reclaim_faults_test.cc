@@ -75,7 +75,8 @@ TEST_CASE("fault A16: reclaim moves what lives in batches, not in whole levels",
   HeapWatch watch;
   Options options;
   options.listener = &watch;
-  options.max_space_amplification = 10;  // all the work is left to Compact()
+  options.max_space_amplification = 10;                 // all the work is left to Compact()
+  options.memory_budget_bytes = kMemoryBudgetBytesMin;  // a value cache that is full from the beginning
   auto db = DB::Open(options, dir.path());
   REQUIRE(db.ok());
   PutOptions put;

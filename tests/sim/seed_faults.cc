@@ -4,6 +4,7 @@
 #include <iterator>
 
 #include "log/tail.h"
+#include "memory/value_cache.h"
 #include "sim/seed_life.h"
 
 namespace firn::test {
@@ -38,6 +39,10 @@ Settings DrawSettings(Rng& rng) {
   if (rng.OneIn(6)) settings.index_bytes_max = rng.Between(8, 60) * 1024;
   // What a copy shares takes space that is not the store's.
   settings.links = settings.max_disk_bytes == 0 && rng.OneIn(6);
+  // Of a copy: what seeds draw from here on stays what it was.
+  Rng apart = rng;
+  static constexpr uint64_t kCacheBytes[] = {0, 0, memory::ValueCache::kShardBytesMin, uint64_t{8} << 20};
+  settings.cache_bytes_max = kCacheBytes[apart.Below(std::size(kCacheBytes))];
   return settings;
 }
 

@@ -23,6 +23,7 @@ absl::StatusOr<std::unique_ptr<DB>> SeedRun::Open(bool read_only, bool salvage) 
   Environment environment = SimEnvironment(world_.machine, world_.clock, world_.random, settings_.segment_bytes_min);
   environment.ceiling_floor_segments_for_test = settings_.ceiling_floor_segments;
   environment.index_bytes_max_for_test = settings_.index_bytes_max;
+  environment.cache_bytes_max = settings_.cache_bytes_max;
   crashes_at_open_ = world_.machine.crashes();
   opened_after_crash_ = false;
   claimed_at_open_ = world_.machine.claimed_bytes();
@@ -118,6 +119,12 @@ void SeedRun::LookAtSpace(DB& db, const std::string& name, std::map<std::string,
     if (!status.ok() || value != entry.value || info.revision != entry.revision || info.metadata != entry.metadata ||
         info.expires_at_ms != entry.expires_at_ms) {
       throw Violation("a get differs from the scan: key '" + key + "', " + status.ToString());
+    }
+    if (settings_.cache_bytes_max == 0) continue;
+    const auto pinned = space->GetPinned(key);
+    if (absl::IsNotFound(pinned.status()) && entry.expires_at_ms != 0) continue;
+    if (!pinned.ok() || pinned->value() != value) {
+      throw Violation("a pinned get differs: key '" + key + "', " + pinned.status().ToString());
     }
   }
 }

@@ -38,6 +38,7 @@ struct Settings {
   uint64_t max_disk_bytes = 0;
   uint64_t index_bytes_max = 0;  // 0: more than any seed needs
   bool links = false;            // a copy shares the store's files at times
+  uint64_t cache_bytes_max = 0;  // of the value cache; 0: none, so that every read meets the disk
 };
 
 class Session {

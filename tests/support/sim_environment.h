@@ -12,6 +12,7 @@ namespace firn::test {
 inline Environment SimEnvironment(SimMachine& machine, base::Clock& clock, base::Random& random,
                                   uint64_t segment_bytes_min) {
   Environment environment;
+  environment.cache_bytes_max = 0;  // reads are to meet the disk
   environment.disk = machine.Attach();
   environment.clock = &clock;
   environment.random = &random;

@@ -46,6 +46,7 @@
 #include <firn/iterator.h>
 #include <firn/limits.h>
 #include <firn/options.h>
+#include <firn/pinned_value.h>
 #include <firn/stats.h>
 
 namespace firn {
@@ -92,6 +93,9 @@ class Namespace {
   // metadata and value pass 4 KiB together, for all three. `info` may be null.
   absl::Status GetInto(std::string_view key, std::string* value, ValueInfo* info = nullptr,
                        const ReadOptions& options = {}) const;
+  // The value where it lies, if it is in the value cache: nothing is copied and nothing allocated. Else as Get, and the
+  // next call is likely to find it there.
+  absl::StatusOr<PinnedValue> GetPinned(std::string_view key, const ReadOptions& options = {}) const;
   // `length` bytes of the value from `offset` on, cut to its end. Of a separated value only the 64 KiB pieces that are
   // needed are read and checked. OutOfRange when `offset` is beyond the end.
   absl::StatusOr<std::string> GetRange(std::string_view key, uint64_t offset, uint64_t length,
@@ -155,6 +159,9 @@ class DB {
   absl::Status GetInto(std::string_view key, std::string* value, ValueInfo* info = nullptr,
                        const ReadOptions& options = {}) const {
     return root().GetInto(key, value, info, options);
+  }
+  absl::StatusOr<PinnedValue> GetPinned(std::string_view key, const ReadOptions& options = {}) const {
+    return root().GetPinned(key, options);
   }
   std::vector<absl::StatusOr<std::string>> MultiGet(std::span<const std::string_view> keys,
                                                     const ReadOptions& options = {}) const {

@@ -32,8 +32,9 @@ struct Options {
   // event and lost. Without it such a store is refused with DataLoss.
   bool salvage = false;
 
-  // What grows with the number of keys: index, key filters, the table of separated values; and 4 MiB for buffers. A put
-  // of a new key that does not fit fails with ResourceExhausted. On top come, for a time, the footers that Open reads,
+  // What grows with the number of keys: index, key filters, the table of separated values; 4 MiB for buffers; and the
+  // value cache, which has what is left and gives way. A put of a new key that does not fit even without a cache fails
+  // with ResourceExhausted. On top come, for a time, the footers that Open reads,
   // older versions that snapshots hold, and buffers of large values. At least kMemoryBudgetBytesMin.
   uint64_t memory_budget_bytes = uint64_t{1} << 30;
   // Buffered writes are made durable at least this often.

@@ -78,6 +78,10 @@ struct Stats {
   uint64_t keys = 0;  // of all namespaces, entries past their expiry but not yet swept included
   uint64_t index_bytes = 0;
   double index_bytes_per_key = 0;
+  // The value cache: what it may take by now, takes and holds; and reads of values, by Get and MultiGet, that found
+  // theirs there or did not (those from the tail buffers included).
+  uint64_t cache_capacity_bytes = 0, cache_bytes = 0, cache_values = 0;
+  uint64_t cache_hits = 0, cache_misses = 0;
   uint64_t kept_versions = 0;  // older versions that snapshots and iterators hold
   uint64_t snapshots = 0;      // open snapshots and iterators
 

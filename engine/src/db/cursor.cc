@@ -78,7 +78,7 @@ absl::Status Cursor::FindAgain() {
 
 absl::Status Cursor::ReadFound() {
   FIRN_RETURN_IF_ERROR(store_.CheckServable(version_));
-  return store_.ReadRecord(page_.key(at_), version_, &value_, &metadata_);
+  return store_.ReadRecord(page_.key(at_), version_, &value_, &metadata_, Store::Caching::kPassBy);
 }
 
 void Cursor::LoadRecord() {

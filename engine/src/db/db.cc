@@ -77,6 +77,12 @@ absl::Status Namespace::GetInto(std::string_view key, std::string* value, ValueI
   return status;
 }
 
+absl::StatusOr<PinnedValue> Namespace::GetPinned(std::string_view key, const ReadOptions& options) const {
+  PinnedValue value;
+  FIRN_RETURN_IF_ERROR(OrOutOfMemory([&] { return store_->GetPinned(id_, key, value, options); }));
+  return value;
+}
+
 absl::StatusOr<std::string> Namespace::GetRange(std::string_view key, uint64_t offset, uint64_t length,
                                                 const ReadOptions& options) const {
   return OrOutOfMemory([&] { return store_->GetRange(id_, key, offset, length, options); });

@@ -16,7 +16,7 @@ constexpr uint64_t kStreamPieceBytes = uint64_t{1} << 20;
 absl::Status Store::ReadPart(std::string_view index_key, const Version& version, uint64_t offset, uint64_t length,
                              std::string* part, uint64_t* value_bytes) {
   std::string record_value;
-  FIRN_RETURN_IF_ERROR(ReadInlineRecord(index_key, version, &record_value, nullptr));
+  FIRN_RETURN_IF_ERROR(ReadInlineRecord(index_key, version, &record_value, nullptr, Caching::kFill));
   const bool separated = IsSeparated(version.entry);
   *value_bytes = separated ? values_->length(version.entry.size) : record_value.size();
   if (offset > *value_bytes) {
@@ -57,7 +57,7 @@ absl::StatusOr<std::string> Store::GetRange(uint32_t namespace_id, std::string_v
   const bool told = status.ok() || absl::IsNotFound(status);
   if (options.read_durable && told) FIRN_RETURN_IF_ERROR(AwaitDurable(revision.value_or(AbsenceRevision(at))));
   FIRN_RETURN_IF_ERROR(status);
-  user_bytes_read_.fetch_add(part.size(), std::memory_order_relaxed);
+  user_bytes_read_.Add(part.size());
   return part;
 }
 
@@ -100,7 +100,7 @@ absl::Status Store::StreamAt(std::string_view index_key, uint64_t revision, cons
     const bool told = status.ok() || absl::IsNotFound(status);
     if (durable && told && offset == 0) FIRN_RETURN_IF_ERROR(AwaitDurable(version_revision));
     FIRN_RETURN_IF_ERROR(status);
-    user_bytes_read_.fetch_add(part.size(), std::memory_order_relaxed);
+    user_bytes_read_.Add(part.size());
     for (size_t at = 0; at < part.size(); at += kStreamPieceBytes) {
       FIRN_RETURN_IF_ERROR(sink(std::string_view(part).substr(at, kStreamPieceBytes)));
     }

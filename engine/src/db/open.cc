@@ -54,9 +54,6 @@ absl::Status CheckOptions(const Options& options, uint64_t max_disk_bytes_min) {
   return absl::OkStatus();
 }
 
-// Of the memory budget, for all that does not grow with the number of keys.
-constexpr uint64_t kBuffersBytes = uint64_t{4} << 20;
-
 // The versions of one key as they come out of the directories, oldest first, boiled down to the newest state.
 struct KeyState {
   log::Segment* put_segment = nullptr;  // null: absent
@@ -120,6 +117,8 @@ Store::Store(const Options& options, Environment environment)
       value_hash_(environment.value_hash_for_test != nullptr ? environment.value_hash_for_test : &base::Hash128),
       read_ahead_(*disk_),
       pacer_(*environment.clock) {
+  const uint64_t cache_bytes_max = std::min(options.memory_budget_bytes - kBuffersBytes, environment.cache_bytes_max);
+  if (cache_bytes_max != 0) cache_ = std::make_unique<memory::ValueCache>(epochs_, cache_bytes_max);
   tree_ = std::make_unique<index::Tree>(epochs_);
   expiries_ = std::make_unique<index::Tree>(epochs_);
 }
@@ -250,6 +249,7 @@ absl::Status Store::OpenFiles() {
     }
   }
   FIRN_RETURN_IF_ERROR(values_->FinishRecovery(clean));
+  FitCache(IndexMemoryBytes());
   if (!exists && !succession_.unfinished) FIRN_RETURN_IF_ERROR(FinishMaking());
   versions_ = std::make_unique<Versions>(*log_);
   return absl::OkStatus();

@@ -1,7 +1,6 @@
 // Counting operations without making threads share a cache line, and timing one in 16 of them.
 #pragma once
 
-#include <array>
 #include <atomic>
 #include <cstdint>
 
@@ -9,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/histogram.h"
+#include "base/striped_counter.h"
 
 namespace firn {
 
@@ -16,7 +16,7 @@ class OperationStats {
  public:
   LatencySummary Summary() const {
     LatencySummary summary;
-    for (const Cell& cell : cells_) summary.count += cell.count.load(std::memory_order_relaxed);
+    summary.count = operations_.Sum();
     summary.p50_ns = latencies_.Percentile(0.5);
     summary.p99_ns = latencies_.Percentile(0.99);
     summary.p999_ns = latencies_.Percentile(0.999);
@@ -38,17 +38,7 @@ class OperationStats {
 
   static constexpr uint64_t kTimeOneIn = 16;
 
-  struct alignas(64) Cell {
-    std::atomic<uint64_t> count{0};
-  };
-
-  static size_t CellOfThisThread() {
-    static std::atomic<size_t> next{0};
-    thread_local const size_t cell = next.fetch_add(1, std::memory_order_relaxed);
-    return cell;
-  }
-
-  std::array<Cell, 16> cells_;
+  base::StripedCounter operations_;
   base::Histogram latencies_;
   std::atomic<uint64_t> timed_{0}, timed_nanos_{0};
 };
@@ -57,8 +47,7 @@ class OperationStats {
 class OperationTimer {
  public:
   OperationTimer(OperationStats& stats, base::Clock& clock) : stats_(stats), clock_(clock) {
-    auto& cell = stats_.cells_[OperationStats::CellOfThisThread() % stats_.cells_.size()];
-    const uint64_t before = cell.count.fetch_add(1, std::memory_order_relaxed);
+    const uint64_t before = stats_.operations_.Add(1);
     if (before % OperationStats::kTimeOneIn == 0) began_nanos_ = clock_.MonotonicNanos();
   }
   ~OperationTimer() {

@@ -10,6 +10,9 @@
 #include "db/store.h"
 
 namespace firn {
+
+using Part = memory::CacheKey::Part;
+
 namespace {
 
 // A record up to this size is read on the stack: a caller's string with room for the value alone is then enough.
@@ -75,48 +78,59 @@ std::optional<Version> Store::LocateFrom(std::string_view index_key, const index
 }
 
 absl::Status Store::ReadRecord(std::string_view index_key, const Version& version, std::string* value,
-                               std::string* metadata) {
-  if (IsSeparated(version.entry)) {
-    if (metadata != nullptr) FIRN_RETURN_IF_ERROR(ReadInlineRecord(index_key, version, nullptr, metadata));
-    if (value == nullptr) return absl::OkStatus();
-    value->resize(values_->length(version.entry.size));
-    return values_->Read(version.entry.size, std::as_writable_bytes(std::span(value->data(), value->size())));
+                               std::string* metadata, Caching caching) {
+  if (!IsSeparated(version.entry)) return ReadInlineRecord(index_key, version, value, metadata, caching);
+  if (metadata != nullptr) FIRN_RETURN_IF_ERROR(ReadInlineRecord(index_key, version, nullptr, metadata, caching));
+  if (value == nullptr) return absl::OkStatus();
+  if (memory::Cached found; FindCached(version.entry, Part::kSeparatedValue, found, caching)) {
+    value->assign(base::AsText(found.value));
+    return absl::OkStatus();
   }
-  return ReadInlineRecord(index_key, version, value, metadata);
+  value->resize(values_->length(version.entry.size));
+  FIRN_RETURN_IF_ERROR(
+      values_->Read(version.entry.size, std::as_writable_bytes(std::span(value->data(), value->size()))));
+  if (caching == Caching::kFill) KeepCached(version.entry, Part::kSeparatedValue, base::AsBytes(*value), {});
+  return absl::OkStatus();
 }
 
 // The record itself; of a separated value `value` is the encoded pointer.
 absl::Status Store::ReadInlineRecord(std::string_view index_key, const Version& version, std::string* value,
-                                     std::string* metadata) {
+                                     std::string* metadata, Caching caching) {
   base::SchedulePoint();  // the segment may go here, unless the index named it inside the caller's epoch guard
-  const log::Segment* segment = log_->segments().Find(version.entry.segment);
+  const index::Entry& entry = version.entry;
+  if (memory::Cached found; FindCached(entry, Part::kRecord, found, caching)) {
+    if (metadata != nullptr) metadata->assign(base::AsText(found.metadata));
+    if (value != nullptr) value->assign(base::AsText(found.value));
+    return absl::OkStatus();
+  }
+  const log::Segment* segment = log_->segments().Find(entry.segment);
   if (segment == nullptr) return base::NotFound("the segment of this version is not part of the store any more");
-  const uint32_t record_bytes = RecordBytes(version.entry);
-  if (record_bytes <= kSmallRecordBytes) {
-    std::byte small[kSmallRecordBytes];
-    const base::MutableBytes bytes(small, record_bytes);
-    FIRN_RETURN_IF_ERROR(log_->Read(version.entry.segment, version.entry.offset, bytes));
-    const auto record = Verified(*segment, index_key, version, bytes);
-    if (!record.ok()) return record.status();
-    if (metadata != nullptr) metadata->assign(base::AsText(record->metadata));
+  const uint32_t record_bytes = RecordBytes(entry);
+  // A large record is read to where its value will stand, so that the value moves once.
+  std::byte small[kSmallRecordBytes];
+  std::string own;
+  std::string& large = value != nullptr ? *value : own;
+  const bool is_small = record_bytes <= kSmallRecordBytes;
+  if (!is_small) large.resize(record_bytes);
+  const base::MutableBytes bytes = is_small ? base::MutableBytes(small, record_bytes)
+                                            : std::as_writable_bytes(std::span(large.data(), large.size()));
+  const bool resident = log_->ReadResident(entry.segment, entry.offset, bytes);
+  if (!resident) FIRN_RETURN_IF_ERROR(log_->Read(entry.segment, entry.offset, bytes));
+  const auto record = Verified(*segment, index_key, version, bytes);
+  if (!record.ok()) {
+    if (!is_small) large.clear();
+    return record.status();
+  }
+  // What is still in the tail buffers was put into the cache when it was written, if it is to be there.
+  if (!resident && caching == Caching::kFill) KeepCached(entry, Part::kRecord, record->value, record->metadata);
+  if (metadata != nullptr) metadata->assign(base::AsText(record->metadata));
+  if (is_small) {
     if (value != nullptr) value->assign(base::AsText(record->value));
     return absl::OkStatus();
   }
-  // A large record is read to where its value will stand, so that the value moves once.
-  std::string own;
-  std::string& buffer = value != nullptr ? *value : own;
-  buffer.resize(record_bytes);
-  const base::MutableBytes bytes = std::as_writable_bytes(std::span(buffer.data(), buffer.size()));
-  FIRN_RETURN_IF_ERROR(log_->Read(version.entry.segment, version.entry.offset, bytes));
-  const auto record = Verified(*segment, index_key, version, bytes);
-  if (!record.ok()) {
-    buffer.clear();
-    return record.status();
-  }
-  if (metadata != nullptr) metadata->assign(base::AsText(record->metadata));
   const size_t value_bytes = record->value.size();
   std::memmove(bytes.data(), record->value.data(), value_bytes);
-  buffer.resize(value_bytes);
+  large.resize(value_bytes);
   return absl::OkStatus();
 }
 
@@ -154,8 +168,18 @@ absl::Status Store::Get(uint32_t namespace_id, std::string_view key, std::string
   return status;
 }
 
+absl::Status Store::GetPinned(uint32_t namespace_id, std::string_view key, PinnedValue& value,
+                              const ReadOptions& options) {
+  OperationTimer timer(gets_, raw_clock_);
+  FIRN_RETURN_IF_ERROR(CheckUsable());
+  FIRN_RETURN_IF_ERROR(CheckReadKey(key));
+  if (!IsAlive(namespace_id)) return base::NotFound("no such namespace");
+  return GetRecord(IndexKey(namespace_id, key).view(), options, &value.own_, nullptr, &value);
+}
+
+// With `pinned` the value may stay in the cache instead of going to `value`.
 absl::Status Store::GetRecord(std::string_view index_key, const ReadOptions& options, std::string* value,
-                              ValueInfo* info) {
+                              ValueInfo* info, PinnedValue* pinned) {
   uint64_t revision = 0;
   {
     base::EpochGuard guard(epochs_);
@@ -164,8 +188,11 @@ absl::Status Store::GetRecord(std::string_view index_key, const ReadOptions& opt
     revision = version ? version->entry.revision : AbsenceRevision(at);
     if (version) {
       FIRN_RETURN_IF_ERROR(CheckServable(*version));
-      FIRN_RETURN_IF_ERROR(ReadRecord(index_key, *version, value, info != nullptr ? &info->metadata : nullptr));
-      user_bytes_read_.fetch_add(value->size(), std::memory_order_relaxed);
+      if (pinned == nullptr || !PinCached(version->entry, *pinned)) {
+        std::string* const metadata = info != nullptr ? &info->metadata : nullptr;
+        FIRN_RETURN_IF_ERROR(ReadRecord(index_key, *version, value, metadata, Caching::kFill));
+      }
+      user_bytes_read_.Add(pinned != nullptr ? pinned->value().size() : value->size());
       if (info != nullptr) {
         info->revision = revision;
         info->expires_at_ms = version->expiry.at_ms;
@@ -202,7 +229,7 @@ absl::StatusOr<bool> Store::Exists(uint32_t namespace_id, std::string_view key, 
 std::vector<absl::StatusOr<std::string>> Store::MultiGet(uint32_t namespace_id, std::span<const std::string_view> keys,
                                                          const ReadOptions& options) {
   OperationTimer timer(multi_gets_, raw_clock_);
-  multi_get_keys_.fetch_add(keys.size(), std::memory_order_relaxed);
+  multi_get_keys_.Add(keys.size());
   std::vector<absl::StatusOr<std::string>> results(keys.size(), KeyNotFound());
   const auto fail_all = [&](const absl::Status& status) {
     std::fill(results.begin(), results.end(), status);
@@ -275,6 +302,7 @@ std::vector<absl::StatusOr<std::string>> Store::MultiGet(uint32_t namespace_id, 
         const base::Bytes value = base::Bytes(reads[r].out).first(values_->length(version.entry.size));
         const absl::Status valid = values_->Verify(version.entry.size, value);
         results[i] = valid.ok() ? absl::StatusOr<std::string>(base::AsText(value)) : valid;
+        if (valid.ok()) KeepCached(version.entry, Part::kSeparatedValue, value, {});
         continue;
       }
       const log::Segment* segment = log_->segments().Find(version.entry.segment);
@@ -283,6 +311,7 @@ std::vector<absl::StatusOr<std::string>> Store::MultiGet(uint32_t namespace_id, 
       const auto record = Verified(*segment, index_keys[i].view(), version, bytes);
       if (record.ok()) {
         results[i] = std::string(base::AsText(record->value));
+        KeepCached(version.entry, Part::kRecord, record->value, record->metadata);
       } else {
         results[i] = record.status();
       }
@@ -313,6 +342,11 @@ std::vector<absl::StatusOr<std::string>> Store::MultiGet(uint32_t namespace_id, 
       results[i] = status;
       continue;
     }
+    const Part part = IsSeparated(version.entry) ? Part::kSeparatedValue : Part::kRecord;
+    if (memory::Cached cached; FindCached(version.entry, part, cached, Caching::kFill)) {
+      results[i] = std::string(base::AsText(cached.value));
+      continue;
+    }
     const log::Segment* segment = log_->segments().Find(version.entry.segment);
     // Larger ones are read in pieces, several at once.
     if (IsSeparated(version.entry) && values_->length(version.entry.size) <= kBytesInFlightMax) {
@@ -331,7 +365,7 @@ std::vector<absl::StatusOr<std::string>> Store::MultiGet(uint32_t namespace_id, 
     if (separated || segment == nullptr || !segment->overlays.empty() ||
         log_->ReadResident(version.entry.segment, version.entry.offset, out)) {
       std::string value;
-      const absl::Status status = ReadRecord(index_keys[i].view(), version, &value, nullptr);
+      const absl::Status status = ReadRecord(index_keys[i].view(), version, &value, nullptr, Caching::kFill);
       if (status.ok()) {
         results[i] = std::move(value);
       } else {
@@ -350,7 +384,7 @@ std::vector<absl::StatusOr<std::string>> Store::MultiGet(uint32_t namespace_id, 
     if (absl::Status status = AwaitDurable(newest); !status.ok()) return fail_all(status);
   }
   for (const auto& result : results) {
-    if (result.ok()) user_bytes_read_.fetch_add(result->size(), std::memory_order_relaxed);
+    if (result.ok()) user_bytes_read_.Add(result->size());
   }
   return results;
 }

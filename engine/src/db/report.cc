@@ -31,9 +31,9 @@ Stats Store::GetStats() {
   stats.gets = gets_.Summary();
   stats.multi_gets = multi_gets_.Summary();
   stats.syncs = syncs_.Summary();
-  stats.multi_get_keys = multi_get_keys_.load(std::memory_order_relaxed);
-  stats.user_bytes_written = user_bytes_written_.load(std::memory_order_relaxed);
-  stats.user_bytes_read = user_bytes_read_.load(std::memory_order_relaxed);
+  stats.multi_get_keys = multi_get_keys_.Sum();
+  stats.user_bytes_written = user_bytes_written_.Sum();
+  stats.user_bytes_read = user_bytes_read_.Sum();
 
   const io::Counters& device = disk_->counters();
   stats.device_reads = device.reads.load();
@@ -103,6 +103,14 @@ Stats Store::GetStats() {
   stats.index_bytes = tree_->memory_bytes() + expiries_->memory_bytes();
   stats.index_bytes_per_key =
       stats.keys == 0 ? 0 : static_cast<double>(stats.index_bytes) / static_cast<double>(stats.keys);
+  if (cache_ != nullptr) {
+    const memory::CacheStats cache = cache_->GetStats();
+    stats.cache_capacity_bytes = cache.capacity_bytes;
+    stats.cache_bytes = cache.used_bytes;
+    stats.cache_values = cache.values;
+  }
+  stats.cache_hits = cache_hits_.Sum();
+  stats.cache_misses = cache_misses_.Sum();
   stats.kept_versions = versions_->kept();
   stats.snapshots = versions_->views();
   stats.namespaces = namespaces;
@@ -161,6 +169,8 @@ std::string Stats::ToString() const {
       commits, commit_writes, mib(commit_bytes), group_size_p50, group_size_max);
   add("index      %" PRIu64 " keys, %.1f MiB, %.1f bytes a key; %" PRIu64 " older versions for %" PRIu64 " views\n",
       keys, mib(index_bytes), index_bytes_per_key, kept_versions, snapshots);
+  add("cache      %.1f of %.1f MiB, %" PRIu64 " values; %" PRIu64 " hits, %" PRIu64 " misses\n", mib(cache_bytes),
+      mib(cache_capacity_bytes), cache_values, cache_hits, cache_misses);
   add("revisions  last %" PRIu64 ", durable %" PRIu64 "; %" PRIu64 " namespaces%s\n", last_revision, durable_revision,
       namespaces, poisoned ? "; NO MORE WRITES after a failed one" : "");
   return text;

@@ -1,9 +1,9 @@
 // The engine behind a DB: wires disk, log, index and versions together. What users see is firn/db.h.
 //
 // Where things are: open.cc (opening, recovery, closing), superblock.cc, write.cc (all changes), release.cc (what they
-// replace), read.cc (point reads), cursor.cc (iterators), namespace_ops.cc, upkeep.cc (background work), reclaim.cc and
-// relocator.cc (space), room.cc (a full disk), scrubber.cc (verify and scrub), salvage.cc, report.cc (statistics),
-// references.cc (a check for tests).
+// replace), read.cc (point reads), caching.cc (the value cache), cursor.cc (iterators), namespace_ops.cc, upkeep.cc
+// (background work), reclaim.cc and relocator.cc (space), room.cc (a full disk), scrubber.cc (verify and scrub),
+// salvage.cc, report.cc (statistics), references.cc (a check for tests).
 #pragma once
 
 #include <array>
@@ -36,6 +36,7 @@
 #include "io/disk.h"
 #include "io/room.h"
 #include "log/log.h"
+#include "memory/value_cache.h"
 #include "reclaim/pacer.h"
 #include "reclaim/victims.h"
 #include "values/value_store.h"
@@ -63,6 +64,9 @@ inline constexpr std::string_view kSuperblockFile = "SUPERBLOCK";
 // Under this name until the store has its first segment, so that a SUPERBLOCK always belongs to a whole store.
 inline constexpr std::string_view kUnfinishedSuperblockFile = "SUPERBLOCK.new";
 
+// Of the memory budget: the tail buffers, and those that writes and reads go through.
+inline constexpr uint64_t kBuffersBytes = uint64_t{4} << 20;
+
 class Store {
  public:
   static absl::StatusOr<std::unique_ptr<Store>> Open(const Options& options, Environment environment);
@@ -78,6 +82,7 @@ class Store {
   // Point reads (read.cc).
   absl::Status Get(uint32_t namespace_id, std::string_view key, std::string* value, ValueInfo* info,
                    const ReadOptions& options);
+  absl::Status GetPinned(uint32_t namespace_id, std::string_view key, PinnedValue& value, const ReadOptions& options);
   std::vector<absl::StatusOr<std::string>> MultiGet(uint32_t namespace_id, std::span<const std::string_view> keys,
                                                     const ReadOptions& options);
   // Values in parts and in streams (large_values.cc).
@@ -94,9 +99,11 @@ class Store {
   std::optional<Version> Locate(std::string_view index_key, uint64_t revision) const;
   // As Locate, but the caller has the newest entry already.
   std::optional<Version> LocateFrom(std::string_view index_key, const index::Entry& newest, uint64_t revision) const;
-  // Reads the record and checks it. `value` and `metadata` may be null.
-  absl::Status ReadRecord(std::string_view index_key, const Version& version, std::string* value,
-                          std::string* metadata);
+  // Reads the record and checks it. `value` and `metadata` may be null. Scans pass the value cache by: what it has is
+  // taken, what it has not is not put there, and neither counts for what is wanted.
+  enum class Caching { kFill, kPassBy };
+  absl::Status ReadRecord(std::string_view index_key, const Version& version, std::string* value, std::string* metadata,
+                          Caching caching);
 
   // Namespaces (namespace_ops.cc).
   absl::StatusOr<uint32_t> CreateNamespace(std::string_view name);
@@ -217,8 +224,9 @@ class Store {
   std::vector<base::Mutex*> AllStripes() const;
 
   absl::Status ReadInlineRecord(std::string_view index_key, const Version& version, std::string* value,
-                                std::string* metadata);
-  absl::Status GetRecord(std::string_view index_key, const ReadOptions& options, std::string* value, ValueInfo* info);
+                                std::string* metadata, Caching caching);
+  absl::Status GetRecord(std::string_view index_key, const ReadOptions& options, std::string* value, ValueInfo* info,
+                         PinnedValue* pinned = nullptr);
   uint64_t AbsenceRevision(uint64_t revision) const;
   absl::Status AwaitDurable(uint64_t revision);
   static absl::Status CheckReadKey(std::string_view key);
@@ -228,6 +236,17 @@ class Store {
   absl::Status StreamAt(std::string_view index_key, uint64_t revision, const ValueSink& sink, bool durable);
   absl::StatusOr<Revision> WriteStored(const WriteOperation& operation, const values::ValueStore::Stored& stored,
                                        uint64_t value_bytes, Durability durability);
+
+  // The value cache (caching.cc).
+  bool FindCached(const index::Entry& entry, memory::CacheKey::Part part, memory::Cached& found, Caching caching);
+  bool PinCached(const index::Entry& entry, PinnedValue& value);
+  void KeepCached(const index::Entry& entry, memory::CacheKey::Part part, base::Bytes value,
+                  base::Bytes metadata) noexcept;
+  void CacheWritten(const Planned& planned) noexcept;
+  void CacheMoved(const format::Position& from, const format::Position& to) noexcept;
+  uint64_t CacheRoom(uint64_t index_bytes) const;
+  void FitCache(uint64_t index_bytes) const;
+  void LetCacheGrow();
 
   // Background work (upkeep.cc).
   void RunUpkeep();
@@ -279,6 +298,9 @@ class Store {
   std::vector<Damage> found_by_open_;  // a salvaging one for reading only: what the store is open without
 
   mutable base::EpochDomain epochs_;
+  // Takes what the index leaves of the memory budget. Null: there is none.
+  std::unique_ptr<memory::ValueCache> cache_;
+  mutable base::Mutex cache_mutex_;  // for a change of its capacity
   std::unique_ptr<index::Tree> tree_;
   std::unique_ptr<index::Tree> expiries_;  // Expiry::Pack(), for entries with kHasExpiry
   Namespaces namespaces_{epochs_};
@@ -338,7 +360,7 @@ class Store {
   base::Thread upkeep_;
 
   OperationStats puts_, deletes_, batches_, gets_, multi_gets_, syncs_;
-  std::atomic<uint64_t> multi_get_keys_{0}, user_bytes_written_{0}, user_bytes_read_{0};
+  base::StripedCounter multi_get_keys_, user_bytes_written_, user_bytes_read_, cache_hits_, cache_misses_;
   uint64_t open_read_bytes_ = 0;
   double open_seconds_ = 0;
 };

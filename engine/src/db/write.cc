@@ -7,7 +7,7 @@
 
 #include "base/hash.h"
 #include "base/memory.h"
-#include "db/store.h"
+#include "db/planned.h"
 
 namespace firn {
 namespace {
@@ -59,25 +59,6 @@ bool Frees(const WriteOperation& operation) {
 
 }  // namespace
 
-// A change on its way: what was asked, what the key is now, and the record it becomes.
-struct Store::Planned {
-  explicit Planned(const WriteOperation& asked) : operation(asked), key(asked.namespace_id, asked.key) {}
-
-  WriteOperation operation;
-  IndexKey key;
-  std::optional<index::Entry> found;  // in the index, a tombstone too; under the key's lock nobody changes it
-  std::optional<Version> current;     // visible before the change
-  bool superseded = false;  // a later operation of the batch on the key counts; the condition still has to hold
-  bool writes = false;      // as planned last, which is anew at each attempt
-  format::Record record;
-  uint64_t record_bytes = 0;
-  index::Entry place;                          // of the record once it has one
-  bool new_entry = false, new_expiry = false;  // has a place held for it
-  // A value of its own extent: one reference, until the change is published.
-  std::optional<values::Slot> slot;
-  std::string pointer;  // encoded
-};
-
 base::Mutex& Store::StripeOf(std::string_view index_key) const {
   return stripes_[base::Hash64(base::AsBytes(index_key)) % kStripes];
 }
@@ -117,7 +98,7 @@ absl::StatusOr<Revision> Store::WriteStored(const WriteOperation& operation, con
     return committed;
   });
   if (!planned || planned->slot) ReleaseUnpublished(stored.slot);
-  if (revision.ok()) user_bytes_written_.fetch_add(value_bytes, std::memory_order_relaxed);
+  if (revision.ok()) user_bytes_written_.Add(value_bytes);
   unfreed_bytes_.fetch_add(value_bytes, std::memory_order_relaxed);
   if (!revision.ok() || planned->current) pacer_.Grew(value_bytes);
   return revision;
@@ -276,6 +257,7 @@ absl::StatusOr<Revision> Store::CommitSeparated(std::span<Planned> planned, Dura
     if (!each.writes) continue;
     if (each.operation.kind == Kind::kDelete) EraseTombstone(each.key.view());
     if (each.current) garbage_bytes += each.record_bytes;
+    CacheWritten(each);
   }
   pacer_.Grew(garbage_bytes);
   FIRN_RETURN_IF_ERROR(durability == Durability::kSynced ? log_->WaitDurable(*revision) : log_->CheckTail(*revision));
@@ -355,7 +337,10 @@ absl::Status Store::CheckRoom(std::span<const Planned> planned) const {
   }
   if (needed == 0) return absl::OkStatus();
   const uint64_t used = IndexMemoryBytes();
-  if (used + needed <= index_bytes_max_) return absl::OkStatus();
+  if (used + needed <= index_bytes_max_) {
+    FitCache(used + needed);
+    return absl::OkStatus();
+  }
   return base::ResourceExhausted(
       "the index takes " + std::to_string(used) +
       " bytes and has no room for a new key or expiry time; raise memory_budget_bytes (now " +
@@ -449,7 +434,7 @@ absl::StatusOr<Revision> Store::Append(std::span<Planned* const> effective) {
   for (Planned* each : effective) Publish(*each, slot.revision, keep);
   places.Done();
   log_->published().Publish(slot.revision);
-  user_bytes_written_.fetch_add(user_bytes, std::memory_order_relaxed);
+  user_bytes_written_.Add(user_bytes);
   return slot.revision;
 }
 

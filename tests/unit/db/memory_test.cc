@@ -3,6 +3,8 @@
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 
+#include <array>
+#include <cstdio>
 #include <cstdlib>
 #include <new>
 #include <thread>
@@ -233,6 +235,40 @@ TEST_CASE("a get of a value in memory allocates nothing when the caller's string
     const uint64_t made = allocations - before;
     CHECK(made == 0);
     CHECK(right);
+  }
+}
+
+TEST_CASE("a get of a value in the cache allocates nothing, pinned or not, whatever its size, and takes no lock") {
+  RealStore store;
+  // The tail buffers hold a megabyte.
+  for (size_t i = 0; i < 40; ++i) Must(store->Put(NumberedKey(i), std::string(100'000, 'v'), Buffered()));
+  for (size_t i = 0; i < 40; ++i) Must(store->Put(NumberedKey(100 + i), std::string(100, 'v'), Buffered()));
+  store.Reopen();
+  std::string value;
+  value.reserve(200'000);
+  for (const size_t first : {0, 100}) {
+    for (size_t i = first; i < first + 40; ++i) Must(store->GetInto(NumberedKey(i), &value));
+    const uint64_t reads_before = store->GetStats().device_reads;
+    LockCounter counter;
+    bool right = true;
+    const uint64_t before = allocations;
+    {
+      const LockCounter::Counting counting(counter);
+      for (int round = 0; round < 3; ++round) {
+        for (size_t i = first; i < first + 40; ++i) {
+          std::array<char, 16> name{};
+          std::snprintf(name.data(), name.size(), "key%07zu", i);
+          right = right && store->GetInto(name.data(), &value).ok() && value.size() == (first == 0 ? 100'000 : 100);
+          const auto pinned = store->GetPinned(name.data());
+          right = right && pinned.ok() && pinned->is_cached() && pinned->value() == value;
+        }
+      }
+    }
+    const uint64_t made = allocations - before;
+    CHECK(right);
+    CHECK(made == 0);
+    CHECK(store->GetStats().device_reads == reads_before);
+    CHECK(counter.locks() == 0);
   }
 }
 

@@ -99,7 +99,8 @@ inline absl::StatusOr<std::unique_ptr<DB>> OpenIn(SimWorld& world, const Options
   return OpenOn(options, {.disk = world.machine.Attach(),
                           .clock = &world.clock,
                           .random = &world.random,
-                          .segment_bytes_min_for_test = segment_bytes});
+                          .segment_bytes_min_for_test = segment_bytes,
+                          .cache_bytes_max = 0});  // reads are to meet the disk
 }
 
 // A store on a simulated machine, on ordinary threads. Time stands still unless the test moves it.

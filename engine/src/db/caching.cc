@@ -1,0 +1,103 @@
+// The value cache in the store: what is put there, and what of the memory budget it may take.
+#include <algorithm>
+#include <utility>
+
+#include "db/planned.h"
+
+namespace firn {
+namespace {
+
+using Part = memory::CacheKey::Part;
+
+// The cache gives way to a growing index by this part of all it may take at a time, and takes back what is more than
+// twice as much.
+constexpr uint64_t kCacheSteps = 32;
+
+Part ValuePart(const index::Entry& entry) { return IsSeparated(entry) ? Part::kSeparatedValue : Part::kRecord; }
+
+}  // namespace
+
+bool Store::FindCached(const index::Entry& entry, Part part, memory::Cached& found, Caching caching) {
+  if (cache_ == nullptr) return false;
+  const bool counts = caching == Caching::kFill;
+  const bool is_there = cache_->Find({entry.segment, entry.offset, part}, found, counts);
+  if (counts) (is_there ? cache_hits_ : cache_misses_).Add(1);
+  return is_there;
+}
+
+bool Store::PinCached(const index::Entry& entry, PinnedValue& value) {
+  memory::Cached found;
+  if (cache_ == nullptr || !cache_->Find({entry.segment, entry.offset, ValuePart(entry)}, found)) return false;
+  cache_hits_.Add(1);
+  value.frame_ = memory::CachePin(found).Leave();
+  value.in_frame_ = base::AsText(found.value);
+  return true;
+}
+
+void PinnedValue::Release() noexcept {
+  const memory::CachePin pin(std::exchange(frame_, nullptr));
+  own_.clear();
+}
+
+void Store::KeepCached(const index::Entry& entry, Part part, base::Bytes value, base::Bytes metadata) noexcept {
+  if (cache_ == nullptr || entry.segment >= memory::kCachedSegmentsMax) return;
+  cache_->Insert({entry.segment, entry.offset, part}, value, metadata);
+}
+
+// What was just written is likely to be read, and would otherwise be read from disk soon. Where it is large the copy is
+// more than a small part of the write, so it is kept only where it replaces a value that is in the cache.
+void Store::CacheWritten(const Planned& planned) noexcept {
+  constexpr size_t kAlwaysBytesMax = 16 * 1024;
+  const WriteOperation& operation = planned.operation;
+  if (cache_ == nullptr || operation.kind != Batch::Operation::Kind::kPut) return;
+  const bool separated = !planned.pointer.empty();
+  if (separated && operation.value.empty()) return;  // it came as a stream
+  if (operation.value.size() > kAlwaysBytesMax) {
+    if (!planned.current) return;
+    const index::Entry& old = planned.current->entry;
+    const base::EpochGuard guard(epochs_);
+    memory::Cached found;
+    if (!cache_->Find({old.segment, old.offset, ValuePart(old)}, found, /*counts=*/false)) return;
+  }
+  const base::Bytes value = base::AsBytes(operation.value);
+  if (separated) {
+    KeepCached(planned.place, Part::kSeparatedValue, value, {});
+  } else {
+    KeepCached(planned.place, Part::kRecord, value, planned.record.metadata);
+  }
+}
+
+// Reclaim has copied a record; its old place will go.
+void Store::CacheMoved(const format::Position& from, const format::Position& to) noexcept {
+  if (cache_ == nullptr || to.segment >= memory::kCachedSegmentsMax) return;
+  for (const Part part : {Part::kRecord, Part::kSeparatedValue}) {
+    cache_->Copy({from.segment, from.offset, part}, {to.segment, to.offset, part});
+  }
+}
+
+// What the budget leaves for the cache beside an index of that size.
+uint64_t Store::CacheRoom(uint64_t index_bytes) const {
+  const uint64_t taken_bytes = std::min(kBuffersBytes + index_bytes, options_.memory_budget_bytes);
+  return std::min(options_.memory_budget_bytes - taken_bytes, cache_->capacity_bytes_max());
+}
+
+// Before the index grows to that size.
+void Store::FitCache(uint64_t index_bytes) const {
+  if (cache_ == nullptr) return;
+  const uint64_t room_bytes = CacheRoom(index_bytes);
+  if (cache_->capacity_bytes() <= room_bytes) return;
+  base::MutexLock lock(cache_mutex_);
+  const uint64_t step_bytes = cache_->capacity_bytes_max() / kCacheSteps;
+  if (cache_->capacity_bytes() > room_bytes) cache_->SetCapacity(room_bytes - std::min(room_bytes, step_bytes));
+}
+
+// To what the index has given back since.
+void Store::LetCacheGrow() {
+  if (cache_ == nullptr) return;
+  base::MutexLock lock(cache_mutex_);
+  const uint64_t step_bytes = cache_->capacity_bytes_max() / kCacheSteps;
+  const uint64_t room_bytes = CacheRoom(IndexMemoryBytes() + step_bytes);
+  if (room_bytes > cache_->capacity_bytes() + 2 * step_bytes) cache_->SetCapacity(room_bytes);
+}
+
+}  // namespace firn

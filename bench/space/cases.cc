@@ -8,7 +8,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "space/child.h"
+#include "support/child.h"
 
 namespace firn::bench {
 namespace {

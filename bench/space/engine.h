@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -13,10 +12,9 @@
 #include <absl/status/statusor.h>
 #include <firn/options.h>
 
-namespace firn::bench {
+#include "support/figures.h"
 
-// Numbers by name: what one run of one engine found. Names ending in "_max" are combined by maximum, others by median.
-using Figures = std::map<std::string, double>;
+namespace firn::bench {
 
 class Engine {
  public:

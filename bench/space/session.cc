@@ -5,9 +5,9 @@
 #include <thread>
 
 #include "space/config.h"
-#include "space/device.h"
-#include "space/histogram.h"
 #include "space/watchers.h"
+#include "support/device.h"
+#include "support/histogram.h"
 
 namespace firn::bench {
 namespace {

@@ -10,8 +10,8 @@
 #include <absl/status/status.h>
 #include <absl/status/statusor.h>
 
-#include "space/data.h"
 #include "space/engine.h"
+#include "support/data.h"
 
 namespace firn::bench {
 

@@ -8,7 +8,7 @@
 #include <cstddef>
 #include <ctime>
 
-#include "space/device.h"
+#include "support/device.h"
 
 namespace firn::bench {
 namespace {

@@ -3,10 +3,10 @@
 #include <chrono>
 #include <thread>
 
-#include "space/device.h"
 #include "space/session.h"
 #include "space/watchers.h"
 #include "space/workloads.h"
+#include "support/device.h"
 
 namespace firn::bench {
 namespace {

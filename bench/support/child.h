@@ -5,7 +5,7 @@
 
 #include <absl/status/statusor.h>
 
-#include "space/engine.h"
+#include "support/figures.h"
 
 namespace firn::bench {
 

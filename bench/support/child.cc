@@ -1,4 +1,4 @@
-#include "space/child.h"
+#include "support/child.h"
 
 #include <cerrno>
 #include <cstdio>

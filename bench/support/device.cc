@@ -1,4 +1,4 @@
-#include "space/device.h"
+#include "support/device.h"
 
 #include <filesystem>
 #include <fstream>

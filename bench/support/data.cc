@@ -1,4 +1,4 @@
-#include "space/data.h"
+#include "support/data.h"
 
 #include <algorithm>
 #include <cmath>

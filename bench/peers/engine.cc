@@ -1,0 +1,24 @@
+#include "peers/engine.h"
+
+#include <array>
+
+namespace firn::bench {
+
+absl::StatusOr<uint64_t> Client::MultiGet(std::span<const std::string_view> keys) {
+  uint64_t bytes = 0;
+  for (const std::string_view key : keys) {
+    const absl::StatusOr<std::string_view> value = Get(key);
+    if (!value.ok()) return value.status();
+    bytes += value->size();
+  }
+  return bytes;
+}
+
+std::span<const Peer> Peers() {
+  static constexpr std::array kPeers = {
+      Peer{"firn", &OpenFirn},       Peer{"rocksdb", &OpenRocksDb}, Peer{"rocksdb-blob", &OpenRocksDbBlob},
+      Peer{"leveldb", &OpenLevelDb}, Peer{"lmdb", &OpenLmdb},       Peer{"wiredtiger", &OpenWiredTiger}};
+  return kPeers;
+}
+
+}  // namespace firn::bench

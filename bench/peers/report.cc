@@ -1,0 +1,153 @@
+#include "peers/report.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <fstream>
+#include <optional>
+
+#include <nlohmann/json.hpp>
+
+#include "peers/workloads.h"
+
+namespace firn::bench {
+namespace {
+
+double Median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  const size_t middle = values.size() / 2;
+  return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
+}
+
+// "3.71 M", three digits.
+std::string Short(double value) {
+  constexpr std::pair<double, const char*> kUnits[] = {{1e9, " G"}, {1e6, " M"}, {1e3, " k"}};
+  char text[32];
+  for (const auto& [unit, name] : kUnits) {
+    if (value < unit) continue;
+    const double scaled = value / unit;
+    std::snprintf(text, sizeof(text), "%.*f%s", scaled < 10 ? 2 : scaled < 100 ? 1 : 0, scaled, name);
+    return text;
+  }
+  std::snprintf(text, sizeof(text), "%.3g", value);
+  return text;
+}
+
+std::string Ratio(double value) {
+  char text[32];
+  std::snprintf(text, sizeof(text), "%.2f", value);
+  return text;
+}
+
+std::optional<double> FigureOf(const Results& results, const Line& line, const std::string& engine) {
+  const auto runs = results.find({std::string(line.group), engine});
+  if (runs == results.end() || runs->second.empty()) return std::nullopt;
+  const Figures combined = Combined(runs->second);
+  const auto figure = combined.find(std::string(line.figure));
+  return figure == combined.end() ? std::nullopt : std::optional(figure->second);
+}
+
+}  // namespace
+
+Figures Combined(const std::vector<Figures>& runs) {
+  std::map<std::string, std::vector<double>> values;
+  for (const Figures& run : runs) {
+    for (const auto& [name, value] : run) values[name].push_back(value);
+  }
+  Figures combined;
+  for (const auto& [name, of_runs] : values) {
+    combined[name] = name.ends_with("_max") ? *std::max_element(of_runs.begin(), of_runs.end()) : Median(of_runs);
+  }
+  return combined;
+}
+
+void PrintJson(std::string_view group, std::string_view engine, int run, const Figures& figures) {
+  nlohmann::ordered_json line = {{"group", group}, {"engine", engine}, {"run", run}};
+  for (const auto& [name, value] : figures) line[name] = value;
+  std::printf("%s\n", line.dump().c_str());
+  std::fflush(stdout);
+}
+
+void PrintTable(const Results& results, const Figures& limits, const std::vector<std::string>& engines) {
+  std::vector<std::vector<std::string>> rows(1, {"a second"});
+  rows[0].insert(rows[0].end(), engines.begin(), engines.end());
+  rows[0].insert(rows[0].end(), {"firn/best peer", "firn/limit"});
+  for (const Line& line : Lines()) {
+    std::vector<std::string> row = {std::string(line.title)};
+    std::optional<double> firn, best;
+    for (const std::string& engine : engines) {
+      const auto figure = FigureOf(results, line, engine);
+      row.push_back(figure ? Short(*figure) : "-");
+      if (!figure) continue;
+      if (engine == "firn") {
+        firn = figure;
+      } else {
+        best = std::max(best.value_or(0), *figure);
+      }
+    }
+    if (!firn && !best) continue;
+    row.push_back(firn && best ? Ratio(*firn / *best) : "-");
+    const auto limit = limits.find(std::string(line.limit));
+    row.push_back(firn && limit != limits.end() ? Ratio(*firn * line.limit_factor / limit->second) : "");
+    rows.push_back(std::move(row));
+  }
+  std::vector<size_t> widths(rows[0].size());
+  for (const auto& row : rows) {
+    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
+  }
+  for (const auto& row : rows) {
+    for (size_t i = 0; i < row.size(); ++i) {
+      std::printf("%s%*s", i == 0 ? "" : "  ", static_cast<int>(widths[i]) * (i == 0 ? -1 : 1), row[i].c_str());
+    }
+    std::printf("\n");
+  }
+  std::printf("\nThe machine:");
+  for (const auto& [name, value] : limits) std::printf("  %s %s", name.c_str(), Short(value).c_str());
+  std::printf("\nPeak memory, MiB:");
+  for (const auto& [of, runs] : results) {
+    const Figures combined = Combined(runs);
+    const auto peak = combined.find("peak_memory_mib_max");
+    if (peak != combined.end()) std::printf("  %s %s %.0f", of.first.c_str(), of.second.c_str(), peak->second);
+  }
+  std::printf("\n");
+  std::fflush(stdout);
+}
+
+bool WritePlot(const std::string& path, const Results& results, const std::vector<std::string>& engines) {
+  constexpr const char* kColours[] = {"#1f4e9c", "#c0504d", "#d9908e", "#7f9c3b", "#8064a2", "#b8860b"};
+  constexpr int kBar = 9, kLeft = 240, kWidth = 600;
+  std::ofstream file(path);
+  std::string bars;
+  int y = 40;
+  for (const Line& line : Lines()) {
+    std::vector<std::optional<double>> figures;
+    double best = 0;
+    for (const std::string& engine : engines) {
+      figures.push_back(FigureOf(results, line, engine));
+      best = std::max(best, figures.back().value_or(0));
+    }
+    if (best == 0) continue;
+    char text[512];
+    std::snprintf(text, sizeof(text), "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">%s</text>\n", kLeft - 8,
+                  y + kBar * static_cast<int>(engines.size()) / 2 + 4, std::string(line.title).c_str());
+    bars += text;
+    for (size_t i = 0; i < engines.size(); ++i, y += kBar) {
+      if (!figures[i]) continue;
+      std::snprintf(text, sizeof(text), "<rect x=\"%d\" y=\"%d\" width=\"%.1f\" height=\"%d\" fill=\"%s\"/>\n", kLeft,
+                    y, kWidth * *figures[i] / best, kBar - 1, kColours[i % std::size(kColours)]);
+      bars += text;
+    }
+    y += kBar;
+  }
+  file << "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"" << kLeft + kWidth + 20 << "\" height=\"" << y + 10
+       << "\" font-family=\"sans-serif\" font-size=\"11\">\n";
+  for (size_t i = 0; i < engines.size(); ++i) {
+    const size_t x = static_cast<size_t>(kLeft) + 100 * i;
+    file << "<rect x=\"" << x << "\" y=\"12\" width=\"10\" height=\"10\" fill=\"" << kColours[i % std::size(kColours)]
+         << "\"/><text x=\"" << x + 14 << "\" y=\"21\">" << engines[i] << "</text>\n";
+  }
+  file << bars << "</svg>\n";
+  return static_cast<bool>(file.flush());
+}
+
+}  // namespace firn::bench

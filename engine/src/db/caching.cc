@@ -47,7 +47,7 @@ void Store::KeepCached(const index::Entry& entry, Part part, base::Bytes value, 
 // What was just written is likely to be read, and would otherwise be read from disk soon. Where it is large the copy is
 // more than a small part of the write, so it is kept only where it replaces a value that is in the cache.
 void Store::CacheWritten(const Planned& planned) noexcept {
-  constexpr size_t kAlwaysBytesMax = 16 * 1024;
+  constexpr size_t kAlwaysBytesMax = size_t{16} << 10;
   const WriteOperation& operation = planned.operation;
   if (cache_ == nullptr || operation.kind != Batch::Operation::Kind::kPut) return;
   const bool separated = !planned.pointer.empty();

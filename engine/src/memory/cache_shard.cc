@@ -53,7 +53,7 @@ bool CacheTable::Replace(uint64_t hash, const CacheEntry* entry, const CacheEntr
 }
 
 void CacheShard::Abandon() noexcept {
-  Chunk* pinned = nullptr;
+  bool is_last;
   {
     base::MutexLock lock(mutex_);
     abandoned_ = true;
@@ -61,17 +61,10 @@ void CacheShard::Abandon() noexcept {
     for (Queue* queue : {&small_, &main_}) {
       while (queue->oldest != nullptr) {
         Chunk* const chunk = std::exchange(queue->oldest, queue->oldest->next);
-        chunk->next = pinned;
-        pinned = chunk;
+        if (chunk->holds.fetch_sub(1, std::memory_order_acq_rel) == 1) Free(chunk);
       }
     }
-    ++chunks_;  // as long as this goes on
-  }
-  while (pinned != nullptr) LetGo(std::exchange(pinned, pinned->next));
-  bool is_last;
-  {
-    base::MutexLock lock(mutex_);
-    is_last = --chunks_ == 0;
+    is_last = chunks_ == 0;
   }
   if (is_last) delete this;
 }

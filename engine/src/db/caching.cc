@@ -18,16 +18,27 @@ Part ValuePart(const index::Entry& entry) { return IsSeparated(entry) ? Part::kS
 }  // namespace
 
 bool Store::FindCached(const index::Entry& entry, Part part, memory::Cached& found, Caching caching) {
-  if (cache_ == nullptr) return false;
+  if (!MayBeCached(entry.segment) || caching == Caching::kFromDisk) return false;
   const bool counts = caching == Caching::kFill;
   const bool is_there = cache_->Find({entry.segment, entry.offset, part}, found, counts);
   if (counts) (is_there ? cache_hits_ : cache_misses_).Add(1);
   return is_there;
 }
 
+void Store::PrefetchCached(const index::Entry& entry, Ahead ahead) const {
+  if (!MayBeCached(entry.segment)) return;
+  const memory::CacheKey key(entry.segment, entry.offset, ValuePart(entry));
+  if (ahead == Ahead::kFew) {
+    cache_->Prefetch(key);
+  } else {
+    cache_->PrefetchEntry(key);
+  }
+}
+
 bool Store::PinCached(const index::Entry& entry, PinnedValue& value) {
   memory::Cached found;
-  if (cache_ == nullptr || !cache_->Find({entry.segment, entry.offset, ValuePart(entry)}, found)) return false;
+  if (!MayBeCached(entry.segment) || !cache_->Find({entry.segment, entry.offset, ValuePart(entry)}, found))
+    return false;
   cache_hits_.Add(1);
   value.frame_ = memory::CachePin(found).Leave();
   value.in_frame_ = base::AsText(found.value);
@@ -40,7 +51,7 @@ void PinnedValue::Release() noexcept {
 }
 
 void Store::KeepCached(const index::Entry& entry, Part part, base::Bytes value, base::Bytes metadata) noexcept {
-  if (cache_ == nullptr || entry.segment >= memory::kCachedSegmentsMax) return;
+  if (!MayBeCached(entry.segment)) return;
   cache_->Insert({entry.segment, entry.offset, part}, value, metadata);
 }
 
@@ -57,7 +68,8 @@ void Store::CacheWritten(const Planned& planned) noexcept {
     const index::Entry& old = planned.current->entry;
     const base::EpochGuard guard(epochs_);
     memory::Cached found;
-    if (!cache_->Find({old.segment, old.offset, ValuePart(old)}, found, /*counts=*/false)) return;
+    if (!MayBeCached(old.segment) || !cache_->Find({old.segment, old.offset, ValuePart(old)}, found, /*counts=*/false))
+      return;
   }
   const base::Bytes value = base::AsBytes(operation.value);
   if (separated) {
@@ -67,10 +79,11 @@ void Store::CacheWritten(const Planned& planned) noexcept {
   }
 }
 
-// Reclaim has copied a record; its old place will go.
-void Store::CacheMoved(const format::Position& from, const format::Position& to) noexcept {
-  if (cache_ == nullptr || to.segment >= memory::kCachedSegmentsMax) return;
+// Reclaim has copied a record; its old place will go. With a new extent the copy is not the same: it names that.
+void Store::CacheMoved(const format::Position& from, const format::Position& to, bool new_extent) noexcept {
+  if (!MayBeCached(from.segment) || !MayBeCached(to.segment)) return;
   for (const Part part : {Part::kRecord, Part::kSeparatedValue}) {
+    if (part == Part::kRecord && new_extent) continue;
     cache_->Copy({from.segment, from.offset, part}, {to.segment, to.offset, part});
   }
 }
@@ -94,6 +107,7 @@ void Store::FitCache(uint64_t index_bytes) const {
 // To what the index has given back since.
 void Store::LetCacheGrow() {
   if (cache_ == nullptr) return;
+  FitCache(IndexMemoryBytes());  // what grows beside the index asks nobody
   base::MutexLock lock(cache_mutex_);
   const uint64_t step_bytes = cache_->capacity_bytes_max() / kCacheSteps;
   const uint64_t room_bytes = CacheRoom(IndexMemoryBytes() + step_bytes);

@@ -48,6 +48,7 @@ class Cursor final : public Iterator {
   void WalkBackward();
   void CheckEnd();
   bool Accept();
+  void Prefetch() const;
   void SeekForwardTo(const std::string& index_key);
   void SeekBackwardBefore(const std::string& index_key);
 

@@ -330,6 +330,12 @@ std::vector<absl::StatusOr<std::string>> Store::MultiGet(uint32_t namespace_id, 
     reads.push_back({&file, offset, readings.back().blocks.bytes().first(size), {}});
     bytes_in_flight += size;
   };
+  // Where many are asked for, memory answers many at a time.
+  for (const Ahead ahead : {Ahead::kFew, Ahead::kSoon}) {
+    for (const std::optional<Version>& version : found) {
+      if (version) PrefetchCached(version->entry, ahead);
+    }
+  }
   uint64_t newest = std::min(revision, log_->published().Get());
   for (size_t i = 0; i < keys.size(); ++i) {
     if (!found[i]) {

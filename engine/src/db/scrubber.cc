@@ -404,7 +404,7 @@ void Scrubber::NameKeys() {
     for (const LogPlace& place : log_places_) {
       if (entry->segment != place.segment || entry->offset < place.begin || entry->offset >= place.end) continue;
       std::string value;
-      if (!store_.ReadInlineRecord(index_key, {*entry, {}}, &value, nullptr, Store::Caching::kPassBy).ok())
+      if (!store_.ReadInlineRecord(index_key, {*entry, {}}, &value, nullptr, Store::Caching::kFromDisk).ok())
         name_key(place.damage, index_key);
     }
   };

@@ -100,8 +100,9 @@ class Store {
   // As Locate, but the caller has the newest entry already.
   std::optional<Version> LocateFrom(std::string_view index_key, const index::Entry& newest, uint64_t revision) const;
   // Reads the record and checks it. `value` and `metadata` may be null. Scans pass the value cache by: what it has is
-  // taken, what it has not is not put there, and neither counts for what is wanted.
-  enum class Caching { kFill, kPassBy };
+  // taken, what it has not is not put there, and neither counts for what is wanted. kFromDisk does not look there at
+  // all.
+  enum class Caching { kFill, kPassBy, kFromDisk };
   absl::Status ReadRecord(std::string_view index_key, const Version& version, std::string* value, std::string* metadata,
                           Caching caching);
 
@@ -156,6 +157,9 @@ class Store {
   absl::Status CheckWritable() const;
 
   bool MayHaveLost(uint64_t revision) const { return versions_->MayHaveLost(revision); }
+  // For a reader that will come to the value, a few steps from now and soon; in an epoch guard (caching.cc).
+  enum class Ahead { kFew, kSoon };
+  void PrefetchCached(const index::Entry& entry, Ahead ahead) const;
   bool HasSegment(uint32_t id) const { return log_->segments().Find(id) != nullptr; }  // inside an epoch guard
 
   base::EpochDomain& epochs() { return epochs_; }
@@ -243,7 +247,8 @@ class Store {
   void KeepCached(const index::Entry& entry, memory::CacheKey::Part part, base::Bytes value,
                   base::Bytes metadata) noexcept;
   void CacheWritten(const Planned& planned) noexcept;
-  void CacheMoved(const format::Position& from, const format::Position& to) noexcept;
+  void CacheMoved(const format::Position& from, const format::Position& to, bool new_extent) noexcept;
+  bool MayBeCached(uint32_t segment) const { return cache_ != nullptr && segment < memory::kCachedSegmentsMax; }
   uint64_t CacheRoom(uint64_t index_bytes) const;
   void FitCache(uint64_t index_bytes) const;
   void LetCacheGrow();

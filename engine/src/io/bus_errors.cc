@@ -15,13 +15,14 @@
 namespace firn::io {
 namespace {
 
-// Where the handler finds what is guarded: a list that only grows, of places that are used again. A place being let go
-// of is not in use by the handler, for no thread touches the memory any more.
+// Where the handler finds what is guarded: a list that only grows, of places that are used again. Who takes a guard out
+// of its place waits for the handlers that may have seen it there.
 struct Place {
   std::atomic<BusErrorGuard*> guard{nullptr};
   Place* next = nullptr;
 };
 std::atomic<Place*> places{nullptr};
+std::atomic<uint32_t> handlers_looking{0};
 
 struct sigaction previous;
 
@@ -30,7 +31,8 @@ void EndAsByDefault(int signal, const siginfo_t& info) {
   struct sigaction by_default {};
   by_default.sa_handler = SIG_DFL;
   ::sigaction(signal, &by_default, nullptr);
-  if (info.si_code <= 0) ::raise(signal);  // somebody sent it
+  // Sent by somebody, or by the kernel for memory that nobody has touched yet.
+  if (info.si_code <= 0 || info.si_code == BUS_MCEERR_AO) ::raise(signal);
 }
 
 void PassOn(int signal, siginfo_t* info, void* context) {
@@ -39,7 +41,8 @@ void PassOn(int signal, siginfo_t* info, void* context) {
   } else if (previous.sa_handler == SIG_DFL) {
     EndAsByDefault(signal, *info);
   } else if (previous.sa_handler == SIG_IGN) {
-    if (info->si_code > 0) EndAsByDefault(signal, *info);  // an access cannot be ignored
+    const bool of_access = info->si_code > 0 && info->si_code != BUS_MCEERR_AO;
+    if (of_access) EndAsByDefault(signal, *info);  // which cannot be ignored
   } else {
     previous.sa_handler(signal);
   }
@@ -50,10 +53,12 @@ void OnBusError(int signal, siginfo_t* info, void* context) {
   bool replaced = false;
   if (info->si_code > 0) {
     const auto address = reinterpret_cast<uintptr_t>(info->si_addr);
+    handlers_looking.fetch_add(1, std::memory_order_seq_cst);
     for (Place* place = places.load(std::memory_order_acquire); place != nullptr && !replaced; place = place->next) {
-      BusErrorGuard* const guard = place->guard.load(std::memory_order_acquire);
+      BusErrorGuard* const guard = place->guard.load(std::memory_order_seq_cst);
       replaced = guard != nullptr && guard->Replace(address);
     }
+    handlers_looking.fetch_sub(1, std::memory_order_seq_cst);
   }
   errno = saved_errno;
   if (!replaced) PassOn(signal, info, context);
@@ -126,8 +131,11 @@ BusErrorGuard::BusErrorGuard(base::MutableBytes mapping, size_t page_bytes)
 BusErrorGuard::~BusErrorGuard() {
   for (Place* place = places.load(std::memory_order_acquire); place != nullptr; place = place->next) {
     BusErrorGuard* expected = this;
-    if (place->guard.compare_exchange_strong(expected, nullptr)) return;
+    if (place->guard.compare_exchange_strong(expected, nullptr)) break;
   }
+  // A child has no other threads, and those of its parent are counted still.
+  if (base::ForkGeneration() != fork_generation_) return;
+  for (int turn = 0; handlers_looking.load(std::memory_order_seq_cst) != 0; ++turn) base::SpinPause(turn);
 }
 
 bool BusErrorGuard::Replace(uintptr_t address) {
@@ -152,6 +160,7 @@ bool BusErrorGuard::Replace(uintptr_t address) {
     // In one step: at no time does another thread find anything else there than either page.
     constexpr int kThere = MREMAP_MAYMOVE | MREMAP_FIXED;
     replaced = ::mremap(own, page_bytes_, page_bytes_, kThere, reinterpret_cast<void*>(at)) != MAP_FAILED;
+    if (!replaced) ::munmap(own, page_bytes_);
   }
   state.store(replaced ? kOwn : kGivenUp, std::memory_order_release);
   return replaced;

@@ -147,7 +147,8 @@ absl::Status Log::WriteUnit(Unit& unit, io::Flush flush) {
                     .time_ms = written_time_ms_},
                    unit.segment->seed, unit.offset, {unit.memory, size});
   FIRN_RETURN_IF_ERROR(TailStatus());  // what is in the unit may be another's bytes
-  return unit.segment->file->Write(unit.offset, {unit.memory, size}, flush);
+  FIRN_RETURN_IF_ERROR(unit.segment->file->Write(unit.offset, {unit.memory, size}, flush));
+  return TailStatus();
 }
 
 void Log::FinishUnit(Unit& unit, bool durable) {

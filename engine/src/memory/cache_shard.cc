@@ -40,6 +40,16 @@ bool CacheTable::Add(uint64_t hash, const CacheEntry* entry) {
   return false;
 }
 
+bool CacheTable::Holds(uint64_t hash, const CacheEntry* entry) const {
+  const uint64_t word = WordOf(hash, entry);
+  for (size_t probe = 0; probe < kProbes; ++probe) {
+    for (const std::atomic<uint64_t>& slot : BucketOf(hash, probe)) {
+      if (slot.load(std::memory_order_relaxed) == word) return true;
+    }
+  }
+  return false;
+}
+
 bool CacheTable::Replace(uint64_t hash, const CacheEntry* entry, const CacheEntry* by) {
   const uint64_t word = WordOf(hash, entry);
   for (size_t probe = 0; probe < kProbes; ++probe) {
@@ -64,15 +74,18 @@ void CacheShard::Abandon() noexcept {
         if (chunk->holds.fetch_sub(1, std::memory_order_acq_rel) == 1) Free(chunk);
       }
     }
+    table_.store(nullptr, std::memory_order_relaxed);
+    own_table_.reset();
+    ghosts_ = {};
     is_last = chunks_ == 0;
   }
   if (is_last) delete this;
 }
 
-// What is in the queues and the table, as opposed to what waits for readers or to be used again.
+// What is in the queues and the table, or pinned, as opposed to what waits for readers or to be used again.
 uint64_t CacheShard::LiveBytes() const {
   const uint64_t table_bytes = own_table_ != nullptr ? own_table_->memory_bytes() : 0;
-  return small_.bytes + main_.bytes + table_bytes + ghosts_.capacity() * sizeof(uint32_t);
+  return small_.bytes + main_.bytes + left_pinned_bytes_ + table_bytes + ghosts_.capacity() * sizeof(uint32_t);
 }
 
 uint64_t CacheShard::LiveBytesMax() const {
@@ -166,6 +179,7 @@ Chunk* CacheShard::NewChunk(uint64_t bytes) {
   chunk->next = nullptr;
   chunk->end = kFirstEntryAt;
   chunk->holds.store(1, std::memory_order_relaxed);
+  chunk->has_left = false;
   return chunk;
 }
 
@@ -192,10 +206,12 @@ bool CacheShard::MayTake(uint64_t bytes) {
 // Evicts until there may be `bytes` more. False if that takes more than an insertion may do.
 bool CacheShard::MakeRoom(uint64_t bytes, Leaving& leaving) {
   while (LiveBytes() + bytes > LiveBytesMax()) {
-    // Without memory for what is wanted of it, nothing is evicted: readers have yet to leave what was.
-    if (free_ == nullptr && !MayTake(ValueCache::kChunkBytes)) return false;
+    // Without memory for what is wanted of it, nothing is evicted: readers have yet to leave what was, and soon will.
+    // Pins may stay, so there what is wanted goes too.
+    const bool has_memory = free_ != nullptr || MayTake(ValueCache::kChunkBytes);
+    if (!has_memory && left_pinned_bytes_ == 0) return false;
     if (leaving.evictions >= kEvictionsMax + 2 * bytes / ValueCache::kChunkBytes) return false;
-    if (!Evict(leaving, /*keep_wanted=*/true)) return false;
+    if (!Evict(leaving, /*keep_wanted=*/has_memory)) return false;
   }
   return true;
 }
@@ -224,6 +240,7 @@ void CacheShard::EvictEntries(Chunk& chunk, bool from_main, bool keep_wanted) {
     const auto* const entry = std::launder(reinterpret_cast<const CacheEntry*>(chunk.at(at)));
     at += EntryBytes(entry->value_bytes, entry->metadata_bytes);
     const uint64_t hash = HashOf(CacheKey::Of(entry->key));
+    if (!own_table_->Holds(hash, entry)) continue;  // it found no place, or another is there by now
     const uint8_t uses = entry->uses.load(std::memory_order_relaxed);
     if (keep_wanted && uses > 0) {
       // It goes round in the main queue, if there is memory for that.
@@ -233,7 +250,7 @@ void CacheShard::EvictEntries(Chunk& chunk, bool from_main, bool keep_wanted) {
         continue;
       }
     }
-    if (!own_table_->Replace(hash, entry, nullptr)) continue;
+    own_table_->Replace(hash, entry, nullptr);
     --values_;
     ++evicted_;
     if (!from_main) NoteGhost(hash);
@@ -261,26 +278,42 @@ void CacheShard::Leave(Leaving& leaving) noexcept {
   if (leaving.chunks == nullptr) return;
   while (leaving.chunks != nullptr) {
     Chunk* const chunk = std::exchange(leaving.chunks, leaving.chunks->next);
-    take_promise().Retire([chunk] { chunk->shard->LetGo(chunk); });
+    take_promise().Retire([chunk] { chunk->shard->LetGoLeft(chunk); });
   }
   epochs_.Drain();
 }
 
 void CacheShard::LetGo(Chunk* chunk) noexcept {
+  // In a child another thread of the parent may hold the mutex for good.
+  if (base::ForkGeneration() != fork_generation_) return;
   if (chunk->holds.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
-  bool is_last = false;
+  bool is_last;
   {
     base::MutexLock lock(mutex_);
-    const bool fits = used_bytes_.load(std::memory_order_relaxed) <= capacity_bytes_;
-    if (fits && !abandoned_ && chunk->memory_bytes == ValueCache::kChunkBytes) {
-      chunk->next = free_;
-      free_ = chunk;
-    } else {
-      Free(chunk);
-      is_last = abandoned_ && chunks_ == 0;
-    }
+    is_last = Recycle(chunk);
   }
   if (is_last) delete this;
+}
+
+// The cache's own hold: readers have left.
+void CacheShard::LetGoLeft(Chunk* chunk) noexcept {
+  base::MutexLock lock(mutex_);
+  chunk->has_left = true;
+  left_pinned_bytes_ += chunk->memory_bytes;
+  if (chunk->holds.fetch_sub(1, std::memory_order_acq_rel) == 1) Recycle(chunk);
+}
+
+// Nothing holds it any more. True if it was the last thing that kept an abandoned shard.
+bool CacheShard::Recycle(Chunk* chunk) {
+  if (std::exchange(chunk->has_left, false)) left_pinned_bytes_ -= chunk->memory_bytes;
+  const bool fits = used_bytes_.load(std::memory_order_relaxed) <= capacity_bytes_;
+  if (fits && !abandoned_ && chunk->memory_bytes == ValueCache::kChunkBytes) {
+    chunk->next = free_;
+    free_ = chunk;
+  } else {
+    Free(chunk);
+  }
+  return abandoned_ && chunks_ == 0;
 }
 
 // Replaces the table by one of so many buckets. Entries that find no place there are lost.

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/epoch.h"
+#include "base/fork.h"
 #include "base/sync.h"
 #include "memory/value_cache.h"
 
@@ -40,6 +41,7 @@ struct alignas(64) Chunk {
   size_t end = 0;           // where the next entry goes, from the start of the header
   // The cache's own, given up once no reader can find the chunk any more, and the pins.
   std::atomic<uint32_t> holds{0};
+  bool has_left = false;  // only pins hold it; under the shard's mutex
 
   std::byte* at(size_t offset) { return reinterpret_cast<std::byte*>(this) + offset; }
   static Chunk* Of(const CacheEntry* entry) {
@@ -79,10 +81,21 @@ class CacheTable {
     return nullptr;
   }
   void Prefetch(uint64_t hash) const { __builtin_prefetch(&BucketOf(hash, 0)); }
+  // Of what has the same tag in the first bucket: the entry's head and the beginning of its value.
+  void PrefetchEntry(uint64_t hash) const {
+    for (const std::atomic<uint64_t>& slot : BucketOf(hash, 0)) {
+      const uint64_t word = slot.load(std::memory_order_relaxed);
+      if ((word ^ hash) >> kTagShift != 0) continue;
+      const auto* const at = reinterpret_cast<const std::byte*>(EntryOf(word));
+      __builtin_prefetch(at);
+      __builtin_prefetch(at + 64);
+    }
+  }
 
   // These by one thread at a time.
   // False if there is no free slot.
   bool Add(uint64_t hash, const CacheEntry* entry);
+  bool Holds(uint64_t hash, const CacheEntry* entry) const;
   // Puts another entry, or none, in the place of `entry`. False if it is not there.
   bool Replace(uint64_t hash, const CacheEntry* entry, const CacheEntry* by);
   template <typename Visit>
@@ -135,10 +148,13 @@ class CacheShard {
   void Prefetch(uint64_t hash) const {
     if (const CacheTable* const table = table_.load(std::memory_order_acquire)) table->Prefetch(hash);
   }
+  void PrefetchEntry(uint64_t hash) const {
+    if (const CacheTable* const table = table_.load(std::memory_order_acquire)) table->PrefetchEntry(hash);
+  }
   // `wanted`: goes to the main queue.
   void Insert(uint64_t hash, CacheKey key, base::Bytes value, base::Bytes metadata, bool wanted) noexcept;
 
-  // One hold less. Whose last it was, the memory can be used again.
+  // A pin less. Whose last it was, the memory can be used again.
   void LetGo(Chunk* chunk) noexcept;
   void AddTo(CacheStats& stats) const;
 
@@ -173,6 +189,8 @@ class CacheShard {
   static void Push(Queue& queue, Chunk* chunk);
   void Free(Chunk* chunk) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Resize(size_t buckets, Leaving& leaving) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void LetGoLeft(Chunk* chunk) noexcept;
+  bool Recycle(Chunk* chunk) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Promise(Leaving& leaving) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Leave(Leaving& leaving) noexcept ABSL_LOCKS_EXCLUDED(mutex_);
   uint64_t LiveBytes() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -181,6 +199,7 @@ class CacheShard {
   bool TakeGhost(uint64_t hash) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   base::EpochDomain& epochs_;
+  const uint64_t fork_generation_ = base::ForkGeneration();
   std::atomic<const CacheTable*> table_{nullptr};  // owned by own_table_
   mutable base::Mutex mutex_;
   std::unique_ptr<CacheTable> own_table_ ABSL_GUARDED_BY(mutex_);
@@ -194,6 +213,7 @@ class CacheShard {
   uint64_t refused_ ABSL_GUARDED_BY(mutex_) = 0;
   std::atomic<uint64_t> used_bytes_{0};          // changed under mutex_
   uint64_t chunks_ ABSL_GUARDED_BY(mutex_) = 0;  // that there are, wherever
+  uint64_t left_pinned_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   bool abandoned_ ABSL_GUARDED_BY(mutex_) = false;
 };
 

@@ -28,7 +28,9 @@ CachePin::~CachePin() {
 ValueCache::ValueCache(base::EpochDomain& epochs, uint64_t capacity_bytes_max)
     : epochs_(epochs), capacity_bytes_max_(capacity_bytes_max) {
   const uint64_t shards = std::clamp<uint64_t>(capacity_bytes_max / kShardBytesWanted, 1, kShardsMax);
-  for (size_t i = 0; i < std::bit_floor(shards); ++i) shards_.emplace_back(new CacheShard(epochs));
+  for (size_t i = 0; i < std::bit_floor(shards); ++i) {
+    shards_.push_back(std::unique_ptr<CacheShard, AbandonShard>(new CacheShard(epochs)));
+  }
   SetCapacity(capacity_bytes_max);
 }
 
@@ -71,6 +73,11 @@ bool ValueCache::Find(CacheKey key, Cached& found, bool counts) const {
 void ValueCache::Prefetch(CacheKey key) const {
   const uint64_t hash = HashOf(key);
   ShardOf(hash).Prefetch(hash);
+}
+
+void ValueCache::PrefetchEntry(CacheKey key) const {
+  const uint64_t hash = HashOf(key);
+  ShardOf(hash).PrefetchEntry(hash);
 }
 
 void ValueCache::Insert(CacheKey key, base::Bytes value, base::Bytes metadata) noexcept {

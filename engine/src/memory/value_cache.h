@@ -110,8 +110,10 @@ class ValueCache {
 
   // Null if it is not there. Inside an epoch guard. `counts`: a read that says something about how wanted the value is.
   bool Find(CacheKey key, Cached& found, bool counts = true) const;
-  // Asks the processor for what Find() will look at first.
+  // Ask the processor for what Find() will look at first, and, a while later, for what it will look at then. Inside an
+  // epoch guard.
   void Prefetch(CacheKey key) const;
+  void PrefetchEntry(CacheKey key) const;
   // Keeps a copy, if there is room and it is not there. Never throws. May run deferred calls of the epoch domain.
   void Insert(CacheKey key, base::Bytes value, base::Bytes metadata) noexcept;
   // The same bytes are found at `to` as well, if they are at `from`: a record was copied, and the original will go.

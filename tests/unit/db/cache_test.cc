@@ -107,6 +107,25 @@ TEST_CASE("a scan takes what is in the cache and puts nothing there") {
   CHECK(store->GetStats().cache_misses == kKeys);
 }
 
+TEST_CASE("what cannot be read from disk is named as such although it is in the cache") {
+  SimWorld world(1);
+  auto db = Must(OpenOn({}, {.disk = world.machine.Attach(), .clock = &world.clock, .random = &world.random}));
+  const std::string value = ValueOf(1);
+  Must(db->Put("hot", value));
+  Must(db->Flush());
+  for (const std::string& name : world.machine.FileNames()) {
+    if (!name.starts_with("log/")) continue;
+    const size_t at = world.machine.ReadFile(name).find(value);
+    if (at != std::string::npos) world.machine.FlipBits(name, at + 10, std::byte{1});
+  }
+  CHECK(Must(db->Get("hot")) == value);
+  const VerifyReport report = Must(db->Verify());
+  REQUIRE(report.damages.size() == 1);
+  REQUIRE(report.damages[0].keys.size() == 1);
+  CHECK(report.damages[0].keys[0].key == "hot");
+  Must(db->Close());
+}
+
 TEST_CASE("values that reclaim moves stay in the cache") {
   RealStore store;
   Fill(store);

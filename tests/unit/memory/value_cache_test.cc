@@ -195,6 +195,27 @@ TEST_CASE("a pinned value outlives its eviction, and its memory comes back with 
   CHECK(cache.cache.used_bytes() <= pinned_bytes - ValueCache::kChunkBytes);
 }
 
+TEST_CASE("pins hold their own chunks, and others come and go as before") {
+  Cache cache(16 * kMiB);
+  std::vector<CachePin> pins;
+  for (uint64_t i = 0; i < 8'000; ++i) {
+    cache.Insert(i, 1'000);
+    if (i % 400 != 0) continue;
+    const base::EpochGuard guard(cache.epochs);
+    Cached found;
+    REQUIRE(cache.cache.Find(KeyOf(i), found, /*counts=*/false));
+    pins.emplace_back(found);
+  }
+  // All that was pinned leaves the cache, 20 chunks, and what comes then still is kept, within the capacity.
+  for (uint64_t i = 10'000; i < 60'000; ++i) cache.Insert(i, 1'000);
+  CHECK(cache.CountOf(0, 8'000) == 0);
+  CHECK(cache.CountOf(59'000, 1'000) > 950);
+  CHECK(cache.cache.used_bytes() <= 16 * kMiB);
+  pins.clear();
+  for (uint64_t i = 100'000; i < 150'000; ++i) cache.Insert(i, 1'000);
+  CHECK(cache.CountOf(137'000, 13'000) > 12'500);
+}
+
 TEST_CASE("a pinned value outlives the cache") {
   CachePin pin, evicted_pin;
   Cached found, evicted;

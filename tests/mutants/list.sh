@@ -233,10 +233,12 @@ mutant cache_wanted_evicted memory/cache_shard.cc memory 's/if \(keep_wanted && 
 mutant cache_ghosts_forgotten memory/cache_shard.cc memory 's/^  wanted = TakeGhost\(hash\) \|\| wanted;$//'
 mutant cache_keeps_from_index db/caching.cc 'db -# [#cache_test]' 's/if \(cache_->capacity_bytes\(\) <= room_bytes\) return;/return;/'
 mutant cache_counts_scans db/caching.cc 'db -# [#cache_test]' 's/const bool counts = caching == Caching::kFill;/const bool counts = true;/'
+mutant cache_hides_damage db/scrubber.cc 'db -# [#cache_test]' 's/Caching::kFromDisk/Caching::kPassBy/'
 mutant cache_forgets_moved db/relocator.cc 'db -# [#cache_test]' 's/^ *store_\.CacheMoved\(.*$//'
 # A mapping that its file system no longer keeps: nothing relies on it.
 mutant detached_tail_acknowledged log/commit.cc '[tail]' 's/if \(status\.ok\(\) \|\| durable_revision\(\) >= revision\)/if (true)/'
-mutant unit_written_of_detached_tail log/commit.cc '[tail]' 's/^  FIRN_RETURN_IF_ERROR\(TailStatus\(\)\);  .*$//'
+mutant unit_written_of_detached_tail log/commit.cc '[tail]' \
+  's/^  FIRN_RETURN_IF_ERROR\(TailStatus\(\)\);  .*$//; s/^  return TailStatus\(\);$/  return absl::OkStatus();/'
 mutant close_mark_in_detached_tail log/log.cc '[tail]' 's/^  FIRN_RETURN_IF_ERROR\(TailStatus\(\)\);$//'
 mutant detached_page_not_told io/bus_errors.cc io 's/^  tripped_\.store\(true, .*$//'
 mutant detached_page_taken_twice io/bus_errors.cc 'io -# [#bus_errors_test]' \

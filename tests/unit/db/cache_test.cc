@@ -110,8 +110,10 @@ TEST_CASE("a scan takes what is in the cache and puts nothing there") {
 TEST_CASE("what cannot be read from disk is named as such although it is in the cache") {
   SimWorld world(1);
   auto db = Must(OpenOn({}, {.disk = world.machine.Attach(), .clock = &world.clock, .random = &world.random}));
-  const std::string value = ValueOf(1);
+  const std::string value = "hot " + ValueOf(1);
   Must(db->Put("hot", value));
+  // Out of the tail buffers.
+  for (size_t i = 0; i < kKeys; ++i) Must(db->Put(NumberedKey(i), ValueOf(i + 2), Buffered()));
   Must(db->Flush());
   for (const std::string& name : world.machine.FileNames()) {
     if (!name.starts_with("log/")) continue;

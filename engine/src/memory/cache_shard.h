@@ -87,6 +87,7 @@ class CacheTable {
       const uint64_t word = slot.load(std::memory_order_relaxed);
       if ((word ^ hash) >> kTagShift != 0) continue;
       const auto* const at = reinterpret_cast<const std::byte*>(EntryOf(word));
+      if (at == nullptr) continue;
       __builtin_prefetch(at);
       __builtin_prefetch(at + 64);
     }

@@ -233,7 +233,7 @@ mutant cache_wanted_evicted memory/cache_shard.cc memory 's/if \(keep_wanted && 
 mutant cache_ghosts_forgotten memory/cache_shard.cc memory 's/^  wanted = TakeGhost\(hash\) \|\| wanted;$//'
 mutant cache_keeps_from_index db/caching.cc 'db -# [#cache_test]' 's/if \(cache_->capacity_bytes\(\) <= room_bytes\) return;/return;/'
 mutant cache_counts_scans db/caching.cc 'db -# [#cache_test]' 's/const bool counts = caching == Caching::kFill;/const bool counts = true;/'
-mutant cache_stops_at_pins memory/cache_shard.cc memory 's/if \(!has_memory && left_pinned_bytes_ == 0\)/if (!has_memory)/'
+mutant cache_pins_not_counted memory/cache_shard.cc memory 's/ \+ left_pinned_bytes_ \+ table_bytes/ + table_bytes/'
 mutant cache_hides_damage db/scrubber.cc 'db -# [#cache_test]' 's/Caching::kFromDisk/Caching::kPassBy/'
 mutant cache_forgets_moved db/relocator.cc 'db -# [#cache_test]' 's/^ *store_\.CacheMoved\(.*$//'
 # A mapping that its file system no longer keeps: nothing relies on it.

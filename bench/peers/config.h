@@ -5,11 +5,9 @@
 #include <string>
 #include <vector>
 
-namespace firn::bench {
+#include "support/workplace.h"
 
-inline constexpr uint64_t kKiB = 1'024;
-inline constexpr uint64_t kMiB = kKiB * kKiB;
-inline constexpr uint64_t kKeyBytes = 16;
+namespace firn::bench {
 
 struct Config {
   std::string directory;  // fresh; every case gets a directory of its own below it

@@ -6,15 +6,10 @@
 #include <algorithm>
 
 #include "peers/engine.h"
+#include "support/translated.h"
 
 namespace firn::bench {
 namespace {
-
-absl::Status Translated(const leveldb::Status& status) {
-  if (status.ok()) return absl::OkStatus();
-  if (status.IsNotFound()) return absl::NotFoundError(status.ToString());
-  return absl::UnavailableError(status.ToString());
-}
 
 leveldb::Slice SliceOf(std::string_view bytes) { return {bytes.data(), bytes.size()}; }
 

@@ -9,16 +9,10 @@
 #include <rocksdb/write_batch.h>
 
 #include "peers/engine.h"
+#include "support/translated.h"
 
 namespace firn::bench {
 namespace {
-
-absl::Status Translated(const rocksdb::Status& status) {
-  if (status.ok()) return absl::OkStatus();
-  if (status.IsNotFound()) return absl::NotFoundError(status.ToString());
-  if (status.IsCorruption()) return absl::DataLossError(status.ToString());
-  return absl::UnavailableError(status.ToString());
-}
 
 rocksdb::Slice SliceOf(std::string_view bytes) { return {bytes.data(), bytes.size()}; }
 

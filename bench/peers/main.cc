@@ -4,7 +4,6 @@
 #include <cstdlib>
 #include <filesystem>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include <CLI/CLI.hpp>
@@ -15,49 +14,23 @@
 #include "peers/report.h"
 #include "peers/workloads.h"
 #include "support/child.h"
+#include "support/workplace.h"
 
 namespace firn::bench {
 namespace {
-
-// A directory that goes away with it.
-class FreshDirectory {
- public:
-  explicit FreshDirectory(const std::string& parent) : path_(parent + "/firn-peers-XXXXXX") {
-    std::error_code ignored;
-    std::filesystem::create_directories(parent, ignored);
-    if (::mkdtemp(path_.data()) == nullptr) path_.clear();
-  }
-  ~FreshDirectory() {
-    std::error_code ignored;
-    if (!path_.empty()) std::filesystem::remove_all(path_, ignored);
-  }
-  FreshDirectory(const FreshDirectory&) = delete;
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
 
 bool Contains(const std::vector<std::string>& names, std::string_view name) {
   return std::find(names.begin(), names.end(), name) != names.end();
 }
 
-void WarnIfBusy() {
-  double load = 0;
-  const unsigned cores = std::thread::hardware_concurrency();
-  if (::getloadavg(&load, 1) != 1 || load < 0.5 * cores) return;
-  std::fprintf(stderr, "peers_bench: this machine is busy: load %.1f on %u cores; the figures will suffer\n", load,
-               cores);
-}
-
 int Run(Config config, const std::string& parent, const std::string& plot) {
-  const FreshDirectory fresh(parent);
+  const FreshDirectory fresh(parent, "firn-peers");
   if (fresh.path().empty()) {
     std::fprintf(stderr, "peers_bench: cannot make a directory in %s\n", parent.c_str());
     return 1;
   }
   config.directory = fresh.path();
-  WarnIfBusy();
+  WarnIfBusy("peers_bench");
   const auto probe = RunInChild([]() -> absl::StatusOr<Figures> {
     return Figures{{"limited", LimitMemory(256 * kMiB) ? 1.0 : 0.0}};
   });

@@ -13,12 +13,6 @@
 namespace firn::bench {
 namespace {
 
-double Median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  const size_t middle = values.size() / 2;
-  return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
-}
-
 // "3.71 M", three digits.
 std::string Short(double value) {
   constexpr std::pair<double, const char*> kUnits[] = {{1e9, " G"}, {1e6, " M"}, {1e3, " k"}};
@@ -48,18 +42,6 @@ std::optional<double> FigureOf(const Results& results, const Line& line, const s
 }
 
 }  // namespace
-
-Figures Combined(const std::vector<Figures>& runs) {
-  std::map<std::string, std::vector<double>> values;
-  for (const Figures& run : runs) {
-    for (const auto& [name, value] : run) values[name].push_back(value);
-  }
-  Figures combined;
-  for (const auto& [name, of_runs] : values) {
-    combined[name] = name.ends_with("_max") ? *std::max_element(of_runs.begin(), of_runs.end()) : Median(of_runs);
-  }
-  return combined;
-}
 
 void PrintJson(std::string_view group, std::string_view engine, int run, const Figures& figures) {
   nlohmann::ordered_json line = {{"group", group}, {"engine", engine}, {"run", run}};

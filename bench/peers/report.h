@@ -14,9 +14,6 @@ namespace firn::bench {
 // What all runs found, by group and engine.
 using Results = std::map<std::pair<std::string, std::string>, std::vector<Figures>>;
 
-// Medians over the runs; maxima of names that end in "_max".
-Figures Combined(const std::vector<Figures>& runs);
-
 void PrintJson(std::string_view group, std::string_view engine, int run, const Figures& figures);
 void PrintTable(const Results& results, const Figures& limits, const std::vector<std::string>& engines);
 // One file of bars, each line relative to the best engine in it. False if it cannot be written.

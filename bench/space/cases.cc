@@ -15,24 +15,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-double Median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  const size_t middle = values.size() / 2;
-  return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
-}
-
-Figures Combined(const std::vector<Figures>& runs) {
-  std::map<std::string, std::vector<double>> values;
-  for (const Figures& run : runs) {
-    for (const auto& [name, value] : run) values[name].push_back(value);
-  }
-  Figures combined;
-  for (const auto& [name, of_runs] : values) {
-    combined[name] = name.ends_with("_max") ? *std::max_element(of_runs.begin(), of_runs.end()) : Median(of_runs);
-  }
-  return combined;
-}
-
 void PrintJson(const Workload& workload, const Case& row, const std::string& run_key, int run, const Figures& figures) {
   Json line = {{"workload", workload.name}, {"case", row.label}, {"engine", row.engine}, {run_key, run}};
   for (const auto& [name, value] : figures) line[name] = value;

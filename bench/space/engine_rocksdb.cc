@@ -8,19 +8,13 @@
 #include <rocksdb/table.h>
 
 #include "space/engine.h"
+#include "support/translated.h"
 
 namespace firn::bench {
 namespace {
 
 // The same share of garbage that firn's ceiling of 1.5 allows.
 constexpr double kBlobGarbageShareMax = 1.0 / 3;
-
-absl::Status Translated(const rocksdb::Status& status) {
-  if (status.ok()) return absl::OkStatus();
-  if (status.IsNotFound()) return absl::NotFoundError(status.ToString());
-  if (status.IsCorruption()) return absl::DataLossError(status.ToString());
-  return absl::UnavailableError(status.ToString());
-}
 
 rocksdb::Slice SliceOf(std::string_view bytes) { return {bytes.data(), bytes.size()}; }
 

@@ -4,52 +4,25 @@
 #include <cstdlib>
 #include <filesystem>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include <CLI/CLI.hpp>
 
 #include "space/config.h"
 #include "space/workloads.h"
+#include "support/workplace.h"
 
 namespace firn::bench {
 namespace {
 
-// A directory that goes away with it.
-class FreshDirectory {
- public:
-  explicit FreshDirectory(const std::string& parent) : path_(parent + "/firn-space-XXXXXX") {
-    std::error_code ignored;
-    std::filesystem::create_directories(parent, ignored);
-    if (::mkdtemp(path_.data()) == nullptr) path_.clear();
-  }
-  ~FreshDirectory() {
-    std::error_code ignored;
-    if (!path_.empty()) std::filesystem::remove_all(path_, ignored);
-  }
-  FreshDirectory(const FreshDirectory&) = delete;
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
-
-void WarnIfBusy() {
-  double load = 0;
-  const unsigned cores = std::thread::hardware_concurrency();
-  if (::getloadavg(&load, 1) != 1 || load < 0.5 * cores) return;
-  std::fprintf(stderr, "space_bench: this machine is busy: load %.1f on %u cores; the figures will suffer\n", load,
-               cores);
-}
-
 int Run(Config config, const std::string& parent) {
-  const FreshDirectory fresh(parent);
+  const FreshDirectory fresh(parent, "firn-space");
   if (fresh.path().empty()) {
     std::fprintf(stderr, "space_bench: cannot make a directory in %s\n", parent.c_str());
     return 1;
   }
   config.directory = fresh.path();
-  WarnIfBusy();
+  WarnIfBusy("space_bench");
   int exit_code = 0;
   for (const NamedWorkload& workload : kWorkloads) {
     const auto& wanted = config.workloads;

@@ -9,6 +9,7 @@ absl::StatusOr<uint64_t> Client::MultiGet(std::span<const std::string_view> keys
   for (const std::string_view key : keys) {
     const absl::StatusOr<std::string_view> value = Get(key);
     if (!value.ok()) return value.status();
+    Touch(*value);
     bytes += value->size();
   }
   return bytes;

@@ -31,6 +31,7 @@ class FirnClient final : public Client {
     uint64_t bytes = 0;
     for (const auto& value : db_.MultiGet(keys)) {
       if (!value.ok()) return value.status();
+      Touch(*value);
       bytes += value->size();
     }
     return bytes;
@@ -39,8 +40,7 @@ class FirnClient final : public Client {
     Scanned scanned;
     const std::unique_ptr<Iterator> iterator = db_.NewIterator();
     for (iterator->Seek(from); iterator->Valid() && scanned.pairs < count; iterator->Next()) {
-      scanned.bytes += iterator->key().size() + iterator->value().size();
-      ++scanned.pairs;
+      scanned.Add(iterator->key(), iterator->value());
     }
     if (!iterator->status().ok()) return iterator->status();
     return scanned;

@@ -12,6 +12,7 @@ namespace firn::bench {
 namespace {
 
 leveldb::Slice SliceOf(std::string_view bytes) { return {bytes.data(), bytes.size()}; }
+std::string_view ViewOf(const leveldb::Slice& bytes) { return {bytes.data(), bytes.size()}; }
 
 class LevelDbClient final : public Client {
  public:
@@ -40,8 +41,7 @@ class LevelDbClient final : public Client {
     Scanned scanned;
     const std::unique_ptr<leveldb::Iterator> iterator(db_.NewIterator({}));
     for (iterator->Seek(SliceOf(from)); iterator->Valid() && scanned.pairs < count; iterator->Next()) {
-      scanned.bytes += iterator->key().size() + iterator->value().size();
-      ++scanned.pairs;
+      scanned.Add(ViewOf(iterator->key()), ViewOf(iterator->value()));
     }
     if (!iterator->status().ok()) return Translated(iterator->status());
     return scanned;

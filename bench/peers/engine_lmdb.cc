@@ -58,8 +58,7 @@ class LmdbClient final : public Client {
     MDB_val k = ValOf(from), v;
     int code = mdb_cursor_get(cursor, &k, &v, from.empty() ? MDB_FIRST : MDB_SET_RANGE);
     for (; code == 0 && scanned.pairs < count; code = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) {
-      scanned.bytes += k.mv_size + v.mv_size;
-      ++scanned.pairs;
+      scanned.Add(ViewOf(k), ViewOf(v));
     }
     mdb_cursor_close(cursor);
     if (code != 0 && code != MDB_NOTFOUND) return Translated(code);

@@ -54,6 +54,7 @@ class RocksDbClient final : public Client {
     uint64_t bytes = 0;
     for (size_t i = 0; i < keys.size(); ++i) {
       if (!statuses[i].ok()) return Translated(statuses[i]);
+      Touch(values[i].ToStringView());
       bytes += values[i].size();
     }
     return bytes;
@@ -64,8 +65,7 @@ class RocksDbClient final : public Client {
     if (count > 1'000) options.readahead_size = size_t{2} << 20;
     const std::unique_ptr<rocksdb::Iterator> iterator(db_.NewIterator(options));
     for (iterator->Seek(SliceOf(from)); iterator->Valid() && scanned.pairs < count; iterator->Next()) {
-      scanned.bytes += iterator->key().size() + iterator->value().size();
-      ++scanned.pairs;
+      scanned.Add(iterator->key().ToStringView(), iterator->value().ToStringView());
     }
     if (!iterator->status().ok()) return Translated(iterator->status());
     return scanned;

@@ -93,8 +93,7 @@ class WiredTigerClient final : public Client {
     for (; code == 0 && scanned.pairs < count; code = cursor_->next(cursor_)) {
       WT_ITEM key{}, value{};
       if (cursor_->get_key(cursor_, &key) != 0 || cursor_->get_value(cursor_, &value) != 0) break;
-      scanned.bytes += key.size + value.size;
-      ++scanned.pairs;
+      scanned.Add({static_cast<const char*>(key.data), key.size}, {static_cast<const char*>(value.data), value.size});
     }
     cursor_->reset(cursor_);
     if (code != 0 && code != WT_NOTFOUND) return Translated(code);

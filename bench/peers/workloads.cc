@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <barrier>
 #include <chrono>
 #include <cmath>
 #include <functional>
@@ -177,13 +178,6 @@ class Session {
   }
 
  private:
-  // What is read must come to the processor, or an engine that gives views has done nothing.
-  static void Touch(std::string_view value) {
-    uint64_t sum = 0;
-    for (size_t at = 0; at < value.size(); at += 64) sum += static_cast<unsigned char>(value[at]);
-    asm volatile("" : : "r"(sum));
-  }
-
   absl::Status Run(const std::string& name, int threads, const StepMaker& make,
                    const std::function<bool(SteadyClock::time_point)>& goes_on,
                    const std::function<absl::Status()>& finish = nullptr) {
@@ -191,12 +185,18 @@ class Session {
     std::atomic<bool> failed{false};
     std::mutex mutex;
     absl::Status failure;
-    const double cpu_before = CpuSeconds();
-    const auto began = SteadyClock::now();
+    double cpu_before = 0;
+    SteadyClock::time_point began;
+    // Once all have what they work with.
+    std::barrier start(threads, [&]() noexcept {
+      cpu_before = CpuSeconds();
+      began = SteadyClock::now();
+    });
     const auto work = [&](int thread) {
       const std::unique_ptr<Client> client = engine_->NewClient();
       std::mt19937_64 random(static_cast<uint64_t>(thread) + 1);
       const Step step = make(thread);
+      start.arrive_and_wait();
       uint64_t mine = 0;
       for (uint64_t turn = 0; !failed && (turn % 16 != 0 || goes_on(began)); ++turn) {
         const auto count = Caught([&] { return step(*client, random); });

@@ -7,7 +7,7 @@
 namespace firn::bench {
 namespace {
 
-constexpr size_t kPoolBytes = size_t{8} << 20;
+constexpr size_t kPoolBytes = size_t{1} << 20;
 
 // A bijective mixer, so that distinct numbers give distinct keys.
 // Source: S. Vigna, SplitMix64, https://prng.di.unimi.it/splitmix64.c (public domain), its output function.

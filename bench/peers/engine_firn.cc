@@ -29,10 +29,10 @@ class FirnClient final : public Client {
   }
   absl::StatusOr<uint64_t> MultiGet(std::span<const std::string_view> keys) override {
     uint64_t bytes = 0;
-    for (const auto& value : db_.MultiGet(keys)) {
+    for (const auto& value : db_.MultiGetPinned(keys)) {
       if (!value.ok()) return value.status();
-      Touch(*value);
-      bytes += value->size();
+      Touch(value->value());
+      bytes += value->value().size();
     }
     return bytes;
   }

@@ -93,8 +93,8 @@ class Namespace {
   // metadata and value pass 4 KiB together, for all three. `info` may be null.
   absl::Status GetInto(std::string_view key, std::string* value, ValueInfo* info = nullptr,
                        const ReadOptions& options = {}) const;
-  // The value where it lies, if it is in the value cache: nothing is copied and nothing allocated. Else as Get, and the
-  // next call is likely to find it there.
+  // The value where it lies, if it is in the value cache: nothing is allocated, and nothing but a small value copied.
+  // Else as Get, and the next call is likely to find it there.
   absl::StatusOr<PinnedValue> GetPinned(std::string_view key, const ReadOptions& options = {}) const;
   // `length` bytes of the value from `offset` on, cut to its end. Of a separated value only the 64 KiB pieces that are
   // needed are read and checked. OutOfRange when `offset` is beyond the end.
@@ -112,6 +112,9 @@ class Namespace {
   // none at all where there is no memory even for these.
   std::vector<absl::StatusOr<std::string>> MultiGet(std::span<const std::string_view> keys,
                                                     const ReadOptions& options = {}) const;
+  // As MultiGet; the values as GetPinned has them.
+  std::vector<absl::StatusOr<PinnedValue>> MultiGetPinned(std::span<const std::string_view> keys,
+                                                          const ReadOptions& options = {}) const;
   // From the index alone, no disk is read.
   absl::StatusOr<bool> Exists(std::string_view key, const ReadOptions& options = {}) const;
 
@@ -166,6 +169,10 @@ class DB {
   std::vector<absl::StatusOr<std::string>> MultiGet(std::span<const std::string_view> keys,
                                                     const ReadOptions& options = {}) const {
     return root().MultiGet(keys, options);
+  }
+  std::vector<absl::StatusOr<PinnedValue>> MultiGetPinned(std::span<const std::string_view> keys,
+                                                          const ReadOptions& options = {}) const {
+    return root().MultiGetPinned(keys, options);
   }
   absl::StatusOr<std::string> GetRange(std::string_view key, uint64_t offset, uint64_t length,
                                        const ReadOptions& options = {}) const {

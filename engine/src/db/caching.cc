@@ -25,29 +25,28 @@ bool Store::FindCached(const index::Entry& entry, Part part, memory::Cached& fou
   return is_there;
 }
 
-void Store::PrefetchCached(const index::Entry& entry, Ahead ahead) const {
-  if (!MayBeCached(entry.segment)) return;
-  const memory::CacheKey key(entry.segment, entry.offset, ValuePart(entry));
-  if (ahead == Ahead::kFew) {
-    cache_->Prefetch(key);
-  } else {
-    cache_->PrefetchEntry(key);
-  }
-}
-
 bool Store::PinCached(const index::Entry& entry, PinnedValue& value) {
   memory::Cached found;
   if (!MayBeCached(entry.segment) || !cache_->Find({entry.segment, entry.offset, ValuePart(entry)}, found))
     return false;
   cache_hits_.Add(1);
-  value.frame_ = memory::CachePin(found).Leave();
-  value.in_frame_ = base::AsText(found.value);
+  Pin(found, value);
   return true;
+}
+
+// Inside the guard in which it was found.
+void Store::Pin(const memory::Cached& found, PinnedValue& value, size_t copied_bytes_max) {
+  value.is_cached_ = true;
+  const std::string_view bytes = base::AsText(found.value);
+  if (bytes.size() <= copied_bytes_max) return value.Copy(bytes);
+  value.frame_ = memory::CachePin(found).Leave();
+  value.in_frame_ = bytes;
+  value.place_ = PinnedValue::Place::kFrame;
 }
 
 void PinnedValue::Release() noexcept {
   const memory::CachePin pin(std::exchange(frame_, nullptr));
-  own_.clear();
+  SetEmpty();
 }
 
 void Store::KeepCached(const index::Entry& entry, Part part, base::Bytes value, base::Bytes metadata) noexcept {

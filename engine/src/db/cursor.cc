@@ -7,12 +7,22 @@
 namespace firn {
 namespace {
 
+// As many entries as memory answers at once. Who asks for one value may want no other: the disk is asked for one, then
+// for more each time, until it has enough to do.
+constexpr size_t kRowsMin = 16, kRowsMax = 128, kDiskRowsGrowth = 8;
+// Values of a window take so much in all, or there is one.
+constexpr uint64_t kWindowBytesMax = uint64_t{512} << 10;
+// Cached values up to this size are copied, to keep nothing in the cache: an iterator may stand for long.
+constexpr size_t kCopiedBytesMax = 4'096;
+
 // The smallest string above every string that starts with `prefix`; empty when there is none.
 std::string PrefixEnd(std::string prefix) {
   while (!prefix.empty() && prefix.back() == '\xff') prefix.pop_back();
   if (!prefix.empty()) prefix.back() = static_cast<char>(prefix.back() + 1);
   return prefix;
 }
+
+absl::Status NoLongerThere() { return base::NotFound("the entry has expired, or its namespace was dropped"); }
 
 std::string JoinKey(uint32_t namespace_id, std::string_view key) {
   return std::string(IndexKey(namespace_id, key).view());
@@ -21,7 +31,7 @@ std::string JoinKey(uint32_t namespace_id, std::string_view key) {
 }  // namespace
 
 Cursor::Cursor(Store& store, uint32_t namespace_id, IteratorOptions options)
-    : store_(store), namespace_id_(namespace_id), keys_only_(options.keys_only) {
+    : store_(store), namespace_id_(namespace_id), keys_only_(options.keys_only), disk_rows_max_(1) {
   lower_ = JoinKey(namespace_id, options.prefix);
   upper_ = PrefixEnd(lower_);
   if (options.lower) lower_ = std::max(lower_, JoinKey(namespace_id, *options.lower));
@@ -52,9 +62,6 @@ void Cursor::Guarded(const Walk& walk) {
 
 bool Cursor::Ready() {
   valid_ = false;
-  loaded_ = false;
-  value_.clear();
-  metadata_.clear();
   if (broken_) return false;
   status_ = store_.CheckUsable();
   if (status_.ok() && !store_.IsAlive(namespace_id_)) status_ = base::NotFound("no such namespace");
@@ -67,81 +74,129 @@ std::string_view Cursor::key() const {
   return valid_ ? page_.key(at_).substr(kNamespacePrefixBytes) : std::string_view();
 }
 
-// The page is a copy: since it was filled the record may have moved to another segment, and its extent's slot may have
-// become another value's. What the index names inside an epoch guard stays until the guard ends.
-absl::Status Cursor::FindAgain() {
-  const auto found = store_.Locate(page_.key(at_), revision_);
-  if (!found) return base::NotFound("the entry has expired, or its namespace was dropped");
-  version_ = *found;
-  return absl::OkStatus();
+void Cursor::DropWindow() {
+  for (size_t i = 0; i < rows_count_; ++i) rows_[i].Clear();
+  rows_count_ = 0;
 }
 
-absl::Status Cursor::ReadFound() {
-  FIRN_RETURN_IF_ERROR(store_.CheckServable(version_));
-  return store_.ReadRecord(page_.key(at_), version_, &value_, &metadata_, Store::Caching::kPassBy);
-}
-
-void Cursor::LoadRecord() {
-  if (loaded_ || !valid_ || keys_only_) return;
-  loaded_ = true;
+// Looks at the page's entries from at_ on.
+void Cursor::MakeWindow(Direction direction, bool with_values) {
+  with_values = with_values && !keys_only_;
+  DropWindow();
+  rows_read_ = false;
+  direction_ = direction;
+  window_at_ = at_;
   base::EpochGuard guard(store_.epochs());
-  const bool separated = IsSeparated(version_.entry);
-  status_ = separated ? FindAgain() : absl::OkStatus();
-  if (status_.ok()) status_ = ReadFound();
-  // Where the page says there may be no segment any more, or it may go at this moment; any other has the record.
-  if (!separated && absl::IsNotFound(status_)) {
-    status_ = FindAgain();
-    if (status_.ok()) status_ = ReadFound();
-  }
-  if (status_.ok()) return;
-  value_.clear();
-  metadata_.clear();
-  if (store_.IsAlive(namespace_id_)) return;
-  status_ = base::NotFound("no such namespace");
-  broken_ = true;
-  valid_ = false;
+  MakeRows(with_values);
+  if (with_values) ReadRows();
+  rows_read_ = with_values;
 }
 
-// As LoadRecord(), for the user, who may ask again.
-void Cursor::EnsureRecord() {
-  if (base::IfMemoryPermits([this] { LoadRecord(); })) return;
-  loaded_ = false;
-  value_.clear();
-  metadata_.clear();
-  status_ = base::OutOfMemory();
+void Cursor::MakeRows(bool with_values) {
+  const bool forward = direction_ == Direction::kForward;
+  const size_t count_max =
+      std::min(forward ? page_end_ - at_ : at_ + 1 - page_begin_, std::max(disk_rows_max_, kRowsMin));
+  if (rows_.size() < count_max) rows_.resize(count_max);
+  uint64_t bytes = 0;
+  for (; rows_count_ < count_max; ++rows_count_) {
+    const size_t at = forward ? at_ + rows_count_ : at_ - rows_count_;
+    Store::ManyRead& read = rows_[rows_count_];
+    read.index_key = page_.key(at);
+    auto version = store_.LocateFrom(read.index_key, page_.entry(at), revision_);
+    // The page is a copy: by now the slot of an extent may be another value's. What the index names inside an epoch
+    // guard stays until the guard ends.
+    if (with_values && version && IsSeparated(version->entry)) version = store_.Locate(read.index_key, revision_);
+    read.version = version ? *version : Version{};
+    if (!version) continue;
+    if (with_values) bytes += store_.BytesToRead(*version);
+    if (rows_count_ > 0 && bytes > kWindowBytesMax) break;
+    read.found = true;
+  }
+}
+
+void Cursor::ReadRows() {
+  const std::span<Store::ManyRead> rows(rows_.data(), rows_count_);
+  for (Store::ManyRead& read : rows) {
+    if (!read.found) continue;
+    read.status = store_.CheckServable(read.version);
+    read.found = read.status.ok();
+  }
+  const size_t from_disk = store_.ReadMany(rows, Store::Caching::kPassBy, kCopiedBytesMax, disk_rows_max_);
+  if (from_disk > 0) disk_rows_max_ = std::min(kDiskRowsGrowth * disk_rows_max_, kRowsMax);
+  for (Store::ManyRead& read : rows) {
+    if (!absl::IsNotFound(read.status)) continue;
+    // Where the page says there may be no segment any more, or it may go at this moment; any other has the record.
+    const auto version = store_.Locate(read.index_key, revision_);
+    read.status = NoLongerThere();
+    if (!version) continue;
+    read.version = *version;
+    read.found = true;
+    store_.ReadMany({&read, 1}, Store::Caching::kPassBy, kCopiedBytesMax, 1);
+  }
+}
+
+// So that the row has its value, or says why not.
+void Cursor::LoadRecord() {
+  if (rows_read_ && IsInWindow() && !row().found) return;
+  const uint64_t revision = version_.entry.revision;
+  MakeWindow(direction_, /*with_values=*/true);
+  if (row().version.entry.revision != revision) row().status = NoLongerThere();
+}
+
+void Cursor::LoadMetadata() {
+  LoadRecord();
+  if (metadata_read_ || !IsSeparated(version_.entry) || !row().status.ok()) return;
+  base::EpochGuard guard(store_.epochs());
+  const auto version = store_.Locate(page_.key(at_), revision_);
+  row().status =
+      version ? store_.ReadRecord(page_.key(at_), *version, nullptr, &metadata_, Store::Caching::kPassBy) : NoLongerThere();
+  metadata_read_ = row().status.ok();
+}
+
+// For the user, who may ask again where memory ends. True if what was to be loaded is there.
+bool Cursor::Ensured(void (Cursor::*load)()) {
+  if (!valid_ || keys_only_) return false;
+  if (!base::IfMemoryPermits([&] { (this->*load)(); })) {
+    DropWindow();
+    status_ = base::OutOfMemory();
+    return false;
+  }
+  value_wanted_ = true;
+  status_ = store_.CheckServable(version_);
+  if (status_.ok()) status_ = row().status;
+  if (status_.ok()) return true;
+  if (!store_.IsAlive(namespace_id_)) {
+    status_ = base::NotFound("no such namespace");
+    broken_ = true;
+    valid_ = false;
+  }
+  return false;
 }
 
 std::string_view Cursor::value() {
-  EnsureRecord();
-  return value_;
+  return Ensured(&Cursor::LoadRecord) ? row().value.value() : std::string_view();
 }
 
 std::string_view Cursor::metadata() {
-  EnsureRecord();
-  return metadata_;
+  if (!Ensured(&Cursor::LoadMetadata)) return {};
+  return IsSeparated(version_.entry) ? metadata_ : row().metadata;
 }
 
-// A walk in the order of keys is one through memory at random: what it will come to is asked for ahead.
-void Cursor::Prefetch() const {
-  constexpr size_t kFewSteps = 8, kSoonSteps = 4;
-  if (keys_only_) return;
-  if (at_ + kFewSteps < page_.size()) store_.PrefetchCached(page_.entry(at_ + kFewSteps), Store::Ahead::kFew);
-  if (at_ + kSoonSteps < page_.size()) store_.PrefetchCached(page_.entry(at_ + kSoonSteps), Store::Ahead::kSoon);
-}
-
-bool Cursor::Accept() {
-  base::EpochGuard guard(store_.epochs());
-  Prefetch();
-  const auto version = store_.LocateFrom(page_.key(at_), page_.entry(at_), revision_);
-  if (!version) return false;
-  version_ = *version;
+bool Cursor::Accept(Direction direction) {
+  if (!IsInWindow() || direction != direction_) MakeWindow(direction, value_wanted_);
+  version_ = row().version;
+  if (version_.entry.revision == 0) return false;
+  value_wanted_ = metadata_read_ = false;
   status_ = store_.CheckServable(version_);
   valid_ = true;
   if (version_.expiry.at_ms == 0) return true;
-  // It may expire while the iterator stands on it, and then its record and extent go: read it now, inside the guard.
-  LoadRecord();
-  if (broken_ || !absl::IsNotFound(status_)) return true;
-  valid_ = loaded_ = false;  // it has gone just now
+  if (version_.expiry.at_ms > store_.NowMs()) {
+    if (keys_only_) return true;
+    LoadRecord();  // it may expire while the iterator stands on it, and then its record and extent go
+    if (status_.ok()) status_ = row().status;
+    if (!absl::IsNotFound(status_)) return true;
+  }
+  valid_ = false;  // it has gone just now
   status_ = absl::OkStatus();
   return false;
 }
@@ -160,61 +215,74 @@ void Cursor::CheckEnd() {
   broken_ = true;
 }
 
-void Cursor::SettleForward() {
-  WalkForward();
-  CheckEnd();
+// Of the page's entries the first that is not below `index_key`.
+size_t Cursor::PlaceInPage(std::string_view index_key) const {
+  size_t begin = 0;
+  for (size_t left = page_.size(); left > 0;) {
+    const size_t half = left / 2;
+    if (page_.key(begin + half) < index_key) {
+      begin += half + 1;
+      left -= half + 1;
+    } else {
+      left = half;
+    }
+  }
+  return begin;
 }
 
-void Cursor::SettleBackward() {
-  WalkBackward();
-  CheckEnd();
+// The leaf that `index_key` belongs to, or what is directly before it.
+void Cursor::ReadPage(std::string_view index_key, Direction direction) {
+  DropWindow();
+  if (direction == Direction::kForward) {
+    store_.tree().ReadLeaf(index_key, page_);
+  } else {
+    store_.tree().ReadLeafBefore(index_key, page_);
+  }
+  page_begin_ = page_.low() >= lower_ ? 0 : PlaceInPage(lower_);
+  page_end_ = page_.has_high() && page_.high() <= upper_ ? page_.size() : PlaceInPage(upper_);
 }
 
 void Cursor::WalkForward() {
   for (;;) {
-    for (; at_ < page_.size(); ++at_) {
-      if (page_.key(at_) >= upper_) return;
-      if (Accept()) return;
+    for (; at_ < page_end_; ++at_) {
+      if (Accept(Direction::kForward)) return;
     }
     if (!page_.has_high() || page_.high() >= upper_) return;
     const std::string from(page_.high());
-    store_.tree().ReadLeaf(from, page_);
-    at_ = 0;
-    while (at_ < page_.size() && page_.key(at_) < from) ++at_;
+    ReadPage(from, Direction::kForward);
+    at_ = PlaceInPage(from);
   }
 }
 
-void Cursor::WalkBackward() {
+// Through those before `end`.
+void Cursor::WalkBackward(size_t end) {
   for (;;) {
-    for (; at_ < page_.size(); --at_) {  // wraps below zero to the page's end
-      if (page_.key(at_) < lower_) return;
-      if (Accept()) return;
-      if (at_ == 0) break;
+    while (end > page_begin_) {
+      at_ = --end;
+      if (Accept(Direction::kBackward)) return;
     }
     const std::string before(page_.low());
     if (before.empty() || before <= lower_) return;
-    store_.tree().ReadLeafBefore(before, page_);
-    at_ = page_.size();
-    while (at_ > 0 && page_.key(at_ - 1) >= before) --at_;
-    --at_;  // an empty page wraps and goes on with the leaf before
+    ReadPage(before, Direction::kBackward);
+    end = std::min(PlaceInPage(before), page_end_);
   }
 }
 
 void Cursor::SeekForwardTo(const std::string& index_key) {
   const std::string& from = std::max(index_key, lower_);
-  store_.tree().ReadLeaf(from, page_);
-  at_ = 0;
-  while (at_ < page_.size() && page_.key(at_) < from) ++at_;
-  SettleForward();
+  disk_rows_max_ = 1;
+  ReadPage(from, Direction::kForward);
+  at_ = PlaceInPage(from);
+  WalkForward();
+  CheckEnd();
 }
 
 void Cursor::SeekBackwardBefore(const std::string& index_key) {
   const std::string& before = std::min(index_key, upper_);
-  store_.tree().ReadLeafBefore(before, page_);
-  at_ = page_.size();
-  while (at_ > 0 && page_.key(at_ - 1) >= before) --at_;
-  --at_;
-  SettleBackward();
+  disk_rows_max_ = 1;
+  ReadPage(before, Direction::kBackward);
+  WalkBackward(std::min(PlaceInPage(before), page_end_));
+  CheckEnd();
 }
 
 void Cursor::SeekToFirst() {
@@ -246,20 +314,16 @@ void Cursor::Next() {
   Guarded([&] {
     if (!valid_ || !Ready()) return;
     ++at_;
-    SettleForward();
+    WalkForward();
+    CheckEnd();
   });
 }
 
 void Cursor::Prev() {
   Guarded([&] {
     if (!valid_ || !Ready()) return;
-    if (at_ == 0) {
-      const std::string before(page_.key(0));
-      SeekBackwardBefore(before);
-      return;
-    }
-    --at_;
-    SettleBackward();
+    WalkBackward(at_);
+    CheckEnd();
   });
 }
 

@@ -2,8 +2,9 @@
 #pragma once
 
 #include <memory>
-#include <optional>
+#include <span>
 #include <string>
+#include <vector>
 
 #include <firn/iterator.h>
 
@@ -12,7 +13,8 @@
 namespace firn {
 
 // Walks copies of index leaves; between leaves it finds its way by key, so nothing it holds keeps the index or the log
-// from changing.
+// from changing. Of a leaf it looks at a window of entries at a time, whose values come from memory, or from disk,
+// together.
 class Cursor final : public Iterator {
  public:
   Cursor(Store& store, uint32_t namespace_id, IteratorOptions options);
@@ -34,23 +36,31 @@ class Cursor final : public Iterator {
   absl::Status status() const override { return status_; }
 
  private:
+  enum class Direction { kForward, kBackward };
+
   template <typename Walk>
   void Guarded(const Walk& walk);
-  void EnsureRecord();
   bool Ready();
-  void LoadRecord();
-  absl::Status FindAgain();
-  absl::Status ReadFound();
-  // Positions on the first visible entry at or after item `at_` of the page, or at or before it.
-  void SettleForward();
-  void SettleBackward();
-  void WalkForward();
-  void WalkBackward();
   void CheckEnd();
-  bool Accept();
-  void Prefetch() const;
+  // Pages.
+  size_t PlaceInPage(std::string_view index_key) const;
+  void ReadPage(std::string_view index_key, Direction direction);
   void SeekForwardTo(const std::string& index_key);
   void SeekBackwardBefore(const std::string& index_key);
+  void WalkForward();
+  void WalkBackward(size_t end);
+  bool Accept(Direction direction);
+  // Windows.
+  bool IsInWindow() const { return Steps() < rows_count_; }
+  size_t Steps() const { return direction_ == Direction::kForward ? at_ - window_at_ : window_at_ - at_; }
+  Store::ManyRead& row() { return rows_[Steps()]; }
+  void DropWindow();
+  void MakeWindow(Direction direction, bool with_values);
+  void MakeRows(bool with_values);
+  void ReadRows();
+  void LoadRecord();
+  void LoadMetadata();
+  bool Ensured(void (Cursor::*load)());
 
   Store& store_;
   const uint32_t namespace_id_;
@@ -60,11 +70,22 @@ class Cursor final : public Iterator {
   bool has_view_ = false;
 
   index::Tree::Page page_;
+  size_t page_begin_ = 0, page_end_ = 0;  // of the page: what lies within the bounds
   size_t at_ = 0;
   bool valid_ = false;
   Version version_;
-  std::string value_, metadata_;
-  bool loaded_ = false;
+
+  // The window: the page's entries from window_at_ on, in the order of the walk. A row without a revision is not
+  // visible; one that is still `found` has not been read.
+  std::vector<Store::ManyRead> rows_;
+  size_t rows_count_ = 0;
+  size_t disk_rows_max_;  // to be read together
+  size_t window_at_ = 0;
+  Direction direction_ = Direction::kForward;
+  bool rows_read_ = false;      // their values, as far as the disk was asked for them
+  bool value_wanted_ = false;   // that of the entry it stands on, or stood on last
+  std::string metadata_;        // of a separated value
+  bool metadata_read_ = false;
   absl::Status status_;
   bool broken_ = false;  // status_ is final: the store or the namespace cannot be read
 };

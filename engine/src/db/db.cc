@@ -105,13 +105,31 @@ absl::Status Namespace::GetStream(std::string_view key, const ValueSink& sink, c
   return OrOutOfMemory([&] { return store_->GetStream(id_, key, sink, options); });
 }
 
+namespace {
+
+// As many results as keys, or none at all.
+template <typename Value, typename Call>
+std::vector<absl::StatusOr<Value>> ManyOrOutOfMemory(size_t keys, const Call& call) {
+  std::vector<absl::StatusOr<Value>> results;
+  if (IfMemoryPermits([&] { results = call(); })) return results;
+  results.clear();
+  IfMemoryPermits([&] {
+    results.reserve(keys);
+    for (size_t i = 0; i < keys; ++i) results.emplace_back(base::OutOfMemory());
+  });
+  return results;
+}
+
+}  // namespace
+
 std::vector<absl::StatusOr<std::string>> Namespace::MultiGet(std::span<const std::string_view> keys,
                                                              const ReadOptions& options) const {
-  std::vector<absl::StatusOr<std::string>> results;
-  if (!IfMemoryPermits([&] { results = store_->MultiGet(id_, keys, options); })) {
-    IfMemoryPermits([&] { results.assign(keys.size(), base::OutOfMemory()); });
-  }
-  return results;
+  return ManyOrOutOfMemory<std::string>(keys.size(), [&] { return store_->MultiGet(id_, keys, options); });
+}
+
+std::vector<absl::StatusOr<PinnedValue>> Namespace::MultiGetPinned(std::span<const std::string_view> keys,
+                                                                   const ReadOptions& options) const {
+  return ManyOrOutOfMemory<PinnedValue>(keys.size(), [&] { return store_->MultiGetPinned(id_, keys, options); });
 }
 
 absl::StatusOr<bool> Namespace::Exists(std::string_view key, const ReadOptions& options) const {

@@ -18,24 +18,6 @@ namespace {
 // A record up to this size is read on the stack: a caller's string with room for the value alone is then enough.
 constexpr size_t kSmallRecordBytes = 4'096;
 
-absl::Status KeyNotFound() { return base::NotFound("no such key"); }
-
-// Checks the record in `bytes` against what the index says it is.
-absl::StatusOr<format::Record> Verified(const log::Segment& segment, std::string_view index_key, const Version& version,
-                                        base::Bytes bytes) {
-  const auto decoded = format::DecodeRecord(bytes, segment.seed, version.entry.offset);
-  const bool matches = decoded && decoded->size_bytes == RecordBytes(version.entry) &&
-                       decoded->record.type == format::RecordType::kPut &&
-                       IndexKey(decoded->record.namespace_id, base::AsText(decoded->record.key)).view() == index_key;
-  const bool moved_expiry = (version.entry.flags & entry_flags::kExpiryChanged) != 0;
-  if (matches && (decoded->record.revision == version.entry.revision ||
-                  (moved_expiry && decoded->record.revision < version.entry.revision))) {
-    return decoded->record;
-  }
-  return base::DataLoss(segment.file->name() + " at offset " + std::to_string(version.entry.offset) +
-                        ": the record of " + std::to_string(RecordBytes(version.entry)) + " bytes does not verify");
-}
-
 }  // namespace
 
 absl::Status Store::CheckReadKey(std::string_view key) {
@@ -75,6 +57,22 @@ std::optional<Version> Store::LocateFrom(std::string_view index_key, const index
   if (version.is_tombstone()) return std::nullopt;
   if (version.expiry.at_ms != 0 && version.expiry.at_ms <= clock_.NowMs()) return std::nullopt;
   return version;
+}
+
+// Checks the record in `bytes` against what the index says it is.
+absl::StatusOr<format::Record> Store::Verified(const log::Segment& segment, std::string_view index_key,
+                                               const Version& version, base::Bytes bytes) {
+  const auto decoded = format::DecodeRecord(bytes, segment.seed, version.entry.offset);
+  const bool matches = decoded && decoded->size_bytes == RecordBytes(version.entry) &&
+                       decoded->record.type == format::RecordType::kPut &&
+                       IndexKey(decoded->record.namespace_id, base::AsText(decoded->record.key)).view() == index_key;
+  const bool moved_expiry = (version.entry.flags & entry_flags::kExpiryChanged) != 0;
+  if (matches && (decoded->record.revision == version.entry.revision ||
+                  (moved_expiry && decoded->record.revision < version.entry.revision))) {
+    return decoded->record;
+  }
+  return base::DataLoss(segment.file->name() + " at offset " + std::to_string(version.entry.offset) +
+                        ": the record of " + std::to_string(RecordBytes(version.entry)) + " bytes does not verify");
 }
 
 absl::Status Store::ReadRecord(std::string_view index_key, const Version& version, std::string* value,
@@ -174,6 +172,7 @@ absl::Status Store::GetPinned(uint32_t namespace_id, std::string_view key, Pinne
   FIRN_RETURN_IF_ERROR(CheckUsable());
   FIRN_RETURN_IF_ERROR(CheckReadKey(key));
   if (!IsAlive(namespace_id)) return base::NotFound("no such namespace");
+  value.Release();
   return GetRecord(IndexKey(namespace_id, key).view(), options, &value.own_, nullptr, &value);
 }
 
@@ -191,6 +190,7 @@ absl::Status Store::GetRecord(std::string_view index_key, const ReadOptions& opt
       if (pinned == nullptr || !PinCached(version->entry, *pinned)) {
         std::string* const metadata = info != nullptr ? &info->metadata : nullptr;
         FIRN_RETURN_IF_ERROR(ReadRecord(index_key, *version, value, metadata, Caching::kFill));
+        if (pinned != nullptr) pinned->place_ = PinnedValue::Place::kOwn;
       }
       user_bytes_read_.Add(pinned != nullptr ? pinned->value().size() : value->size());
       if (info != nullptr) {
@@ -224,175 +224,6 @@ absl::StatusOr<bool> Store::Exists(uint32_t namespace_id, std::string_view key, 
     FIRN_RETURN_IF_ERROR(AwaitDurable(version ? version->entry.revision : AbsenceRevision(at)));
   }
   return version.has_value();
-}
-
-std::vector<absl::StatusOr<std::string>> Store::MultiGet(uint32_t namespace_id, std::span<const std::string_view> keys,
-                                                         const ReadOptions& options) {
-  OperationTimer timer(multi_gets_, raw_clock_);
-  multi_get_keys_.Add(keys.size());
-  std::vector<absl::StatusOr<std::string>> results(keys.size(), KeyNotFound());
-  const auto fail_all = [&](const absl::Status& status) {
-    std::fill(results.begin(), results.end(), status);
-    return std::move(results);
-  };
-  if (absl::Status status = CheckUsable(); !status.ok()) return fail_all(status);
-  if (!IsAlive(namespace_id)) return fail_all(base::NotFound("no such namespace"));
-  if (keys.size() > kMultiGetKeysMax) {
-    return fail_all(base::InvalidArgument("MultiGet of " + std::to_string(keys.size()) + " keys; at most " +
-                                          std::to_string(kMultiGetKeysMax) + " at once"));
-  }
-
-  std::optional<base::EpochGuard> guard(std::in_place, epochs_);
-  std::vector<std::optional<Version>> found(keys.size());
-  std::vector<IndexKey> index_keys;
-  index_keys.reserve(keys.size());
-  for (size_t i = 0; i < keys.size(); ++i) {
-    const absl::Status valid = CheckReadKey(keys[i]);
-    if (!valid.ok()) results[i] = valid;
-    index_keys.emplace_back(namespace_id, valid.ok() ? keys[i] : std::string_view("\0", 1));
-  }
-
-  // The newest entries are the state at `revision` if none of them is newer and no tombstone newer than it has left the
-  // index meanwhile. Busy keys may need a few turns; then a view settles it.
-  constexpr int kOptimisticTurns = 4;
-  uint64_t revision = options.snapshot != nullptr ? options.snapshot->revision() : 0;
-  std::optional<View> view;
-  for (int turn = 0;; ++turn) {
-    const bool last_turn = turn == kOptimisticTurns;
-    if (options.snapshot == nullptr) {
-      if (last_turn) view.emplace(*this);
-      revision = view ? view->revision() : log_->published().Get();
-    }
-    bool consistent = true;
-    const bool has_snapshot = view || options.snapshot != nullptr;
-    for (size_t i = 0; i < keys.size() && (consistent || has_snapshot); ++i) {
-      if (absl::IsInvalidArgument(results[i].status())) continue;
-      const auto entry = tree_->Find(index_keys[i].view());
-      found[i] = entry ? LocateFrom(index_keys[i].view(), *entry, revision) : std::nullopt;
-      if (!entry) continue;
-      // Finding out about an expiry may have gone on to a newer entry.
-      const bool has_expiry = (entry->flags & entry_flags::kHasExpiry) != 0;
-      if (entry->revision > revision || (has_expiry && tree_->Find(index_keys[i].view()) != entry)) consistent = false;
-    }
-    consistent = consistent && erased_revision_.load(std::memory_order_seq_cst) <= revision;
-    if (consistent || has_snapshot) break;
-  }
-  // Keys that went with their namespace are no state at any revision.
-  if (!IsAlive(namespace_id)) return fail_all(base::NotFound("no such namespace"));
-
-  std::vector<io::ReadRequest> reads;
-  struct Reading {
-    size_t key;
-    values::Handle value_file;  // of a separated value
-    base::AlignedBuffer blocks;
-  };
-  std::vector<Reading> readings;  // of each request
-  const auto finish_reads = [&] {
-    if (reads.empty()) return;
-    disk_->ReadMany(reads);
-    for (size_t r = 0; r < reads.size(); ++r) {
-      const size_t i = readings[r].key;
-      const Version& version = *found[i];
-      if (const absl::Status& status = reads[r].status; !status.ok()) {
-        // A file that ends before what is in it has lost it.
-        results[i] = absl::IsOutOfRange(status) ? base::DataLoss(std::string(status.message())) : status;
-        continue;
-      }
-      if (readings[r].value_file != nullptr) {
-        const base::Bytes value = base::Bytes(reads[r].out).first(values_->length(version.entry.size));
-        const absl::Status valid = values_->Verify(version.entry.size, value);
-        results[i] = valid.ok() ? absl::StatusOr<std::string>(base::AsText(value)) : valid;
-        if (valid.ok()) KeepCached(version.entry, Part::kSeparatedValue, value, {});
-        continue;
-      }
-      const log::Segment* segment = log_->segments().Find(version.entry.segment);
-      const base::Bytes bytes =
-          base::Bytes(reads[r].out).subspan(version.entry.offset - reads[r].offset, version.entry.size);
-      const auto record = Verified(*segment, index_keys[i].view(), version, bytes);
-      if (record.ok()) {
-        results[i] = std::string(base::AsText(record->value));
-        KeepCached(version.entry, Part::kRecord, record->value, record->metadata);
-      } else {
-        results[i] = record.status();
-      }
-    }
-    reads.clear();
-    readings.clear();
-  };
-  constexpr uint64_t kBytesInFlightMax = uint64_t{4} << 20;
-  uint64_t bytes_in_flight = 0;
-  const auto add_read = [&](size_t key, io::File& file, uint64_t offset, uint64_t size, values::Handle value_file) {
-    if (bytes_in_flight + size > kBytesInFlightMax) {
-      finish_reads();
-      bytes_in_flight = 0;
-    }
-    readings.push_back({key, std::move(value_file), base::AlignedBuffer(size)});
-    reads.push_back({&file, offset, readings.back().blocks.bytes().first(size), {}});
-    bytes_in_flight += size;
-  };
-  // Where many are asked for, memory answers many at a time.
-  for (const Ahead ahead : {Ahead::kFew, Ahead::kSoon}) {
-    for (const std::optional<Version>& version : found) {
-      if (version) PrefetchCached(version->entry, ahead);
-    }
-  }
-  uint64_t newest = std::min(revision, log_->published().Get());
-  for (size_t i = 0; i < keys.size(); ++i) {
-    if (!found[i]) {
-      if (absl::Status status = CheckAbsenceServable(revision); absl::IsNotFound(results[i].status()) && !status.ok())
-        results[i] = status;
-      continue;
-    }
-    const Version& version = *found[i];
-    if (absl::Status status = CheckServable(version); !status.ok()) {
-      results[i] = status;
-      continue;
-    }
-    const Part part = IsSeparated(version.entry) ? Part::kSeparatedValue : Part::kRecord;
-    if (memory::Cached cached; FindCached(version.entry, part, cached, Caching::kFill)) {
-      results[i] = std::string(base::AsText(cached.value));
-      continue;
-    }
-    const log::Segment* segment = log_->segments().Find(version.entry.segment);
-    // Larger ones are read in pieces, several at once.
-    if (IsSeparated(version.entry) && values_->length(version.entry.size) <= kBytesInFlightMax) {
-      auto blocks = values_->BlocksOf(version.entry.size);
-      if (blocks.ok()) {
-        io::File& file = *blocks->file;
-        add_read(i, file, blocks->offset, blocks->size_bytes, std::move(blocks->file));
-      } else {
-        results[i] = blocks.status();
-      }
-      continue;
-    }
-    const bool separated = IsSeparated(version.entry);
-    std::string record_bytes(separated ? 0 : version.entry.size, '\0');
-    const base::MutableBytes out = std::as_writable_bytes(std::span(record_bytes.data(), record_bytes.size()));
-    if (separated || segment == nullptr || !segment->overlays.empty() ||
-        log_->ReadResident(version.entry.segment, version.entry.offset, out)) {
-      std::string value;
-      const absl::Status status = ReadRecord(index_keys[i].view(), version, &value, nullptr, Caching::kFill);
-      if (status.ok()) {
-        results[i] = std::move(value);
-      } else {
-        results[i] = status;
-      }
-      continue;
-    }
-    const uint64_t begin = base::RoundDown(version.entry.offset, io::File::kAlignmentBytes);
-    const uint64_t end = base::RoundUp(uint64_t{version.entry.offset} + version.entry.size, io::File::kAlignmentBytes);
-    add_read(i, *segment->file, begin, end - begin, nullptr);
-  }
-  finish_reads();
-  guard.reset();
-  view.reset();
-  if (options.read_durable) {
-    if (absl::Status status = AwaitDurable(newest); !status.ok()) return fail_all(status);
-  }
-  for (const auto& result : results) {
-    if (result.ok()) user_bytes_read_.Add(result->size());
-  }
-  return results;
 }
 
 }  // namespace firn

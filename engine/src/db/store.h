@@ -1,7 +1,7 @@
 // The engine behind a DB: wires disk, log, index and versions together. What users see is firn/db.h.
 //
 // Where things are: open.cc (opening, recovery, closing), superblock.cc, write.cc (all changes), release.cc (what they
-// replace), read.cc (point reads), caching.cc (the value cache), cursor.cc (iterators), namespace_ops.cc, upkeep.cc
+// replace), read.cc (point reads), read_many.cc (many at once), caching.cc (the value cache), cursor.cc (iterators), namespace_ops.cc, upkeep.cc
 // (background work), reclaim.cc and relocator.cc (space), room.cc (a full disk), scrubber.cc (verify and scrub),
 // salvage.cc, report.cc (statistics), references.cc (a check for tests).
 #pragma once
@@ -85,6 +85,8 @@ class Store {
   absl::Status GetPinned(uint32_t namespace_id, std::string_view key, PinnedValue& value, const ReadOptions& options);
   std::vector<absl::StatusOr<std::string>> MultiGet(uint32_t namespace_id, std::span<const std::string_view> keys,
                                                     const ReadOptions& options);
+  std::vector<absl::StatusOr<PinnedValue>> MultiGetPinned(uint32_t namespace_id, std::span<const std::string_view> keys,
+                                                          const ReadOptions& options);
   // Values in parts and in streams (large_values.cc).
   absl::StatusOr<std::string> GetRange(uint32_t namespace_id, std::string_view key, uint64_t offset, uint64_t length,
                                        const ReadOptions& options);
@@ -105,6 +107,27 @@ class Store {
   enum class Caching { kFill, kPassBy, kFromDisk };
   absl::Status ReadRecord(std::string_view index_key, const Version& version, std::string* value, std::string* metadata,
                           Caching caching);
+
+  // One of many values to be read (read_many.cc).
+  struct ManyRead {
+    std::string_view index_key;
+    bool found = false;  // and to be read, that is: a version
+    Version version;
+    absl::Status status;  // results
+    PinnedValue value;
+    std::string metadata;  // not of a separated value
+
+    void Clear() {
+      found = false;
+      status = absl::OkStatus();
+      value.Release();
+      metadata.clear();
+    }
+  };
+  // Memory is asked for many at a time, and the disk for all that is not there at once, neighbours in one request.
+  // Those that are not `found` are left as they are. Cached values up to `copied_bytes_max` are copied, larger ones
+  // pinned. Where more than `reads_max` are not in the cache the rest stay `found`. Returns how many were not.
+  size_t ReadMany(std::span<ManyRead> reads, Caching caching, size_t copied_bytes_max, size_t reads_max);
 
   // Namespaces (namespace_ops.cc).
   absl::StatusOr<uint32_t> CreateNamespace(std::string_view name);
@@ -156,10 +179,11 @@ class Store {
   bool IsUsable() const { return !BelongsToParent() && !closed_.load(std::memory_order_acquire); }
   absl::Status CheckWritable() const;
 
+  // Inside the guard in which it was located.
+  uint64_t BytesToRead(const Version& version) const {
+    return IsSeparated(version.entry) ? values_->length(version.entry.size) : RecordBytes(version.entry);
+  }
   bool MayHaveLost(uint64_t revision) const { return versions_->MayHaveLost(revision); }
-  // For a reader that will come to the value, a few steps from now and soon; in an epoch guard (caching.cc).
-  enum class Ahead { kFew, kSoon };
-  void PrefetchCached(const index::Entry& entry, Ahead ahead) const;
   bool HasSegment(uint32_t id) const { return log_->segments().Find(id) != nullptr; }  // inside an epoch guard
 
   base::EpochDomain& epochs() { return epochs_; }
@@ -231,6 +255,15 @@ class Store {
                                 std::string* metadata, Caching caching);
   absl::Status GetRecord(std::string_view index_key, const ReadOptions& options, std::string* value, ValueInfo* info,
                          PinnedValue* pinned = nullptr);
+  static absl::StatusOr<format::Record> Verified(const log::Segment& segment, std::string_view index_key,
+                                                 const Version& version, base::Bytes bytes);
+  class DiskReads;
+  void FindManyCached(std::span<ManyRead> reads, Caching caching, size_t copied_bytes_max);
+  bool LocateMany(std::span<const std::string_view> index_keys, uint64_t revision, bool is_settled,
+                  std::span<ManyRead> reads) const;
+  std::vector<ManyRead> MultiGetReads(uint32_t namespace_id, std::span<const std::string_view> keys,
+                                      const ReadOptions& options);
+  static absl::Status KeyNotFound() { return base::NotFound("no such key"); }
   uint64_t AbsenceRevision(uint64_t revision) const;
   absl::Status AwaitDurable(uint64_t revision);
   static absl::Status CheckReadKey(std::string_view key);
@@ -244,6 +277,7 @@ class Store {
   // The value cache (caching.cc).
   bool FindCached(const index::Entry& entry, memory::CacheKey::Part part, memory::Cached& found, Caching caching);
   bool PinCached(const index::Entry& entry, PinnedValue& value);
+  static void Pin(const memory::Cached& found, PinnedValue& value, size_t copied_bytes_max = PinnedValue::kSmallBytesMax);
   void KeepCached(const index::Entry& entry, memory::CacheKey::Part part, base::Bytes value,
                   base::Bytes metadata) noexcept;
   void CacheWritten(const Planned& planned) noexcept;

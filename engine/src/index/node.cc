@@ -30,8 +30,13 @@ uint32_t BigEndian(std::string_view bytes, size_t from) {
   return word;
 }
 
-void AppendBigEndian(uint32_t word, uint32_t bytes, std::string& to) {
-  for (uint32_t i = 0; i < bytes; ++i) to.push_back(static_cast<char>(word >> (24 - 8 * i)));
+void StoreBigEndian(uint32_t word, uint32_t bytes, char* to) {
+  word = __builtin_bswap32(word);
+  if (bytes >= 4) {
+    std::memcpy(to, &word, 4);
+  } else {
+    std::memcpy(to, &word, bytes);
+  }
 }
 
 }  // namespace
@@ -128,24 +133,34 @@ bool Node::Compare(uint64_t slot, std::string_view suffix, uint64_t version, int
   return true;
 }
 
+uint32_t Node::FirstHeadAtLeast(uint64_t bound, uint32_t count) const {
+  uint32_t begin = 0;
+  for (uint32_t left = count; left > 0;) {
+    const uint32_t half = (left + 1) / 2;
+    begin += HeadOf(LoadSlot(begin + half - 1)) < bound ? half : 0;
+    left -= half;
+  }
+  return begin;
+}
+
+void Node::PrefetchItem(std::string_view key) const {
+  const uint32_t count = BoundedCount();
+  const uint32_t position = FirstHeadAtLeast(BigEndian(key.substr(prefix_size_), 0), count);
+  if (position == count) return;
+  const std::byte* const item = Content() + size_t{ItemWordOf(LoadSlot(position))} * kWordBytes;
+  __builtin_prefetch(item);
+  __builtin_prefetch(item + kEntryWords * kWordBytes + kWordBytes);  // it may reach into the next line
+}
+
 bool Node::LowerBound(std::string_view key, uint64_t version, uint32_t& position, bool& equal) const {
   const std::string_view suffix = key.substr(prefix_size_);
   const uint32_t head = BigEndian(suffix, 0);
   const uint32_t count = BoundedCount();
-  const auto first_head_at_least = [&](uint64_t bound) {
-    uint32_t begin = 0;
-    for (uint32_t left = count; left > 0;) {
-      const uint32_t half = (left + 1) / 2;
-      begin += HeadOf(LoadSlot(begin + half - 1)) < bound ? half : 0;
-      left -= half;
-    }
-    return begin;
-  };
   equal = false;
-  position = first_head_at_least(head);
+  position = FirstHeadAtLeast(head, count);
   if (position == count || HeadOf(LoadSlot(position)) != head) return true;
   uint32_t end = position + 1;
-  if (end < count && HeadOf(LoadSlot(end)) == head) end = first_head_at_least(uint64_t{head} + 1);
+  if (end < count && HeadOf(LoadSlot(end)) == head) end = FirstHeadAtLeast(uint64_t{head} + 1, count);
   while (position < end) {
     const uint32_t middle = position + (end - position) / 2;
     int order;
@@ -179,22 +194,39 @@ bool Node::FindChild(std::string_view key, Side side, uint64_t version, uint32_t
   return true;
 }
 
-bool Node::AppendSuffix(uint32_t position, uint64_t version, std::string& to) const {
+bool Node::SuffixSize(uint32_t position, uint64_t version, uint32_t& size) const {
   const uint64_t slot = LoadSlot(position);
-  const uint32_t size = SuffixSizeOf(slot);
-  if (size == kIndirect) {
+  size = SuffixSizeOf(slot);
+  if (size != kIndirect) return size <= kSuffixBytesMaxLeaf;
+  std::string_view whole;
+  if (!IndirectKeyOf(slot, version, whole)) return false;
+  size = static_cast<uint32_t>(whole.size()) - prefix_size_;
+  return true;
+}
+
+bool Node::CopySuffix(uint32_t position, uint64_t version, uint32_t size, char* to) const {
+  const uint64_t slot = LoadSlot(position);
+  if (SuffixSizeOf(slot) == kIndirect) {
     std::string_view whole;
-    if (!IndirectKeyOf(slot, version, whole)) return false;
-    to.append(whole.substr(prefix_size_));
+    if (!IndirectKeyOf(slot, version, whole) || whole.size() != prefix_size_ + size) return false;
+    whole.copy(to, size, prefix_size_);
     return true;
   }
-  if (size > kSuffixBytesMaxLeaf) return false;
-  AppendBigEndian(HeadOf(slot), std::min(size, kHeadBytes), to);
+  if (SuffixSizeOf(slot) != size) return false;
+  StoreBigEndian(HeadOf(slot), std::min(size, kHeadBytes), to);
   uint32_t word = ItemWordOf(slot) + PayloadWords();
   for (uint32_t done = kHeadBytes; done < size; done += kWordBytes, ++word) {
-    AppendBigEndian(LoadWord(word), std::min(size - done, kWordBytes), to);
+    StoreBigEndian(LoadWord(word), size - done, to + done);
   }
   return true;
+}
+
+bool Node::AppendSuffix(uint32_t position, uint64_t version, std::string& to) const {
+  uint32_t size;
+  if (!SuffixSize(position, version, size)) return false;
+  const size_t begin = to.size();
+  to.resize(begin + size);
+  return CopySuffix(position, version, size, to.data() + begin);
 }
 
 Entry Node::EntryAt(uint32_t position) const {

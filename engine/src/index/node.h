@@ -79,6 +79,8 @@ class Node {
   VersionLock& lock() { return lock_; }
   const VersionLock& lock() const { return lock_; }
   void Prefetch() const;
+  // Of a leaf that is in the processor's cache: asks for the item that LowerBound() will look at.
+  void PrefetchItem(std::string_view key) const;
 
   uint32_t level() const { return level_; }
   bool is_leaf() const { return level_ == 0; }
@@ -105,6 +107,9 @@ class Node {
   bool LowerBound(std::string_view key, uint64_t version, uint32_t& position, bool& equal) const;
   // `key` lies in the range (kAt), or above low and not above high (kBefore).
   bool FindChild(std::string_view key, Side side, uint64_t version, uint32_t& position) const;
+  bool SuffixSize(uint32_t position, uint64_t version, uint32_t& size) const;
+  // The suffix, which had this size; false as well if it has another by now.
+  bool CopySuffix(uint32_t position, uint64_t version, uint32_t size, char* to) const;
   bool AppendSuffix(uint32_t position, uint64_t version, std::string& to) const;
   // The whole key, for an indirect item.
   bool IndirectKey(uint32_t position, uint64_t version, std::string_view& key) const {
@@ -170,6 +175,7 @@ class Node {
   }
   void StorePointer(uint32_t word, const void* pointer);
 
+  uint32_t FirstHeadAtLeast(uint64_t bound, uint32_t count) const;
   bool IndirectKeyOf(uint64_t slot, uint64_t version, std::string_view& key) const;
   bool Compare(uint64_t slot, std::string_view suffix, uint64_t version, int& order) const;
   // Makes room for an item, writes its slot and the rest of its suffix; returns the item's first word.

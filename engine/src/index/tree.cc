@@ -5,6 +5,9 @@
 // nodes above.
 #include "index/tree.h"
 
+#include <algorithm>
+#include <array>
+
 #include "base/check.h"
 #include "base/memory.h"
 #include "index/node.h"
@@ -15,6 +18,9 @@ namespace firn::index {
 using base::EpochGuard;
 
 namespace {
+
+// More than a processor keeps in flight of lines that it misses; few enough for its first cache.
+constexpr size_t kWalksAbreast = 16;
 
 // The fixed node, above an empty leaf.
 Node* MakeTop(NodeStore& store) {
@@ -35,6 +41,27 @@ Tree::~Tree() {
   store_->FreeSubtree(top_);
 }
 
+// From a node that Enter() found in place to its child, which is yet to be entered.
+Tree::Step Tree::GoDown(std::string_view key, Side side, Place& place) const {
+  uint32_t position = 0;
+  if (place.node != top_ && !place.node->FindChild(key, side, place.version, position)) return Step::kAgain;
+  Node* const child = place.node->ChildAt(position);
+  if (!place.node->lock().Unchanged(place.version)) return Step::kAgain;
+  place.parent = place.node;
+  place.parent_version = place.version;
+  place.position = position;
+  place.node = child;
+  child->Prefetch();
+  return Step::kAbove;
+}
+
+Tree::Step Tree::Enter(uint32_t level, Place& place) {
+  place.version = place.node->lock().Read();
+  if (VersionLock::IsObsolete(place.version)) return Step::kAgain;
+  if (place.node->level() < level) return Step::kTooHigh;
+  return place.node->level() == level ? Step::kThere : Step::kAbove;
+}
+
 // Goes to the node of `level` that `key` belongs to. An insert wants room for one more child in every inner
 // node it passes, so that a split below finds it; kCrowded stops at the first that has none.
 Tree::Step Tree::Descend(std::string_view key, Side side, uint32_t level, Way way, Place& place) const {
@@ -42,20 +69,10 @@ Tree::Step Tree::Descend(std::string_view key, Side side, uint32_t level, Way wa
   place.node = top_;
   place.version = top_->lock().Read();
   for (;;) {
-    uint32_t position = 0;
-    if (place.node != top_ && !place.node->FindChild(key, side, place.version, position)) return Step::kAgain;
-    Node* child = place.node->ChildAt(position);
-    if (!place.node->lock().Unchanged(place.version)) return Step::kAgain;
-    place.parent = place.node;
-    place.parent_version = place.version;
-    place.position = position;
-    place.node = child;
-    child->Prefetch();
-    place.version = child->lock().Read();
-    if (VersionLock::IsObsolete(place.version)) return Step::kAgain;
-    if (child->level() < level) return Step::kTooHigh;
-    if (child->level() == level) return Step::kThere;
-    if (way == Way::kInsert && child->FreeBytes() < Node::SlotAndItemBytesMaxInner()) return Step::kCrowded;
+    Step step = GoDown(key, side, place);
+    if (step == Step::kAbove) step = Enter(level, place);
+    if (step != Step::kAbove) return step;
+    if (way == Way::kInsert && place.node->FreeBytes() < Node::SlotAndItemBytesMaxInner()) return Step::kCrowded;
   }
 }
 
@@ -72,6 +89,46 @@ std::optional<Entry> Tree::Find(std::string_view key) const {
       if (place.node->lock().Unchanged(place.version)) return entry;
     }
     base::SpinPause(turn);
+  }
+}
+
+void Tree::FindMany(std::span<const std::string_view> keys, std::span<std::optional<Entry>> found) const {
+  EpochGuard guard(epochs_);
+  for (size_t at = 0; at < keys.size(); at += kWalksAbreast) {
+    const size_t count = std::min(keys.size() - at, kWalksAbreast);
+    FindGroup(keys.subspan(at, count), found.subspan(at, count));
+  }
+}
+
+void Tree::FindGroup(std::span<const std::string_view> keys, std::span<std::optional<Entry>> found) const {
+  std::array<Place, kWalksAbreast> places;
+  std::array<Step, kWalksAbreast> steps;
+  size_t walking = keys.size();
+  for (size_t i = 0; i < keys.size(); ++i) {
+    places[i].node = top_;
+    places[i].version = top_->lock().Read();
+    steps[i] = GoDown(keys[i], Side::kAt, places[i]);
+  }
+  while (walking > 0) {
+    walking = 0;
+    for (size_t i = 0; i < keys.size(); ++i) {
+      if (steps[i] != Step::kAbove) continue;
+      steps[i] = Enter(0, places[i]);
+      if (steps[i] == Step::kAbove) steps[i] = GoDown(keys[i], Side::kAt, places[i]);
+      if (steps[i] == Step::kAbove) ++walking;
+      if (steps[i] == Step::kThere) places[i].node->PrefetchItem(keys[i]);
+    }
+  }
+  for (size_t i = 0; i < keys.size(); ++i) {
+    const Place& place = places[i];
+    uint32_t position;
+    bool is_there;
+    if (steps[i] == Step::kThere && place.node->LowerBound(keys[i], place.version, position, is_there)) {
+      found[i].reset();
+      if (is_there) found[i] = place.node->EntryAt(position);
+      if (place.node->lock().Unchanged(place.version)) continue;
+    }
+    found[i] = Find(keys[i]);
   }
 }
 

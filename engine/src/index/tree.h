@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -55,6 +56,8 @@ class Tree {
   // Reads. They enter the epoch domain themselves; a caller that goes on to use what the entry names (a
   // segment) holds its own guard around both.
   std::optional<Entry> Find(std::string_view key) const;
+  // Find() of each key. The walks go side by side: while one waits for memory the others go on.
+  void FindMany(std::span<const std::string_view> keys, std::span<std::optional<Entry>> found) const;
 
   // Inserts or replaces; returns the entry that was there. Throws std::bad_alloc, and has changed nothing then.
   std::optional<Entry> Upsert(std::string_view key, const Entry& entry);
@@ -143,9 +146,12 @@ class Tree {
     Node* node = nullptr;
     uint64_t version = 0;
   };
-  enum class Step { kThere, kAgain, kCrowded, kTooHigh };
+  enum class Step { kThere, kAbove, kAgain, kCrowded, kTooHigh };
   enum class Way { kRead, kInsert };
 
+  Step GoDown(std::string_view key, Side side, Place& place) const;
+  static Step Enter(uint32_t level, Place& place);
+  void FindGroup(std::span<const std::string_view> keys, std::span<std::optional<Entry>> found) const;
   Step Descend(std::string_view key, Side side, uint32_t level, Way way, Place& place) const;
   bool LockBoth(Place& place) const;
   // The leaf of `key`, locked by the caller's thread, which is inside the epoch; where the key is in it, or would be.

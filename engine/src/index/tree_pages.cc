@@ -22,19 +22,29 @@ void Tree::FillPage(std::string_view key, Side side, Page& page) const {
 }
 
 bool Tree::TryFillPage(const Node& node, uint64_t version, Page& page) {
-  page.keys_.clear();
-  page.items_.clear();
   page.low_.assign(node.low());
   page.has_high_ = node.has_high();
   page.high_.clear();
   if (page.has_high_) page.high_.append(node.prefix()).append(node.high_rest());
   const uint32_t count = node.BoundedCount();
+  page.items_.resize(count);
+  const std::string_view prefix = node.prefix();
+  size_t keys_bytes = 0;
   for (uint32_t i = 0; i < count; ++i) {
-    const size_t begin = page.keys_.size();
-    page.keys_.append(node.prefix());
-    if (!node.AppendSuffix(i, version, page.keys_)) return false;
-    const size_t size = page.keys_.size() - begin;
-    page.items_.push_back({static_cast<uint32_t>(begin), static_cast<uint32_t>(size), node.EntryAt(i)});
+    uint32_t suffix_size;
+    if (!node.SuffixSize(i, version, suffix_size)) return false;
+    page.items_[i].key_offset = static_cast<uint32_t>(keys_bytes);
+    page.items_[i].key_size = static_cast<uint32_t>(prefix.size()) + suffix_size;
+    keys_bytes += page.items_[i].key_size;
+  }
+  page.keys_.resize(keys_bytes);
+  for (uint32_t i = 0; i < count; ++i) {
+    Page::Item& item = page.items_[i];
+    char* const key = page.keys_.data() + item.key_offset;
+    prefix.copy(key, prefix.size());
+    const auto suffix_size = item.key_size - static_cast<uint32_t>(prefix.size());
+    if (!node.CopySuffix(i, version, suffix_size, key + prefix.size())) return false;
+    item.entry = node.EntryAt(i);
   }
   return node.lock().Unchanged(version);
 }

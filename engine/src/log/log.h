@@ -203,6 +203,11 @@ class Log {
     return tail_ != nullptr && tail_->Read(segment, offset, out);
   }
 
+  // Whether that would be true at this moment.
+  bool IsResident(SegmentId segment, uint32_t offset) const {
+    return tail_ != nullptr && tail_->Holds(segment, offset);
+  }
+
   SegmentTable& segments() { return segments_; }
   // Ok while what was written survives this process, or is durable up to `revision`. Poisons the log where it would
   // not.

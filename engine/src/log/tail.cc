@@ -123,6 +123,14 @@ bool TailBuffers::Read(SegmentId segment, uint32_t offset, base::MutableBytes ou
   return false;
 }
 
+bool TailBuffers::Holds(SegmentId segment, uint32_t offset) const {
+  return std::any_of(states_.begin(), states_.end(), [&](const Buffer& state) {
+    const uint64_t place = state.place.load(std::memory_order_acquire);
+    return (place >> 32) == segment && offset >= static_cast<uint32_t>(place) &&
+           offset < state.end.load(std::memory_order_acquire);
+  });
+}
+
 void TailBuffers::Close(const CloseMark& mark) {
   for (size_t i = 0; i < kTailBuffers; ++i) std::memset(descriptor(i), 0, kDescriptorBytes);
   std::byte* const at = memory_->bytes().data() + kMarkAt;

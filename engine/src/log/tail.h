@@ -51,6 +51,8 @@ class TailBuffers {
 
   // Copies [offset, offset + out.size()) of `segment` if it is resident. Takes no lock.
   bool Read(SegmentId segment, uint32_t offset, base::MutableBytes out);
+  // Whether it is, at this moment.
+  bool Holds(SegmentId segment, uint32_t offset) const;
 
   // Forgets all descriptors, for nothing here is needed to recover the store any more, and leaves the mark. It is as
   // durable as the file is synced.

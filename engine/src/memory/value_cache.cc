@@ -1,6 +1,7 @@
 #include "memory/value_cache.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <limits>
 
@@ -57,9 +58,13 @@ uint64_t ValueCache::value_bytes_max() const {
 }
 
 bool ValueCache::Find(CacheKey key, Cached& found, bool counts) const {
-  const uint64_t hash = HashOf(key);
-  const CacheEntry* const entry = ShardOf(hash).Find(hash, key);
+  const bool is_there = FindHashed(HashOf(key), key, found, counts);
   base::SchedulePoint();  // it may leave here
+  return is_there;
+}
+
+bool ValueCache::FindHashed(uint64_t hash, CacheKey key, Cached& found, bool counts) const {
+  const CacheEntry* const entry = ShardOf(hash).Find(hash, key);
   if (entry == nullptr) return false;
   if (counts) {
     const uint8_t uses = entry->uses.load(std::memory_order_relaxed);
@@ -70,14 +75,22 @@ bool ValueCache::Find(CacheKey key, Cached& found, bool counts) const {
   return true;
 }
 
-void ValueCache::Prefetch(CacheKey key) const {
-  const uint64_t hash = HashOf(key);
-  ShardOf(hash).Prefetch(hash);
-}
-
-void ValueCache::PrefetchEntry(CacheKey key) const {
-  const uint64_t hash = HashOf(key);
-  ShardOf(hash).PrefetchEntry(hash);
+void ValueCache::FindMany(std::span<const CacheKey> keys, std::span<Cached> found, bool counts) const {
+  constexpr size_t kAbreast = 16;
+  std::array<uint64_t, kAbreast> hashes;
+  for (size_t at = 0; at < keys.size(); at += kAbreast) {
+    const size_t count = std::min(keys.size() - at, kAbreast);
+    for (size_t i = 0; i < count; ++i) {
+      hashes[i] = HashOf(keys[at + i]);
+      ShardOf(hashes[i]).Prefetch(hashes[i]);
+    }
+    for (size_t i = 0; i < count; ++i) ShardOf(hashes[i]).PrefetchEntry(hashes[i]);
+    for (size_t i = 0; i < count; ++i) {
+      found[at + i].chunk = nullptr;
+      FindHashed(hashes[i], keys[at + i], found[at + i], counts);
+    }
+  }
+  base::SchedulePoint();  // they may leave here
 }
 
 void ValueCache::Insert(CacheKey key, base::Bytes value, base::Bytes metadata) noexcept {

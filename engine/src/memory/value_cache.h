@@ -21,6 +21,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -110,10 +111,8 @@ class ValueCache {
 
   // Null if it is not there. Inside an epoch guard. `counts`: a read that says something about how wanted the value is.
   bool Find(CacheKey key, Cached& found, bool counts = true) const;
-  // Ask the processor for what Find() will look at first, and, a while later, for what it will look at then. Inside an
-  // epoch guard.
-  void Prefetch(CacheKey key) const;
-  void PrefetchEntry(CacheKey key) const;
+  // Find() of each key, whose chunk is null if it is not there. All wait for memory together.
+  void FindMany(std::span<const CacheKey> keys, std::span<Cached> found, bool counts = true) const;
   // Keeps a copy, if there is room and it is not there. Never throws. May run deferred calls of the epoch domain.
   void Insert(CacheKey key, base::Bytes value, base::Bytes metadata) noexcept;
   // The same bytes are found at `to` as well, if they are at `from`: a record was copied, and the original will go.
@@ -126,6 +125,7 @@ class ValueCache {
     void operator()(CacheShard* shard) const noexcept;
   };
   CacheShard& ShardOf(uint64_t hash) const;
+  bool FindHashed(uint64_t hash, CacheKey key, Cached& found, bool counts) const;
 
   base::EpochDomain& epochs_;
   std::vector<std::unique_ptr<CacheShard, AbandonShard>> shards_;

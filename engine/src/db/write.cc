@@ -320,7 +320,8 @@ absl::Status Store::Plan(Planned& planned) const {
 
 // What the memory budget has to hold of everything that grows with the number of keys.
 uint64_t Store::IndexMemoryBytes() const {
-  return tree_->memory_bytes() + expiries_->memory_bytes() + side_memory_bytes_.load(std::memory_order_relaxed);
+  return tree_->memory_bytes() + tree_->free_bytes() + expiries_->memory_bytes() + expiries_->free_bytes() +
+         side_memory_bytes_.load(std::memory_order_relaxed);
 }
 
 // Room in the index for keys that are new, and for expiry times of keys that had none. All else needs none.

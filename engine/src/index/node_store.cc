@@ -13,6 +13,8 @@ namespace {
 
 constexpr uint32_t kAlignmentBytes = 64;
 constexpr uint32_t kContentBytesLeast = 3072;
+// Nodes beyond so much have memory of their own.
+constexpr uint64_t kHeapBytesMax = uint64_t{4} << 20;
 
 }  // namespace
 
@@ -188,14 +190,27 @@ void NodeStore::FreeSubtree(Node* node) {
 
 void* NodeStore::Allocate(size_t size) {
   const size_t whole = base::RoundUp(size, kAlignmentBytes);
-  void* memory = ::operator new (whole, std::align_val_t{kAlignmentBytes});
+  // A small tree is in the processor's caches, and should not take a huge page.
+  const bool is_large = memory_bytes_.load(std::memory_order_relaxed) >= kHeapBytesMax;
+  void* memory = nullptr;
+  if (is_large && NodeMemory::HasSize(whole)) {
+    memory = node_memory_.Allocate(whole);
+    node_memory_used_.fetch_add(whole, std::memory_order_relaxed);
+  } else {
+    memory = ::operator new (whole, std::align_val_t{kAlignmentBytes});
+  }
   memory_bytes_.fetch_add(whole, std::memory_order_relaxed);
   return memory;
 }
 
 void NodeStore::Free(const void* memory, size_t size) noexcept {
-  ::operator delete (const_cast<void*>(memory), std::align_val_t{kAlignmentBytes});
-  memory_bytes_.fetch_sub(base::RoundUp(size, kAlignmentBytes), std::memory_order_relaxed);
+  const size_t whole = base::RoundUp(size, kAlignmentBytes);
+  if (node_memory_.region_bytes() > 0 && node_memory_.Free(memory, whole)) {
+    node_memory_used_.fetch_sub(whole, std::memory_order_relaxed);
+  } else {
+    ::operator delete (const_cast<void*>(memory), std::align_val_t{kAlignmentBytes});
+  }
+  memory_bytes_.fetch_sub(whole, std::memory_order_relaxed);
 }
 
 }  // namespace firn::index

@@ -1,6 +1,7 @@
 // Where nodes and long keys come from: counts every byte, takes nodes apart and builds new ones.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdint>
@@ -14,6 +15,7 @@
 #include "base/epoch.h"
 #include "base/sync.h"
 #include "index/node.h"
+#include "index/node_memory.h"
 
 namespace firn::index {
 
@@ -116,6 +118,12 @@ class NodeStore {
               Change& change, uint64_t content_bytes_min = 0);
   const LongKey* NewLongKey(std::string_view base, std::string_view suffix, Change& change);
 
+  // Beside what is counted: memory that is kept for nodes to come.
+  uint64_t free_bytes() const {
+    const uint64_t used = node_memory_used_.load(std::memory_order_relaxed), all = node_memory_.region_bytes();
+    return all - std::min(all, used);
+  }
+
   // Of a key that has left the tree. The caller holds no node lock.
   void RetireKey(const LongKey* key) noexcept;
   // Frees at once a node that no reader can see; with everything below it and its long keys.
@@ -131,6 +139,8 @@ class NodeStore {
 
   base::EpochDomain& epochs_;
   std::atomic<uint64_t>& memory_bytes_;
+  NodeMemory node_memory_;
+  std::atomic<uint64_t> node_memory_used_{0};
   base::Mutex unretired_mutex_;
   // Keys that left the tree when there was no memory to retire them: with the next one.
   const LongKey* unretired_ ABSL_GUARDED_BY(unretired_mutex_) = nullptr;

@@ -41,6 +41,8 @@ Tree::~Tree() {
   store_->FreeSubtree(top_);
 }
 
+uint64_t Tree::free_bytes() const { return store_->free_bytes(); }
+
 // From a node that Enter() found in place to its child, which is yet to be entered.
 Tree::Step Tree::GoDown(std::string_view key, Side side, Place& place) const {
   uint32_t position = 0;

@@ -132,6 +132,8 @@ class Tree {
   uint64_t entries() const { return entries_.load(std::memory_order_relaxed); }
   // Every byte the tree has allocated: nodes and long keys, retired ones included until they are freed.
   uint64_t memory_bytes() const { return memory_bytes_.load(std::memory_order_relaxed); }
+  // Beside these: what it keeps for nodes to come. Less than 3 MiB, and what removals have left in between.
+  uint64_t free_bytes() const;
 
   // For tests, with nobody else at work: every order, fence, prefix and counter is as it should be. Says what
   // is not.

@@ -29,6 +29,16 @@ uint64_t ChunkBytesFor(uint64_t bytes) {
 
 }  // namespace
 
+CacheTable::CacheTable(size_t buckets) : mask_(buckets - 1) {
+  if (buckets * sizeof(Bucket) < base::kHugePageBytes) {
+    small_.reset(new Bucket[buckets]);
+    buckets_ = small_.get();
+  } else {
+    large_ = base::AllocateLarge(buckets * sizeof(Bucket));
+    buckets_ = new (large_.get()) Bucket[buckets];
+  }
+}
+
 bool CacheTable::Add(uint64_t hash, const CacheEntry* entry) {
   for (size_t probe = 0; probe < kProbes; ++probe) {
     for (std::atomic<uint64_t>& slot : BucketOf(hash, probe)) {
@@ -168,7 +178,10 @@ Chunk* CacheShard::NewChunk(uint64_t bytes) {
     chunk = std::exchange(free_, free_->next);
   } else {
     if (!MayTake(bytes)) return nullptr;
-    void* const memory = ::operator new (bytes, std::align_val_t{ValueCache::kChunkBytes}, std::nothrow);
+    void* memory = bytes == ValueCache::kChunkBytes && memory_ != nullptr ? memory_->Take() : nullptr;
+    if (memory == nullptr) {
+      memory = ::operator new (bytes, std::align_val_t{ValueCache::kChunkBytes}, std::nothrow);
+    }
     if (memory == nullptr) return nullptr;
     used_bytes_.fetch_add(bytes, std::memory_order_relaxed);
     ++chunks_;
@@ -186,7 +199,11 @@ Chunk* CacheShard::NewChunk(uint64_t bytes) {
 void CacheShard::Free(Chunk* chunk) {
   used_bytes_.fetch_sub(chunk->memory_bytes, std::memory_order_relaxed);
   --chunks_;
-  ::operator delete (chunk, std::align_val_t{ValueCache::kChunkBytes});
+  if (memory_ != nullptr && memory_->Holds(chunk)) {
+    memory_->Give(reinterpret_cast<std::byte*>(chunk));
+  } else {
+    ::operator delete (chunk, std::align_val_t{ValueCache::kChunkBytes});
+  }
 }
 
 void CacheShard::Push(Queue& queue, Chunk* chunk) {

@@ -10,7 +10,9 @@
 
 #include "base/epoch.h"
 #include "base/fork.h"
+#include "base/large_memory.h"
 #include "base/sync.h"
+#include "memory/chunk_memory.h"
 #include "memory/value_cache.h"
 
 namespace firn::memory {
@@ -66,7 +68,7 @@ class CacheTable {
   static constexpr size_t kSlotsPerBucket = 8;
   static constexpr size_t kProbes = 3;
 
-  explicit CacheTable(size_t buckets) : mask_(buckets - 1), buckets_(new Bucket[buckets]) {}  // a power of two
+  explicit CacheTable(size_t buckets);  // a power of two
 
   // By any thread, in an epoch guard. What it returns may just have been removed.
   const CacheEntry* Find(uint64_t hash, CacheKey key) const {
@@ -128,12 +130,16 @@ class CacheTable {
   Slots& BucketOf(uint64_t hash, size_t probe) const { return buckets_[(hash + probe) & mask_].slots; }
 
   const size_t mask_;
-  const std::unique_ptr<Bucket[]> buckets_;
+  base::LargeMemory large_;  // of a table that fills a huge page
+  std::unique_ptr<Bucket[]> small_;
+  Bucket* buckets_;
 };
 
 class CacheShard {
  public:
-  explicit CacheShard(base::EpochDomain& epochs) : epochs_(epochs) {}
+  // `memory`, which may be null, is where chunks come from first.
+  CacheShard(base::EpochDomain& epochs, std::shared_ptr<ChunkMemory> memory)
+      : epochs_(epochs), memory_(std::move(memory)) {}
   CacheShard(const CacheShard&) = delete;
   // The cache ends. Every deferred call of the shard's own has run, and no reader can find it; it is gone with the last
   // pin, which may be now.
@@ -200,6 +206,7 @@ class CacheShard {
   bool TakeGhost(uint64_t hash) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   base::EpochDomain& epochs_;
+  const std::shared_ptr<ChunkMemory> memory_;
   const uint64_t fork_generation_ = base::ForkGeneration();
   std::atomic<const CacheTable*> table_{nullptr};  // owned by own_table_
   mutable base::Mutex mutex_;

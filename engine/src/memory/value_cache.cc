@@ -5,6 +5,7 @@
 #include <bit>
 #include <limits>
 
+#include "base/memory.h"
 #include "memory/cache_shard.h"
 
 namespace firn::memory {
@@ -13,6 +14,8 @@ namespace {
 // A shard has this much at least, so that it holds values of some size; and there are no more than so many.
 constexpr uint64_t kShardBytesWanted = uint64_t{16} << 20;
 constexpr size_t kShardsMax = 16;
+// A cache that large has its chunks in huge pages.
+constexpr uint64_t kOwnMemoryBytesMin = uint64_t{32} << 20;
 // The largest value is this part of a shard.
 constexpr uint64_t kLargestValuePart = 8;
 
@@ -28,9 +31,15 @@ CachePin::~CachePin() {
 
 ValueCache::ValueCache(base::EpochDomain& epochs, uint64_t capacity_bytes_max)
     : epochs_(epochs), capacity_bytes_max_(capacity_bytes_max) {
+  std::shared_ptr<ChunkMemory> memory;
+  if (capacity_bytes_max >= kOwnMemoryBytesMin) {
+    // Where there are no addresses for it the heap does.
+    base::IfMemoryPermits(
+        [&] { memory = std::make_shared<ChunkMemory>(capacity_bytes_max / kChunkBytes, kChunkBytes); });
+  }
   const uint64_t shards = std::clamp<uint64_t>(capacity_bytes_max / kShardBytesWanted, 1, kShardsMax);
   for (size_t i = 0; i < std::bit_floor(shards); ++i) {
-    shards_.push_back(std::unique_ptr<CacheShard, AbandonShard>(new CacheShard(epochs)));
+    shards_.push_back(std::unique_ptr<CacheShard, AbandonShard>(new CacheShard(epochs, memory)));
   }
   SetCapacity(capacity_bytes_max);
 }

@@ -17,17 +17,21 @@ Part ValuePart(const index::Entry& entry) { return IsSeparated(entry) ? Part::kS
 
 }  // namespace
 
-bool Store::FindCached(const index::Entry& entry, Part part, memory::Cached& found, Caching caching) {
+memory::CacheKey Store::CacheKeyOf(std::string_view index_key, const index::Entry& entry, Part part) const {
+  return {CacheHash(index_key), entry.segment, entry.offset, part};
+}
+
+bool Store::FindCached(std::string_view index_key, const index::Entry& entry, Part part, memory::Cached& found, Caching caching) {
   if (!MayBeCached(entry.segment) || caching == Caching::kFromDisk) return false;
   const bool counts = caching == Caching::kFill;
-  const bool is_there = cache_->Find({entry.segment, entry.offset, part}, found, counts);
+  const bool is_there = cache_->Find(CacheKeyOf(index_key, entry, part), found, counts);
   if (counts) (is_there ? cache_hits_ : cache_misses_).Add(1);
   return is_there;
 }
 
-bool Store::PinCached(const index::Entry& entry, PinnedValue& value) {
+bool Store::PinCached(uint64_t key_hash, const index::Entry& entry, PinnedValue& value) {
   memory::Cached found;
-  if (!MayBeCached(entry.segment) || !cache_->Find({entry.segment, entry.offset, ValuePart(entry)}, found))
+  if (!MayBeCached(entry.segment) || !cache_->Find({key_hash, entry.segment, entry.offset, ValuePart(entry)}, found))
     return false;
   cache_hits_.Add(1);
   Pin(found, value);
@@ -49,9 +53,10 @@ void PinnedValue::Release() noexcept {
   SetEmpty();
 }
 
-void Store::KeepCached(const index::Entry& entry, Part part, base::Bytes value, base::Bytes metadata) noexcept {
+void Store::KeepCached(std::string_view index_key, const index::Entry& entry, Part part, base::Bytes value,
+                       base::Bytes metadata) noexcept {
   if (!MayBeCached(entry.segment)) return;
-  cache_->Insert({entry.segment, entry.offset, part}, value, metadata);
+  cache_->Insert(CacheKeyOf(index_key, entry, part), value, metadata);
 }
 
 // What was just written is likely to be read, and would otherwise be read from disk soon. Where it is large the copy is
@@ -67,23 +72,26 @@ void Store::CacheWritten(const Planned& planned) noexcept {
     const index::Entry& old = planned.current->entry;
     const base::EpochGuard guard(epochs_);
     memory::Cached found;
-    if (!MayBeCached(old.segment) || !cache_->Find({old.segment, old.offset, ValuePart(old)}, found, /*counts=*/false))
+    if (!MayBeCached(old.segment) ||
+        !cache_->Find(CacheKeyOf(planned.key.view(), old, ValuePart(old)), found, /*counts=*/false))
       return;
   }
   const base::Bytes value = base::AsBytes(operation.value);
   if (separated) {
-    KeepCached(planned.place, Part::kSeparatedValue, value, {});
+    KeepCached(planned.key.view(), planned.place, Part::kSeparatedValue, value, {});
   } else {
-    KeepCached(planned.place, Part::kRecord, value, planned.record.metadata);
+    KeepCached(planned.key.view(), planned.place, Part::kRecord, value, planned.record.metadata);
   }
 }
 
 // Reclaim has copied a record; its old place will go. With a new extent the copy is not the same: it names that.
-void Store::CacheMoved(const format::Position& from, const format::Position& to, bool new_extent) noexcept {
+void Store::CacheMoved(std::string_view index_key, const format::Position& from, const format::Position& to,
+                       bool new_extent) noexcept {
   if (!MayBeCached(from.segment) || !MayBeCached(to.segment)) return;
+  const uint64_t hash = CacheHash(index_key);
   for (const Part part : {Part::kRecord, Part::kSeparatedValue}) {
     if (part == Part::kRecord && new_extent) continue;
-    cache_->Copy({from.segment, from.offset, part}, {to.segment, to.offset, part});
+    cache_->Move({hash, from.segment, from.offset, part}, {hash, to.segment, to.offset, part});
   }
 }
 

@@ -80,14 +80,14 @@ absl::Status Store::ReadRecord(std::string_view index_key, const Version& versio
   if (!IsSeparated(version.entry)) return ReadInlineRecord(index_key, version, value, metadata, caching);
   if (metadata != nullptr) FIRN_RETURN_IF_ERROR(ReadInlineRecord(index_key, version, nullptr, metadata, caching));
   if (value == nullptr) return absl::OkStatus();
-  if (memory::Cached found; FindCached(version.entry, Part::kSeparatedValue, found, caching)) {
+  if (memory::Cached found; FindCached(index_key, version.entry, Part::kSeparatedValue, found, caching)) {
     value->assign(base::AsText(found.value));
     return absl::OkStatus();
   }
   value->resize(values_->length(version.entry.size));
   FIRN_RETURN_IF_ERROR(
       values_->Read(version.entry.size, std::as_writable_bytes(std::span(value->data(), value->size()))));
-  if (caching == Caching::kFill) KeepCached(version.entry, Part::kSeparatedValue, base::AsBytes(*value), {});
+  if (caching == Caching::kFill) KeepCached(index_key, version.entry, Part::kSeparatedValue, base::AsBytes(*value), {});
   return absl::OkStatus();
 }
 
@@ -96,7 +96,7 @@ absl::Status Store::ReadInlineRecord(std::string_view index_key, const Version& 
                                      std::string* metadata, Caching caching) {
   base::SchedulePoint();  // the segment may go here, unless the index named it inside the caller's epoch guard
   const index::Entry& entry = version.entry;
-  if (memory::Cached found; FindCached(entry, Part::kRecord, found, caching)) {
+  if (memory::Cached found; FindCached(index_key, entry, Part::kRecord, found, caching)) {
     if (metadata != nullptr) metadata->assign(base::AsText(found.metadata));
     if (value != nullptr) value->assign(base::AsText(found.value));
     return absl::OkStatus();
@@ -120,7 +120,7 @@ absl::Status Store::ReadInlineRecord(std::string_view index_key, const Version& 
     return record.status();
   }
   // What is still in the tail buffers was put into the cache when it was written, if it is to be there.
-  if (!resident && caching == Caching::kFill) KeepCached(entry, Part::kRecord, record->value, record->metadata);
+  if (!resident && caching == Caching::kFill) KeepCached(index_key, entry, Part::kRecord, record->value, record->metadata);
   if (metadata != nullptr) metadata->assign(base::AsText(record->metadata));
   if (is_small) {
     if (value != nullptr) value->assign(base::AsText(record->value));
@@ -183,11 +183,17 @@ absl::Status Store::GetRecord(std::string_view index_key, const ReadOptions& opt
   {
     base::EpochGuard guard(epochs_);
     const uint64_t at = options.snapshot != nullptr ? options.snapshot->revision() : kNewest;
-    const auto version = Locate(index_key, at);
+    // While memory brings the index's leaf, the cache's entry is on its way as well.
+    const uint64_t key_hash = cache_ != nullptr ? CacheHash(index_key) : 0;
+    if (cache_ != nullptr) cache_->Prefetch(key_hash);
+    index::Tree::Lookup lookup(*tree_, index_key);
+    if (cache_ != nullptr) cache_->PrefetchEntry(key_hash);
+    const auto newest = lookup.Get();
+    const auto version = newest ? LocateFrom(index_key, *newest, at) : std::nullopt;
     revision = version ? version->entry.revision : AbsenceRevision(at);
     if (version) {
       FIRN_RETURN_IF_ERROR(CheckServable(*version));
-      if (pinned == nullptr || !PinCached(version->entry, *pinned)) {
+      if (pinned == nullptr || !PinCached(key_hash, version->entry, *pinned)) {
         std::string* const metadata = info != nullptr ? &info->metadata : nullptr;
         FIRN_RETURN_IF_ERROR(ReadRecord(index_key, *version, value, metadata, Caching::kFill));
         if (pinned != nullptr) pinned->place_ = PinnedValue::Place::kOwn;

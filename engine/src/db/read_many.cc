@@ -134,7 +134,7 @@ void Store::DiskReads::Accept(const Blocks& blocks, const absl::Status& status, 
     read.status = store_.values_->Verify(entry.size, value);
     if (!read.status.ok()) return;
     read.value.Copy(base::AsText(value));
-    if (caching_ == Caching::kFill) store_.KeepCached(entry, Part::kSeparatedValue, value, {});
+    if (caching_ == Caching::kFill) store_.KeepCached(read.index_key, entry, Part::kSeparatedValue, value, {});
     return;
   }
   const log::Segment* segment = store_.log_->segments().Find(entry.segment);
@@ -146,7 +146,7 @@ void Store::DiskReads::Accept(const Blocks& blocks, const absl::Status& status, 
   }
   read.value.Copy(base::AsText(record->value));
   read.metadata.assign(base::AsText(record->metadata));
-  if (caching_ == Caching::kFill) store_.KeepCached(entry, Part::kRecord, record->value, record->metadata);
+  if (caching_ == Caching::kFill) store_.KeepCached(read.index_key, entry, Part::kRecord, record->value, record->metadata);
 }
 
 // Those that are in the cache are done, and no longer to be found.
@@ -176,7 +176,7 @@ void Store::FindManyCached(std::span<ManyRead> reads, Caching caching, size_t co
     const index::Entry& entry = read.version.entry;
     if (!read.found || !MayBeCached(entry.segment)) continue;
     asked[keys.size()] = &read;
-    keys.emplace_back(entry.segment, entry.offset, IsSeparated(entry) ? Part::kSeparatedValue : Part::kRecord);
+    keys.push_back(CacheKeyOf(read.index_key, entry, IsSeparated(entry) ? Part::kSeparatedValue : Part::kRecord));
     if (keys.size() == kGroup) take();
   }
   take();

@@ -368,7 +368,7 @@ void Relocator::MoveReferences(log::Segment& copies) noexcept {
       SetRecordBytes(*entry, move.size);
       if (move.new_extent != values::kNoSlot) entry->size = move.new_extent;
       store_.tree_->Update(key, *entry);
-      store_.CacheMoved(move.from, move.to, move.new_extent != values::kNoSlot);
+      store_.CacheMoved(key, move.from, move.to, move.new_extent != values::kNoSlot);
       took_over();
     }
     const std::optional<uint32_t> extent =

@@ -23,6 +23,7 @@
 #include "base/clock.h"
 #include "base/epoch.h"
 #include "base/fork.h"
+#include "base/hash.h"
 #include "base/status.h"
 #include "base/sync.h"
 #include "db/keys.h"
@@ -275,13 +276,19 @@ class Store {
                                        uint64_t value_bytes, Durability durability);
 
   // The value cache (caching.cc).
-  bool FindCached(const index::Entry& entry, memory::CacheKey::Part part, memory::Cached& found, Caching caching);
-  bool PinCached(const index::Entry& entry, PinnedValue& value);
+  uint64_t CacheHash(std::string_view index_key) const {
+    return base::Hash64(base::AsBytes(index_key), superblock_.secret);
+  }
+  memory::CacheKey CacheKeyOf(std::string_view index_key, const index::Entry& entry, memory::CacheKey::Part part) const;
+  bool FindCached(std::string_view index_key, const index::Entry& entry, memory::CacheKey::Part part,
+                  memory::Cached& found, Caching caching);
+  bool PinCached(uint64_t key_hash, const index::Entry& entry, PinnedValue& value);
   static void Pin(const memory::Cached& found, PinnedValue& value, size_t copied_bytes_max = PinnedValue::kSmallBytesMax);
-  void KeepCached(const index::Entry& entry, memory::CacheKey::Part part, base::Bytes value,
+  void KeepCached(std::string_view index_key, const index::Entry& entry, memory::CacheKey::Part part, base::Bytes value,
                   base::Bytes metadata) noexcept;
   void CacheWritten(const Planned& planned) noexcept;
-  void CacheMoved(const format::Position& from, const format::Position& to, bool new_extent) noexcept;
+  void CacheMoved(std::string_view index_key, const format::Position& from, const format::Position& to,
+                  bool new_extent) noexcept;
   bool MayBeCached(uint32_t segment) const { return cache_ != nullptr && segment < memory::kCachedSegmentsMax; }
   uint64_t CacheRoom(uint64_t index_bytes) const;
   void FitCache(uint64_t index_bytes) const;

@@ -121,17 +121,37 @@ void Tree::FindGroup(std::span<const std::string_view> keys, std::span<std::opti
       if (steps[i] == Step::kThere) places[i].node->PrefetchItem(keys[i]);
     }
   }
-  for (size_t i = 0; i < keys.size(); ++i) {
-    const Place& place = places[i];
-    uint32_t position;
-    bool is_there;
-    if (steps[i] == Step::kThere && place.node->LowerBound(keys[i], place.version, position, is_there)) {
-      found[i].reset();
-      if (is_there) found[i] = place.node->EntryAt(position);
-      if (place.node->lock().Unchanged(place.version)) continue;
-    }
-    found[i] = Find(keys[i]);
+  for (size_t i = 0; i < keys.size(); ++i) found[i] = FindAt(keys[i], steps[i], places[i]);
+}
+
+// In the leaf, if the walk came to it; else from the top.
+std::optional<Entry> Tree::FindAt(std::string_view key, Step step, const Place& place) const {
+  uint32_t position;
+  bool is_there;
+  if (step == Step::kThere && place.node->LowerBound(key, place.version, position, is_there)) {
+    std::optional<Entry> entry;
+    if (is_there) entry = place.node->EntryAt(position);
+    if (place.node->lock().Unchanged(place.version)) return entry;
   }
+  return Find(key);
+}
+
+Tree::Lookup::Lookup(const Tree& tree, std::string_view key) : guard_(tree.epochs_), tree_(tree), key_(key) {
+  place_.node = tree.top_;
+  place_.version = tree.top_->lock().Read();
+  step_ = tree.GoDown(key, Side::kAt, place_);
+  while (step_ == Step::kAbove && place_.parent->level() != 1) {
+    step_ = Enter(0, place_);
+    if (step_ == Step::kAbove) step_ = tree.GoDown(key, Side::kAt, place_);
+  }
+}
+
+std::optional<Entry> Tree::Lookup::Get() {
+  while (step_ == Step::kAbove) {
+    step_ = Enter(0, place_);
+    if (step_ == Step::kAbove) step_ = tree_.GoDown(key_, Side::kAt, place_);
+  }
+  return tree_.FindAt(key_, step_, place_);
 }
 
 std::optional<Entry> Tree::Upsert(std::string_view key, const Entry& entry) {

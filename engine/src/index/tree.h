@@ -59,6 +59,10 @@ class Tree {
   // Find() of each key. The walks go side by side: while one waits for memory the others go on.
   void FindMany(std::span<const std::string_view> keys, std::span<std::optional<Entry>> found) const;
 
+  // Find() in two steps. After the first the processor was asked for the leaf: the caller may do meanwhile what does not
+  // depend on the entry.
+  class Lookup;
+
   // Inserts or replaces; returns the entry that was there. Throws std::bad_alloc, and has changed nothing then.
   std::optional<Entry> Upsert(std::string_view key, const Entry& entry);
   // Replaces the entry of a key that is there, and needs no memory.
@@ -173,11 +177,27 @@ class Tree {
   static bool TryFillPage(const Node& node, uint64_t version, Page& page);
   void FillPage(std::string_view key, Side side, Page& page) const;
 
+  std::optional<Entry> FindAt(std::string_view key, Step step, const Place& place) const;
+
   base::EpochDomain& epochs_;
   std::atomic<uint64_t> entries_{0};
   std::atomic<uint64_t> memory_bytes_{0};
   const std::unique_ptr<NodeStore> store_;
   Node* const top_;  // above the root, never replaced: its only child is the root
+};
+
+class Tree::Lookup {
+ public:
+  // `key` stays as long as this object.
+  Lookup(const Tree& tree, std::string_view key);
+  std::optional<Entry> Get();
+
+ private:
+  const base::EpochGuard guard_;
+  const Tree& tree_;
+  const std::string_view key_;
+  Place place_;
+  Step step_;
 };
 
 }  // namespace firn::index

@@ -103,17 +103,18 @@ uint64_t CacheShard::LiveBytesMax() const {
   return capacity_bytes_ - std::min(capacity_bytes_, kept);
 }
 
-void CacheShard::Insert(uint64_t hash, CacheKey key, base::Bytes value, base::Bytes metadata, bool wanted) noexcept {
+void CacheShard::Insert(CacheKey key, base::Bytes value, base::Bytes metadata) noexcept {
+  bool wanted = false;
   // What makes room may itself have to leave first: no reader may have been in it, and then a second attempt succeeds.
   for (int attempt = 0; attempt < 2; ++attempt) {
     Leaving leaving;
     {
       base::MutexLock lock(mutex_);
       if (capacity_bytes_ < ValueCache::kShardBytesMin) return;
-      if (own_table_ != nullptr && own_table_->Find(hash, key) != nullptr) return;
+      if (own_table_ != nullptr && own_table_->Find(key) != nullptr) return;
       bool inserted = false;
       base::IfMemoryPermits([&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-        inserted = TryInsert(hash, key, value, metadata, wanted, leaving);
+        inserted = TryInsert(key, value, metadata, wanted, leaving);
       });
       if (inserted || leaving.chunks == nullptr) attempt = 2;
       if (!inserted && attempt != 0) ++refused_;
@@ -122,26 +123,28 @@ void CacheShard::Insert(uint64_t hash, CacheKey key, base::Bytes value, base::By
   }
 }
 
-bool CacheShard::TryInsert(uint64_t hash, CacheKey key, base::Bytes value, base::Bytes metadata, bool& wanted,
-                           Leaving& leaving) {
+bool CacheShard::TryInsert(CacheKey key, base::Bytes value, base::Bytes metadata, bool& wanted, Leaving& leaving) {
   if (own_table_ == nullptr) {
     Resize(kTableBucketsMin, leaving);
   } else if (values_ >= kTakenPerBucketMax * own_table_->buckets()) {
     const uint64_t more_bytes = 2 * (own_table_->memory_bytes() + ghosts_.size() * sizeof(uint32_t));
     if (MakeRoom(more_bytes, leaving) && MayTake(more_bytes)) Resize(2 * own_table_->buckets(), leaving);
   }
-  const CacheEntry head{.key = key.bits,
-                        .value_bytes = static_cast<uint32_t>(value.size()),
-                        .metadata_bytes = static_cast<uint16_t>(metadata.size()),
-                        .uses = 0};
-  wanted = TakeGhost(hash) || wanted;
+  wanted = TakeGhost(key.hash) || wanted;
   Queue& queue = wanted ? main_ : small_;
   const uint64_t bytes = EntryBytes(value.size(), metadata.size());
   if (!HasRoom(queue, bytes) && !MakeRoom(ChunkBytesFor(bytes), leaving)) return false;
-  CacheEntry* const entry = Append(queue, head, value, metadata);
+  CacheEntry* const entry = Append(queue, key, value, metadata);
   if (entry == nullptr) return false;
-  if (!own_table_->Add(hash, entry)) return false;  // its bytes leave with the chunk
-  ++values_;
+  // The bytes of what is not in the table leave with their chunk.
+  if (const CacheEntry* const older = own_table_->FindOlder(key); older != nullptr) {
+    own_table_->Replace(key.hash, older, entry);
+    ++evicted_;
+  } else if (own_table_->Add(key.hash, entry)) {
+    ++values_;
+  } else {
+    return false;
+  }
   ++inserted_;
   return true;
 }
@@ -152,7 +155,7 @@ bool CacheShard::HasRoom(const Queue& queue, uint64_t bytes) {
 }
 
 // Null if there is no room and no memory for another chunk.
-CacheEntry* CacheShard::Append(Queue& queue, const CacheEntry& head, base::Bytes value, base::Bytes metadata) {
+CacheEntry* CacheShard::Append(Queue& queue, CacheKey key, base::Bytes value, base::Bytes metadata) {
   const size_t bytes = EntryBytes(value.size(), metadata.size());
   Chunk* chunk = queue.open;
   if (!HasRoom(queue, bytes)) {
@@ -162,8 +165,11 @@ CacheEntry* CacheShard::Append(Queue& queue, const CacheEntry& head, base::Bytes
     Push(queue, chunk);
     if (chunk_bytes == ValueCache::kChunkBytes) queue.open = chunk;
   }
-  auto* const entry = new (chunk->at(chunk->end))
-      CacheEntry{.key = head.key, .value_bytes = head.value_bytes, .metadata_bytes = head.metadata_bytes, .uses = 0};
+  auto* const entry = new (chunk->at(chunk->end)) CacheEntry{.hash = key.hash,
+                                                             .address = key.address,
+                                                             .value_bytes = static_cast<uint32_t>(value.size()),
+                                                             .metadata_bytes = static_cast<uint16_t>(metadata.size()),
+                                                             .uses = 0};
   std::byte* const at = chunk->at(chunk->end + sizeof(CacheEntry));
   if (!value.empty()) std::memcpy(at, value.data(), value.size());
   if (!metadata.empty()) std::memcpy(at + value.size(), metadata.data(), metadata.size());
@@ -256,12 +262,12 @@ void CacheShard::EvictEntries(Chunk& chunk, bool from_main, bool keep_wanted) {
   for (size_t at = kFirstEntryAt; at < chunk.end;) {
     const auto* const entry = std::launder(reinterpret_cast<const CacheEntry*>(chunk.at(at)));
     at += EntryBytes(entry->value_bytes, entry->metadata_bytes);
-    const uint64_t hash = HashOf(CacheKey::Of(entry->key));
+    const uint64_t hash = entry->hash;
     if (!own_table_->Holds(hash, entry)) continue;  // it found no place, or another is there by now
     const uint8_t uses = entry->uses.load(std::memory_order_relaxed);
     if (keep_wanted && uses > 0) {
       // It goes round in the main queue, if there is memory for that.
-      if (CacheEntry* const copy = Append(main_, *entry, entry->value_span(), entry->metadata_span())) {
+      if (CacheEntry* const copy = Append(main_, entry->key(), entry->value_span(), entry->metadata_span())) {
         copy->uses.store(from_main ? uses - 1 : 0, std::memory_order_relaxed);
         own_table_->Replace(hash, entry, copy);
         continue;
@@ -342,7 +348,7 @@ void CacheShard::Resize(size_t buckets, Leaving& leaving) {
   uint64_t values = 0;
   if (own_table_ != nullptr) {
     own_table_->ForEach([&](const CacheEntry* entry) {
-      if (table->Add(HashOf(CacheKey::Of(entry->key)), entry)) ++values;
+      if (table->Add(entry->hash, entry)) ++values;
     });
   }
   used_bytes_.fetch_add(table->memory_bytes() + ghosts.capacity() * sizeof(uint32_t), std::memory_order_relaxed);
@@ -353,6 +359,13 @@ void CacheShard::Resize(size_t buckets, Leaving& leaving) {
   table_.store(table.get(), std::memory_order_release);
   leaving.table = std::move(own_table_);
   own_table_ = std::move(table);
+}
+
+void CacheShard::Move(CacheKey from, uint64_t to_address) noexcept {
+  base::MutexLock lock(mutex_);
+  if (own_table_ == nullptr) return;
+  const CacheEntry* const entry = own_table_->Find(from);
+  if (entry != nullptr) const_cast<CacheEntry*>(entry)->address.store(to_address, std::memory_order_relaxed);
 }
 
 void CacheShard::SetCapacity(uint64_t bytes) noexcept {

@@ -17,19 +17,26 @@
 
 namespace firn::memory {
 
-// At the start of a value's bytes in a chunk; the value and then its metadata follow. Never changes but for `uses`.
+// At the start of a value's bytes in a chunk; the value and then its metadata follow.
 struct CacheEntry {
-  uint64_t key;
+  uint64_t hash;                  // of its key
+  std::atomic<uint64_t> address;  // written once its hash leads to it only by Move()
   uint32_t value_bytes;
   uint16_t metadata_bytes;
   std::atomic<uint8_t> uses;  // reads since it was put in its queue, kUsesMax at most
 
   static constexpr uint8_t kUsesMax = 3;
+  CacheKey key() const {
+    CacheKey key;
+    key.hash = hash;
+    key.address = address.load(std::memory_order_relaxed);
+    return key;
+  }
   const std::byte* value() const { return reinterpret_cast<const std::byte*>(this) + sizeof(CacheEntry); }
   base::Bytes value_span() const { return {value(), value_bytes}; }
   base::Bytes metadata_span() const { return {value() + value_bytes, metadata_bytes}; }
 };
-static_assert(sizeof(CacheEntry) == 16);
+static_assert(sizeof(CacheEntry) == 24);
 
 inline size_t EntryBytes(size_t value_bytes, size_t metadata_bytes) {
   return base::RoundUp(sizeof(CacheEntry) + value_bytes + metadata_bytes, alignof(CacheEntry));
@@ -52,14 +59,6 @@ struct alignas(64) Chunk {
   }
 };
 
-inline uint64_t HashOf(CacheKey key) {
-  // The finaliser of MurmurHash3 (A. Appleby, public domain): neighbouring addresses fall far apart.
-  uint64_t hash = key.bits;
-  hash = (hash ^ (hash >> 33)) * 0xff51afd7ed558ccd;
-  hash = (hash ^ (hash >> 33)) * 0xc4ceb9fe1a85ec53;
-  return hash ^ (hash >> 33);
-}
-
 // Where entries are found: buckets of a cache line. A word is an entry's address with the hash's first 16 bits in the
 // place of the address's, which are zero on every 64-bit Linux; 0 is a free slot. An entry lies in the bucket that its
 // hash names or in one of the next two.
@@ -71,16 +70,12 @@ class CacheTable {
   explicit CacheTable(size_t buckets);  // a power of two
 
   // By any thread, in an epoch guard. What it returns may just have been removed.
-  const CacheEntry* Find(uint64_t hash, CacheKey key) const {
-    for (size_t probe = 0; probe < kProbes; ++probe) {
-      for (const std::atomic<uint64_t>& slot : BucketOf(hash, probe)) {
-        const uint64_t word = slot.load(std::memory_order_acquire);
-        if ((word ^ hash) >> kTagShift != 0) continue;
-        const CacheEntry* const entry = EntryOf(word);
-        if (entry != nullptr && entry->key == key.bits) return entry;
-      }
-    }
-    return nullptr;
+  const CacheEntry* Find(CacheKey key) const {
+    return FindIf(key.hash, [&](uint64_t address) { return address == key.address; });
+  }
+  // The entry of the same part of the same key, whatever its address.
+  const CacheEntry* FindOlder(CacheKey key) const {
+    return FindIf(key.hash, [&](uint64_t address) { return ((address ^ key.address) >> CacheKey::kPartShift) == 0; });
   }
   void Prefetch(uint64_t hash) const { __builtin_prefetch(&BucketOf(hash, 0)); }
   // Of what has the same tag in the first bucket: the entry's head and the beginning of its value.
@@ -121,6 +116,19 @@ class CacheTable {
     Slots slots{};
   };
 
+  template <typename Matches>
+  const CacheEntry* FindIf(uint64_t hash, const Matches& matches) const {
+    for (size_t probe = 0; probe < kProbes; ++probe) {
+      for (const std::atomic<uint64_t>& slot : BucketOf(hash, probe)) {
+        const uint64_t word = slot.load(std::memory_order_acquire);
+        if ((word ^ hash) >> kTagShift != 0) continue;
+        const CacheEntry* const entry = EntryOf(word);
+        if (entry == nullptr || entry->hash != hash) continue;
+        if (matches(entry->address.load(std::memory_order_relaxed))) return entry;
+      }
+    }
+    return nullptr;
+  }
   static const CacheEntry* EntryOf(uint64_t word) {
     return reinterpret_cast<const CacheEntry*>(word & ((uint64_t{1} << kTagShift) - 1));
   }
@@ -148,9 +156,9 @@ class CacheShard {
   void SetCapacity(uint64_t bytes) noexcept;
   uint64_t used_bytes() const { return used_bytes_.load(std::memory_order_relaxed); }
 
-  const CacheEntry* Find(uint64_t hash, CacheKey key) const {
+  const CacheEntry* Find(CacheKey key) const {
     const CacheTable* const table = table_.load(std::memory_order_acquire);
-    return table != nullptr ? table->Find(hash, key) : nullptr;
+    return table != nullptr ? table->Find(key) : nullptr;
   }
   void Prefetch(uint64_t hash) const {
     if (const CacheTable* const table = table_.load(std::memory_order_acquire)) table->Prefetch(hash);
@@ -158,8 +166,8 @@ class CacheShard {
   void PrefetchEntry(uint64_t hash) const {
     if (const CacheTable* const table = table_.load(std::memory_order_acquire)) table->PrefetchEntry(hash);
   }
-  // `wanted`: goes to the main queue.
-  void Insert(uint64_t hash, CacheKey key, base::Bytes value, base::Bytes metadata, bool wanted) noexcept;
+  void Insert(CacheKey key, base::Bytes value, base::Bytes metadata) noexcept;
+  void Move(CacheKey from, uint64_t to_address) noexcept;
 
   // A pin less. Whose last it was, the memory can be used again.
   void LetGo(Chunk* chunk) noexcept;
@@ -183,10 +191,10 @@ class CacheShard {
   };
   static constexpr uint64_t kEvictionsMax = 4;  // of one insertion, and two for each chunk's worth of a larger value
 
-  bool TryInsert(uint64_t hash, CacheKey key, base::Bytes value, base::Bytes metadata, bool& wanted, Leaving& leaving)
+  bool TryInsert(CacheKey key, base::Bytes value, base::Bytes metadata, bool& wanted, Leaving& leaving)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   static bool HasRoom(const Queue& queue, uint64_t bytes);
-  CacheEntry* Append(Queue& queue, const CacheEntry& head, base::Bytes value, base::Bytes metadata)
+  CacheEntry* Append(Queue& queue, CacheKey key, base::Bytes value, base::Bytes metadata)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool MakeRoom(uint64_t bytes, Leaving& leaving) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool Evict(Leaving& leaving, bool keep_wanted) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -67,13 +67,13 @@ uint64_t ValueCache::value_bytes_max() const {
 }
 
 bool ValueCache::Find(CacheKey key, Cached& found, bool counts) const {
-  const bool is_there = FindHashed(HashOf(key), key, found, counts);
+  const bool is_there = Look(key, found, counts);
   base::SchedulePoint();  // it may leave here
   return is_there;
 }
 
-bool ValueCache::FindHashed(uint64_t hash, CacheKey key, Cached& found, bool counts) const {
-  const CacheEntry* const entry = ShardOf(hash).Find(hash, key);
+bool ValueCache::Look(CacheKey key, Cached& found, bool counts) const {
+  const CacheEntry* const entry = ShardOf(key.hash).Find(key);
   if (entry == nullptr) return false;
   if (counts) {
     const uint8_t uses = entry->uses.load(std::memory_order_relaxed);
@@ -84,19 +84,19 @@ bool ValueCache::FindHashed(uint64_t hash, CacheKey key, Cached& found, bool cou
   return true;
 }
 
+void ValueCache::Prefetch(uint64_t key_hash) const { ShardOf(key_hash).Prefetch(key_hash); }
+
+void ValueCache::PrefetchEntry(uint64_t key_hash) const { ShardOf(key_hash).PrefetchEntry(key_hash); }
+
 void ValueCache::FindMany(std::span<const CacheKey> keys, std::span<Cached> found, bool counts) const {
   constexpr size_t kAbreast = 16;
-  std::array<uint64_t, kAbreast> hashes;
   for (size_t at = 0; at < keys.size(); at += kAbreast) {
     const size_t count = std::min(keys.size() - at, kAbreast);
-    for (size_t i = 0; i < count; ++i) {
-      hashes[i] = HashOf(keys[at + i]);
-      ShardOf(hashes[i]).Prefetch(hashes[i]);
-    }
-    for (size_t i = 0; i < count; ++i) ShardOf(hashes[i]).PrefetchEntry(hashes[i]);
-    for (size_t i = 0; i < count; ++i) {
-      found[at + i].chunk = nullptr;
-      FindHashed(hashes[i], keys[at + i], found[at + i], counts);
+    for (size_t i = at; i < at + count; ++i) Prefetch(keys[i].hash);
+    for (size_t i = at; i < at + count; ++i) PrefetchEntry(keys[i].hash);
+    for (size_t i = at; i < at + count; ++i) {
+      found[i].chunk = nullptr;
+      Look(keys[i], found[i], counts);
     }
   }
   base::SchedulePoint();  // they may leave here
@@ -105,18 +105,10 @@ void ValueCache::FindMany(std::span<const CacheKey> keys, std::span<Cached> foun
 void ValueCache::Insert(CacheKey key, base::Bytes value, base::Bytes metadata) noexcept {
   if (metadata.size() > std::numeric_limits<uint16_t>::max()) return;
   if (value.size() + metadata.size() > value_bytes_max()) return;
-  const uint64_t hash = HashOf(key);
-  ShardOf(hash).Insert(hash, key, value, metadata, /*wanted=*/false);
+  ShardOf(key.hash).Insert(key, value, metadata);
 }
 
-void ValueCache::Copy(CacheKey from, CacheKey to) noexcept {
-  const base::EpochGuard guard(epochs_);
-  const uint64_t from_hash = HashOf(from), hash = HashOf(to);
-  const CacheEntry* const entry = ShardOf(from_hash).Find(from_hash, from);
-  if (entry == nullptr) return;
-  const bool wanted = entry->uses.load(std::memory_order_relaxed) > 0;
-  ShardOf(hash).Insert(hash, to, entry->value_span(), entry->metadata_span(), wanted);
-}
+void ValueCache::Move(CacheKey from, CacheKey to) noexcept { ShardOf(from.hash).Move(from, to.address); }
 
 CacheStats ValueCache::GetStats() const {
   CacheStats stats{.capacity_bytes = capacity_bytes()};

@@ -1,7 +1,8 @@
 // The value cache: what was read from disk, or was just written, kept in memory by its address in the log.
 //
-// Addresses are never used twice, so whatever is found is right: nothing is ever invalidated, and what is no longer
-// wanted merely grows old. Eviction is S3-FIFO (J. Yang et al., "FIFO queues are all you need for cache eviction",
+// Addresses are never used twice, so whatever is found is right: nothing is ever invalidated. Where a value may lie
+// depends on its key alone, so that a reader can ask memory for it before it knows the address; a value with another
+// address takes the place of its key's older one. Eviction is S3-FIFO (J. Yang et al., "FIFO queues are all you need for cache eviction",
 // SOSP 2023): values enter a small queue; those read while in it move to the main queue when it comes to their turn,
 // the others leave, and only a fingerprint of them stays for a while, by which they enter the main queue directly if
 // they come again. What leaves the main queue goes round once more for each time it was read.
@@ -12,7 +13,8 @@
 // Hits take no lock and allocate nothing. Proof: a reader is inside an epoch guard from before Find() until it has
 // copied or pinned. A chunk leaves the table first, then every reader that may have seen it leaves its epoch, and only
 // then is its memory used again; a pin counts from within the guard, so the epoch's end sees it, and then the last
-// unpin gives the memory back. Tables are replaced in the same way. Entries never change but for their count of uses.
+// unpin gives the memory back. Tables are replaced in the same way. Entries never change but for their count of uses, and
+// for their address when reclaim has copied the record: the bytes are the same.
 //
 // Thread-safe. Insert() locks one of a few shards and copies the value under it.
 #pragma once
@@ -34,20 +36,19 @@ namespace firn::memory {
 class CacheShard;
 struct Chunk;
 
-// What a value is known by: where its record lies in the log, and which of its parts it is.
+// What a value is known by: where its record lies in the log, and which of its parts it is. With a hash of its key.
 struct CacheKey {
   enum class Part : uint64_t {
     kRecord = 0,  // the value in the record, or the pointer to a separated one; and the metadata
     kSeparatedValue = 1,
   };
-  CacheKey(uint32_t segment, uint32_t offset, Part part = Part::kRecord)
-      : bits((static_cast<uint64_t>(part) << 63) | (uint64_t{segment} << 32) | offset) {}
-  static CacheKey Of(uint64_t bits) {
-    CacheKey key(0, 0);
-    key.bits = bits;
-    return key;
-  }
-  uint64_t bits;
+  CacheKey() = default;
+  CacheKey(uint64_t key_hash, uint32_t segment, uint32_t offset, Part part = Part::kRecord)
+      : hash(key_hash), address((static_cast<uint64_t>(part) << kPartShift) | (uint64_t{segment} << 32) | offset) {}
+
+  static constexpr int kPartShift = 63;
+  uint64_t hash = 0;
+  uint64_t address = 0;
 };
 // Segments from here on, which come after 2^31 others, are not cached.
 inline constexpr uint32_t kCachedSegmentsMax = uint32_t{1} << 31;
@@ -111,12 +112,16 @@ class ValueCache {
 
   // Null if it is not there. Inside an epoch guard. `counts`: a read that says something about how wanted the value is.
   bool Find(CacheKey key, Cached& found, bool counts = true) const;
+  // Asks the processor for what any Find() of such a hash looks at first; and, when that has come, for what it looks at
+  // then. Inside the guard.
+  void Prefetch(uint64_t key_hash) const;
+  void PrefetchEntry(uint64_t key_hash) const;
   // Find() of each key, whose chunk is null if it is not there. All wait for memory together.
   void FindMany(std::span<const CacheKey> keys, std::span<Cached> found, bool counts = true) const;
   // Keeps a copy, if there is room and it is not there. Never throws. May run deferred calls of the epoch domain.
   void Insert(CacheKey key, base::Bytes value, base::Bytes metadata) noexcept;
-  // The same bytes are found at `to` as well, if they are at `from`: a record was copied, and the original will go.
-  void Copy(CacheKey from, CacheKey to) noexcept;
+  // What is there is found at another address from now on: its record was copied, and the original will go.
+  void Move(CacheKey from, CacheKey to) noexcept;
 
   CacheStats GetStats() const;
 
@@ -125,7 +130,7 @@ class ValueCache {
     void operator()(CacheShard* shard) const noexcept;
   };
   CacheShard& ShardOf(uint64_t hash) const;
-  bool FindHashed(uint64_t hash, CacheKey key, Cached& found, bool counts) const;
+  bool Look(CacheKey key, Cached& found, bool counts) const;
 
   base::EpochDomain& epochs_;
   std::vector<std::unique_ptr<CacheShard, AbandonShard>> shards_;

@@ -250,6 +250,49 @@ TEST_CASE("a walk over values reads those it is asked for only") {
   CHECK(store->GetStats().device_reads == reads + 1);
 }
 
+TEST_CASE("a walk that asks for every value reads ahead, in either direction, and what lies together at once") {
+  for (const bool in_order : {true, false}) {
+    SimStore store;
+    for (size_t i = 0; i < 400; ++i) {
+      const size_t number = in_order ? i : i * 7 % 400;
+      Must(store->Put(NumberedKey(number), NumberedKey(number) + std::string(3'000, 'v'), Buffered()));
+    }
+    store.Reopen();
+    const auto iterator = store->NewIterator();
+    for (const bool forward : {true, false}) {
+      const uint64_t reads = store->GetStats().device_reads;
+      size_t count = 0;
+      for (forward ? iterator->SeekToFirst() : iterator->SeekToLast(); iterator->Valid();
+           forward ? iterator->Next() : iterator->Prev()) {
+        CHECK(iterator->key() == NumberedKey(forward ? count : 399 - count));
+        CHECK(iterator->value() == std::string(iterator->key()) + std::string(3'000, 'v'));
+        ++count;
+      }
+      CHECK(iterator->status().ok());
+      CHECK(count == 400);
+      if (in_order) CHECK(store->GetStats().device_reads - reads < 20);
+    }
+  }
+}
+
+TEST_CASE("a walk turns round anywhere, and back") {
+  SimStore store;
+  test::Rng rng(3);
+  for (size_t i = 0; i < 300; ++i) Must(store->Put(NumberedKey(i), NumberedKey(i) + std::string(rng.Below(9'000), 'v'), Buffered()));
+  store.Reopen();
+  const auto iterator = store->NewIterator();
+  iterator->Seek(NumberedKey(150));
+  size_t at = 150;
+  for (int i = 0; i < 2'000; ++i) {
+    REQUIRE(iterator->Valid());
+    REQUIRE(iterator->key() == NumberedKey(at));
+    if (rng.OneIn(2)) REQUIRE(iterator->value().starts_with(NumberedKey(at)));
+    const bool forward = at == 0 || (at < 299 && rng.OneIn(2));
+    forward ? iterator->Next() : iterator->Prev();
+    at = forward ? at + 1 : at - 1;
+  }
+}
+
 TEST_CASE("an iterator stands still on a key whose value is damaged, and steps past it") {
   SimStore store;
   Must(store->Put("a", "1"));

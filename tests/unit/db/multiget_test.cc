@@ -77,6 +77,57 @@ TEST_CASE("a multi-get from disk brings values of all sizes") {
   for (size_t i = 200; i < 210; ++i) REQUIRE(Code(values[i]) == kNotFound);
 }
 
+TEST_CASE("a pinned multi-get has the values of all sizes, from memory and from disk, and they outlive the store") {
+  std::optional<RealStore> store(std::in_place, Options{.value_separation_threshold_bytes = 64 * 1024});
+  const auto value_of = [](size_t i) { return std::string(i * i * 37 % 300'000, static_cast<char>('a' + i % 26)); };
+  for (size_t i = 0; i < 200; ++i) Must((*store)->Put(NumberedKey(i), value_of(i), Buffered()));
+  store->Reopen();
+  std::vector<std::string> names;
+  for (size_t i = 0; i < 210; ++i) names.push_back(NumberedKey(i));
+  const std::vector<std::string_view> views(names.begin(), names.end());
+  std::vector<absl::StatusOr<PinnedValue>> last;
+  for (const bool from_memory : {false, true}) {
+    last = (*store)->MultiGetPinned(views);
+    REQUIRE(last.size() == 210);
+    for (size_t i = 0; i < 200; ++i) {
+      REQUIRE(last[i].ok());
+      REQUIRE(last[i]->value() == value_of(i));
+      CHECK(last[i]->is_cached() == from_memory);
+    }
+    for (size_t i = 200; i < 210; ++i) CHECK(Code(last[i]) == kNotFound);
+  }
+  store.reset();
+  PinnedValue moved = *std::move(last[7]);
+  CHECK(moved.value() == value_of(7));
+  moved = *std::move(last[100]);
+  for (size_t i = 101; i < 200; ++i) REQUIRE(last[i]->value() == value_of(i));
+  CHECK(moved.value() == value_of(100));
+}
+
+TEST_CASE("neighbours on disk are read in one request, and damage to one is not the others'") {
+  SimStore store;
+  for (size_t i = 0; i < 40; ++i) Must(store->Put(NumberedKey(i), std::string(6'000, static_cast<char>('A' + i)), Buffered()));
+  store.Reopen();
+  std::vector<std::string> names;
+  for (size_t i = 0; i < 40; ++i) names.push_back(NumberedKey(i));
+  const std::vector<std::string_view> views(names.begin(), names.end());
+  const uint64_t reads = store->GetStats().device_reads;
+  for (const auto& value : store->MultiGet(views)) CHECK(value.ok());
+  CHECK(store->GetStats().device_reads == reads + 1);
+  for (const std::string& name : store.world.machine.FileNames()) {
+    const size_t at = store.world.machine.ReadFile(name).find(std::string(5'000, 'A' + 20));
+    if (name.ends_with(".seg") && at != std::string::npos) store.world.machine.FlipBits(name, at, std::byte{1});
+  }
+  const auto values = store->MultiGet(views);
+  for (size_t i = 0; i < 40; ++i) {
+    if (i == 20) {
+      CHECK(Code(values[i]) == kDataLoss);
+    } else {
+      CHECK(Text(values[i]) == std::string(6'000, static_cast<char>('A' + i)));
+    }
+  }
+}
+
 TEST_CASE("batches appear whole to a multi-get on ordinary threads") {
   RealStore store;
   constexpr size_t kKeys = 12;

@@ -6,6 +6,7 @@
 #include <map>
 #include <random>
 
+#include "support/rng.h"
 #include "unit/index/key_shapes.h"
 
 namespace firn::index {
@@ -58,11 +59,31 @@ void CheckBackward(const Tree& tree, const Model& model) {
   REQUIRE(expected == model.rend());
 }
 
+// All keys and some that are not there, many at once and in two steps.
+void CheckFound(const Tree& tree, const Model& model) {
+  std::vector<std::string> keys;
+  for (const auto& [key, entry] : model) {
+    keys.push_back(key);
+    keys.push_back(key.size() < kIndexKeyBytesMax ? key + '\0' : "absent");
+  }
+  const std::vector<std::string_view> views(keys.begin(), keys.end());
+  std::vector<std::optional<Entry>> found(views.size(), Entry{.segment = 1});
+  tree.FindMany(views, found);
+  for (size_t i = 0; i < views.size(); ++i) {
+    const auto expected = model.find(keys[i]);
+    REQUIRE(found[i].has_value() == (expected != model.end()));
+    if (found[i]) REQUIRE(*found[i] == expected->second);
+    Tree::Lookup lookup(tree, views[i]);
+    REQUIRE(lookup.Get() == found[i]);
+  }
+}
+
 void CheckSame(const Tree& tree, const Model& model) {
   REQUIRE(tree.CheckConsistency() == "");
   REQUIRE(tree.entries() == model.size());
   CheckForward(tree, model);
   CheckBackward(tree, model);
+  CheckFound(tree, model);
 }
 
 TEST_CASE("an empty tree has one empty leaf without bounds") {
@@ -226,6 +247,34 @@ TEST_CASE("erasing everything gives all memory back, in whatever order") {
     CHECK(epochs.Drain() == 0);
     CheckSame(tree, {});
     CHECK(tree.memory_bytes() <= before);
+  }
+}
+
+TEST_CASE("a tree that has outgrown the heap is like any other, and gives its memory back") {
+  const uint64_t seed = Seed("outgrown tree");
+  test::Rng rng(seed);
+  base::EpochDomain epochs;
+  Tree tree(epochs);
+  Model model;
+  const uint64_t empty_bytes = tree.memory_bytes();
+  for (int round = 0; round < 2; ++round) {
+    for (int i = 0; i < 150'000; ++i) {
+      const uint64_t number = rng.Next();
+      const std::string key(reinterpret_cast<const char*>(&number), sizeof(number));
+      tree.Upsert(key, {.segment = static_cast<uint32_t>(i), .revision = number});
+      model[key] = {.segment = static_cast<uint32_t>(i), .revision = number};
+    }
+    CHECK(tree.memory_bytes() > (uint64_t{5} << 20));
+    CHECK(tree.free_bytes() < (uint64_t{3} << 20));
+    CheckSame(tree, model);
+    while (!model.empty()) {
+      const auto at = rng.OneIn(2) ? model.begin() : std::prev(model.end());
+      REQUIRE(tree.Erase(at->first) == at->second);
+      model.erase(at);
+    }
+    epochs.Synchronize();
+    CHECK(tree.memory_bytes() <= empty_bytes);
+    CHECK(tree.free_bytes() == 0);
   }
 }
 

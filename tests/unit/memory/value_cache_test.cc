@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/epoch.h"
+#include "base/hash.h"
 #include "memory/value_cache.h"
 #include "support/rng.h"
 #include "support/scheduler.h"
@@ -19,8 +20,9 @@ namespace {
 
 constexpr uint64_t kMiB = uint64_t{1} << 20;
 
+uint64_t HashOf(uint64_t number) { return base::Hash64(base::AsBytes(std::to_string(number))); }
 CacheKey KeyOf(uint64_t number) {
-  return {static_cast<uint32_t>(1 + number / 1'000), static_cast<uint32_t>(number % 1'000 * 4'096)};
+  return {HashOf(number), static_cast<uint32_t>(1 + number / 1'000), static_cast<uint32_t>(number % 1'000 * 4'096)};
 }
 
 // Says whose it is in every byte.
@@ -61,19 +63,73 @@ struct Cache {
 
 TEST_CASE("a value is found by its address, with its metadata, and nothing else is") {
   Cache cache(16 * kMiB);
-  cache.cache.Insert({7, 4'096}, base::AsBytes("value"), base::AsBytes("metadata"));
-  cache.cache.Insert({7, 4'097}, base::AsBytes(""), {});
+  cache.cache.Insert({HashOf(1), 7, 4'096}, base::AsBytes("value"), base::AsBytes("metadata"));
+  cache.cache.Insert({HashOf(2), 7, 4'097}, base::AsBytes(""), {});
   const base::EpochGuard guard(cache.epochs);
   Cached found;
-  REQUIRE(cache.cache.Find({7, 4'096}, found));
+  REQUIRE(cache.cache.Find({HashOf(1), 7, 4'096}, found));
   CHECK(base::AsText(found.value) == "value");
   CHECK(base::AsText(found.metadata) == "metadata");
-  REQUIRE(cache.cache.Find({7, 4'097}, found));
+  REQUIRE(cache.cache.Find({HashOf(2), 7, 4'097}, found));
   CHECK(found.value.empty());
   CHECK(found.metadata.empty());
-  CHECK_FALSE(cache.cache.Find({7, 4'098}, found));
-  CHECK_FALSE(cache.cache.Find({8, 4'096}, found));
-  CHECK_FALSE(cache.cache.Find({7, 4'096, CacheKey::Part::kSeparatedValue}, found));
+  CHECK_FALSE(cache.cache.Find({HashOf(1), 7, 4'098}, found));
+  CHECK_FALSE(cache.cache.Find({HashOf(1), 8, 4'096}, found));
+  CHECK_FALSE(cache.cache.Find({HashOf(1), 7, 4'096, CacheKey::Part::kSeparatedValue}, found));
+}
+
+TEST_CASE("a key's newer value takes the place of its older one, and of no other part's") {
+  Cache cache(16 * kMiB);
+  const auto text = [&](uint32_t offset, CacheKey::Part part = CacheKey::Part::kRecord) {
+    const base::EpochGuard guard(cache.epochs);
+    Cached found;
+    return cache.cache.Find({HashOf(1), 7, offset, part}, found) ? std::string(base::AsText(found.value)) : "";
+  };
+  cache.cache.Insert({HashOf(1), 7, 0, CacheKey::Part::kSeparatedValue}, base::AsBytes("separated"), {});
+  // More often than there are places for the key.
+  for (uint32_t i = 0; i < 100; ++i) {
+    cache.cache.Insert({HashOf(1), 7, i}, base::AsBytes(std::to_string(i)), {});
+    CHECK(text(i) == std::to_string(i));
+    if (i > 0) CHECK(text(i - 1).empty());
+  }
+  CHECK(text(0, CacheKey::Part::kSeparatedValue) == "separated");
+  CHECK(cache.cache.GetStats().values == 2);
+  CHECK(cache.cache.GetStats().refused == 0);
+}
+
+TEST_CASE("many are found at once as each by itself, and those that are not there are said not to be") {
+  Cache cache(16 * kMiB);
+  std::vector<CacheKey> keys;
+  for (uint64_t i = 0; i < 100; ++i) {
+    keys.push_back(KeyOf(i));
+    if (i % 3 != 0) cache.Insert(i, 50 + i);
+  }
+  std::vector<Cached> found(keys.size());
+  const base::EpochGuard guard(cache.epochs);
+  cache.cache.FindMany(keys, found);
+  for (uint64_t i = 0; i < 100; ++i) {
+    CHECK((found[i].chunk != nullptr) == (i % 3 != 0));
+    if (found[i].chunk != nullptr) CHECK(base::AsText(found[i].value) == ValueOf(i, 50 + i));
+  }
+}
+
+TEST_CASE("a cache of huge pages gives memory back, takes it again, and stays within its capacity") {
+  Cache cache(64 * kMiB);
+  test::Rng rng(5);
+  for (int round = 0; round < 6; ++round) {
+    const uint64_t capacity = round % 2 == 0 ? 64 * kMiB : 40 * kMiB;
+    cache.cache.SetCapacity(capacity);
+    for (uint64_t i = 0; i < 40'000; ++i) cache.Insert(rng.Below(100'000), 2'000);
+    CHECK(cache.cache.used_bytes() <= capacity);
+    uint64_t right = 0, there = 0;
+    for (uint64_t i = 0; i < 100'000; ++i) {
+      const auto value = cache.Find(i);
+      there += value ? 1 : 0;
+      right += value && *value == ValueOf(i, 2'000) ? 1 : 0;
+    }
+    CHECK(there == right);
+    CHECK(there * 2'000 > capacity / 2);
+  }
 }
 
 TEST_CASE("many small values are all found while there is room") {
@@ -238,14 +294,25 @@ TEST_CASE("a pinned value outlives the cache") {
   CHECK((base::AsText(evicted.value) == ValueOf(1, 1'000)));
 }
 
-TEST_CASE("a copied value is found at both addresses, and what is not there is not copied") {
+TEST_CASE("a moved value is found at its new address alone, and what is not there is not moved") {
   Cache cache(16 * kMiB);
   cache.Insert(1, 1'000);
-  cache.cache.Copy(KeyOf(1), KeyOf(2));
-  cache.cache.Copy(KeyOf(3), KeyOf(4));
-  CHECK((cache.Find(2) == ValueOf(1, 1'000)));
-  CHECK((cache.Find(1) == ValueOf(1, 1'000)));
-  CHECK_FALSE(cache.Find(4).has_value());
+  const CacheKey moved(HashOf(1), 77, 5), other(HashOf(3), 78, 5);
+  cache.cache.Move(KeyOf(1), moved);
+  cache.cache.Move(KeyOf(3), other);
+  {
+    const base::EpochGuard guard(cache.epochs);
+    Cached found;
+    REQUIRE(cache.cache.Find(moved, found));
+    CHECK(base::AsText(found.value) == ValueOf(1, 1'000));
+    CHECK_FALSE(cache.cache.Find(other, found));
+  }
+  CHECK_FALSE(cache.Find(1).has_value());
+  // It stays where it is when it goes round.
+  cache.cache.Move(moved, KeyOf(1));
+  CHECK(cache.Use(1, 3));
+  for (uint64_t i = 10; i < 30'000; ++i) cache.Insert(i, 1'000);
+  CHECK(cache.Find(1) == ValueOf(1, 1'000));
 }
 
 TEST_CASE("a reader inside an epoch sees the bytes it found, however much comes in meanwhile") {

@@ -119,8 +119,12 @@ Store::Store(const Options& options, Environment environment)
       pacer_(*environment.clock) {
   const uint64_t cache_bytes_max = std::min(options.memory_budget_bytes - kBuffersBytes, environment.cache_bytes_max);
   if (cache_bytes_max != 0) cache_ = std::make_unique<memory::ValueCache>(epochs_, cache_bytes_max);
-  tree_ = std::make_unique<index::Tree>(epochs_);
-  expiries_ = std::make_unique<index::Tree>(epochs_);
+  // Where memory is short huge pages would take too large a part of it.
+  constexpr uint64_t kHugePagesBudgetBytesMin = uint64_t{64} << 20;
+  const uint64_t heap_bytes =
+      options_.memory_budget_bytes < kHugePagesBudgetBytesMin ? UINT64_MAX : index::Tree::kHeapBytes;
+  tree_ = std::make_unique<index::Tree>(epochs_, heap_bytes);
+  expiries_ = std::make_unique<index::Tree>(epochs_, heap_bytes);
 }
 
 void Store::Emit(EventKind kind, std::string message) const noexcept {

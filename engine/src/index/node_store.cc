@@ -13,8 +13,6 @@ namespace {
 
 constexpr uint32_t kAlignmentBytes = 64;
 constexpr uint32_t kContentBytesLeast = 3072;
-// Nodes beyond so much have memory of their own.
-constexpr uint64_t kHeapBytesMax = uint64_t{4} << 20;
 
 }  // namespace
 
@@ -191,7 +189,7 @@ void NodeStore::FreeSubtree(Node* node) {
 void* NodeStore::Allocate(size_t size) {
   const size_t whole = base::RoundUp(size, kAlignmentBytes);
   // A small tree is in the processor's caches, and should not take a huge page.
-  const bool is_large = memory_bytes_.load(std::memory_order_relaxed) >= kHeapBytesMax;
+  const bool is_large = memory_bytes_.load(std::memory_order_relaxed) >= heap_bytes_;
   void* memory = nullptr;
   if (is_large && NodeMemory::HasSize(whole)) {
     memory = node_memory_.Allocate(whole);

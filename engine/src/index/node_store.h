@@ -100,8 +100,8 @@ class NodeStore {
   static constexpr uint32_t kStepBytes = 512;
   static constexpr uint32_t kNodeBytesMax = 4096;
 
-  NodeStore(base::EpochDomain& epochs, std::atomic<uint64_t>& memory_bytes)
-      : epochs_(epochs), memory_bytes_(memory_bytes) {}
+  NodeStore(base::EpochDomain& epochs, std::atomic<uint64_t>& memory_bytes, uint64_t heap_bytes)
+      : epochs_(epochs), memory_bytes_(memory_bytes), heap_bytes_(heap_bytes) {}
   ~NodeStore();
 
   // The content a node of this range may have at most. Long fences come on top of a node's usual size.
@@ -139,6 +139,7 @@ class NodeStore {
 
   base::EpochDomain& epochs_;
   std::atomic<uint64_t>& memory_bytes_;
+  const uint64_t heap_bytes_;
   NodeMemory node_memory_;
   std::atomic<uint64_t> node_memory_used_{0};
   base::Mutex unretired_mutex_;

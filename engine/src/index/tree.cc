@@ -33,8 +33,8 @@ Node* MakeTop(NodeStore& store) {
 
 }  // namespace
 
-Tree::Tree(base::EpochDomain& epochs)
-    : epochs_(epochs), store_(std::make_unique<NodeStore>(epochs, memory_bytes_)), top_(MakeTop(*store_)) {}
+Tree::Tree(base::EpochDomain& epochs, uint64_t heap_bytes)
+    : epochs_(epochs), store_(std::make_unique<NodeStore>(epochs, memory_bytes_, heap_bytes)), top_(MakeTop(*store_)) {}
 
 Tree::~Tree() {
   epochs_.Synchronize();

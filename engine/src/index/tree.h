@@ -45,7 +45,9 @@ enum class Side;
 
 class Tree {
  public:
-  explicit Tree(base::EpochDomain& epochs);
+  // Nodes beyond the first `heap_bytes` have memory of their own, in huge pages.
+  static constexpr uint64_t kHeapBytes = uint64_t{4} << 20;
+  explicit Tree(base::EpochDomain& epochs, uint64_t heap_bytes = kHeapBytes);
   // Waits for readers inside the epoch domain; the caller holds no guard.
   ~Tree();
   Tree(const Tree&) = delete;

@@ -7,9 +7,9 @@
 namespace firn {
 namespace {
 
-// As many entries as memory answers at once. Who asks for one value may want no other: the disk is asked for one, then
-// for more each time, until it has enough to do.
-constexpr size_t kRowsMin = 16, kRowsMax = 128, kDiskRowsGrowth = 8;
+// Memory answers many at once, so a window has more entries each time, the longer the walk the more. Who asks for one
+// value may want no other: the disk is asked for one, then for more each time, until it has enough to do.
+constexpr size_t kRowsMin = 16, kRowsMax = 64, kDiskRowsMax = 128, kDiskRowsGrowth = 8;
 // Values of a window take so much in all, or there is one.
 constexpr uint64_t kWindowBytesMax = uint64_t{512} << 10;
 // Cached values up to this size are copied, to keep nothing in the cache: an iterator may stand for long.
@@ -31,7 +31,7 @@ std::string JoinKey(uint32_t namespace_id, std::string_view key) {
 }  // namespace
 
 Cursor::Cursor(Store& store, uint32_t namespace_id, IteratorOptions options)
-    : store_(store), namespace_id_(namespace_id), keys_only_(options.keys_only), disk_rows_max_(1) {
+    : store_(store), namespace_id_(namespace_id), keys_only_(options.keys_only), rows_max_(kRowsMin), disk_rows_max_(1) {
   lower_ = JoinKey(namespace_id, options.prefix);
   upper_ = PrefixEnd(lower_);
   if (options.lower) lower_ = std::max(lower_, JoinKey(namespace_id, *options.lower));
@@ -88,6 +88,7 @@ void Cursor::MakeWindow(Direction direction, bool with_values) {
   window_at_ = at_;
   base::EpochGuard guard(store_.epochs());
   MakeRows(with_values);
+  rows_max_ = std::min(2 * rows_max_, kRowsMax);
   if (with_values) ReadRows();
   rows_read_ = with_values;
 }
@@ -95,7 +96,7 @@ void Cursor::MakeWindow(Direction direction, bool with_values) {
 void Cursor::MakeRows(bool with_values) {
   const bool forward = direction_ == Direction::kForward;
   const size_t count_max =
-      std::min(forward ? page_end_ - at_ : at_ + 1 - page_begin_, std::max(disk_rows_max_, kRowsMin));
+      std::min(forward ? page_end_ - at_ : at_ + 1 - page_begin_, std::max(disk_rows_max_, rows_max_));
   if (rows_.size() < count_max) rows_.resize(count_max);
   uint64_t bytes = 0;
   for (; rows_count_ < count_max; ++rows_count_) {
@@ -122,7 +123,7 @@ void Cursor::ReadRows() {
     read.found = read.status.ok();
   }
   const size_t from_disk = store_.ReadMany(rows, Store::Caching::kPassBy, kCopiedBytesMax, disk_rows_max_);
-  if (from_disk > 0) disk_rows_max_ = std::min(kDiskRowsGrowth * disk_rows_max_, kRowsMax);
+  if (from_disk > 0) disk_rows_max_ = std::min(kDiskRowsGrowth * disk_rows_max_, kDiskRowsMax);
   for (Store::ManyRead& read : rows) {
     if (!absl::IsNotFound(read.status)) continue;
     // Where the page says there may be no segment any more, or it may go at this moment; any other has the record.
@@ -270,6 +271,7 @@ void Cursor::WalkBackward(size_t end) {
 
 void Cursor::SeekForwardTo(const std::string& index_key) {
   const std::string& from = std::max(index_key, lower_);
+  rows_max_ = kRowsMin;
   disk_rows_max_ = 1;
   ReadPage(from, Direction::kForward);
   at_ = PlaceInPage(from);
@@ -279,6 +281,7 @@ void Cursor::SeekForwardTo(const std::string& index_key) {
 
 void Cursor::SeekBackwardBefore(const std::string& index_key) {
   const std::string& before = std::min(index_key, upper_);
+  rows_max_ = kRowsMin;
   disk_rows_max_ = 1;
   ReadPage(before, Direction::kBackward);
   WalkBackward(std::min(PlaceInPage(before), page_end_));

@@ -79,7 +79,7 @@ class Cursor final : public Iterator {
   // visible; one that is still `found` has not been read.
   std::vector<Store::ManyRead> rows_;
   size_t rows_count_ = 0;
-  size_t disk_rows_max_;  // to be read together
+  size_t rows_max_, disk_rows_max_;  // of the next one; and of what is not in memory, to be read together
   size_t window_at_ = 0;
   Direction direction_ = Direction::kForward;
   bool rows_read_ = false;      // their values, as far as the disk was asked for them

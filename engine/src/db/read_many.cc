@@ -151,7 +151,7 @@ void Store::DiskReads::Accept(const Blocks& blocks, const absl::Status& status, 
 
 // Those that are in the cache are done, and no longer to be found.
 void Store::FindManyCached(std::span<ManyRead> reads, Caching caching, size_t copied_bytes_max) {
-  constexpr size_t kGroup = 32;
+  constexpr size_t kGroup = 64;
   std::array<ManyRead*, kGroup> asked;
   std::array<memory::Cached, kGroup> found;
   absl::InlinedVector<memory::CacheKey, kGroup> keys;

@@ -89,7 +89,7 @@ void ValueCache::Prefetch(uint64_t key_hash) const { ShardOf(key_hash).Prefetch(
 void ValueCache::PrefetchEntry(uint64_t key_hash) const { ShardOf(key_hash).PrefetchEntry(key_hash); }
 
 void ValueCache::FindMany(std::span<const CacheKey> keys, std::span<Cached> found, bool counts) const {
-  constexpr size_t kAbreast = 16;
+  constexpr size_t kAbreast = 32;
   for (size_t at = 0; at < keys.size(); at += kAbreast) {
     const size_t count = std::min(keys.size() - at, kAbreast);
     for (size_t i = at; i < at + count; ++i) Prefetch(keys[i].hash);

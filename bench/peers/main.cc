@@ -92,9 +92,11 @@ int main(int argc, char** argv) {
   std::string parent = "/var/tmp", plot;
   bool quick = false;
   CLI::App app("firn beside RocksDB, LevelDB, LMDB and WiredTiger: operations a second, and what the machine could do");
-  app.add_option("--groups", config.groups, "Of 100B,batch,4KiB,128KiB,synced,ycsb,disk (default: all)")
-      ->delimiter(',')
-      ->check(CLI::IsMember(config.groups));
+  CLI::Option* const groups =
+      app.add_option("--groups", config.groups,
+                     "Of 100B,batch,killed,1KiB,4KiB,32KiB,128KiB,synced,ycsb,disk,mixed (default: all)")
+          ->delimiter(',')
+          ->check(CLI::IsMember(config.groups));
   app.add_option("--engines", config.engines, "Of firn,rocksdb,rocksdb-blob,leveldb,lmdb,wiredtiger (default: all)")
       ->delimiter(',')
       ->check(CLI::IsMember(config.engines));
@@ -108,18 +110,25 @@ int main(int argc, char** argv) {
   CLI::Option* const seconds =
       app.add_option("--seconds", config.seconds, "For each figure that takes a time (default 2)")
           ->check(CLI::Range(0.05, 600.0));
+  CLI::Option* const mixed =
+      app.add_option("--mixed-seconds", config.mixed_seconds, "For the mixed load of each engine (default 600)")
+          ->check(CLI::Range(0.05, 86'400.0));
   CLI::Option* const runs =
       app.add_option("--runs", config.runs, "Runs of everything; medians are given (default 3; published: 5)")
           ->check(CLI::Range(1, 100));
-  app.add_flag("--quick", quick, "Less of everything, in a few minutes: 200,000 keys, 256 MiB, half seconds, one run");
+  app.add_flag("--quick", quick,
+               "Less of everything, in five minutes: 200,000 keys, 192 MiB, 0.3 s for a figure, one run");
   app.add_option("--dir", parent, "Where on the disk to work (default /var/tmp); emptied again afterwards");
   app.add_option("--plot", plot, "Write an SVG of bars to this file as well");
   app.add_flag("--json", config.json, "One line of JSON for each run instead of the table");
   CLI11_PARSE(app, argc, argv);
   if (quick) {
+    if (groups->count() == 0)
+      std::erase_if(config.groups, [](auto& name) { return name == "1KiB" || name == "32KiB"; });
     if (keys->count() == 0) config.keys = 200'000;
-    if (data->count() == 0) config.data_bytes_max = 256 * firn::bench::kMiB;
-    if (seconds->count() == 0) config.seconds = 0.5;
+    if (data->count() == 0) config.data_bytes_max = 192 * firn::bench::kMiB;
+    if (seconds->count() == 0) config.seconds = 0.3;
+    if (mixed->count() == 0) config.mixed_seconds = 2;
     if (runs->count() == 0) config.runs = 1;
   }
   return firn::bench::Run(std::move(config), parent, plot);

@@ -33,12 +33,94 @@ std::string Ratio(double value) {
   return text;
 }
 
-std::optional<double> FigureOf(const Results& results, const Line& line, const std::string& engine) {
+std::optional<double> FigureOf(const Results& results, const Line& line, const std::string& engine,
+                               std::string_view suffix = "") {
   const auto runs = results.find({std::string(line.group), engine});
   if (runs == results.end() || runs->second.empty()) return std::nullopt;
   const Figures combined = Combined(runs->second);
-  const auto figure = combined.find(std::string(line.figure));
+  const auto figure = combined.find(std::string(line.figure).append(suffix));
   return figure == combined.end() ? std::nullopt : std::optional(figure->second);
+}
+
+using Rows = std::vector<std::vector<std::string>>;
+
+// The first column to the left, the others to the right.
+void PrintAligned(const Rows& rows) {
+  std::vector<size_t> widths(rows[0].size());
+  for (const auto& row : rows) {
+    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
+  }
+  for (const auto& row : rows) {
+    for (size_t i = 0; i < row.size(); ++i) {
+      std::printf("%s%*s", i == 0 ? "" : "  ", static_cast<int>(widths[i]) * (i == 0 ? -1 : 1), row[i].c_str());
+    }
+    std::printf("\n");
+  }
+}
+
+Rows WithHead(const char* title, const std::vector<std::string>& engines) {
+  Rows rows(1, {title});
+  rows[0].insert(rows[0].end(), engines.begin(), engines.end());
+  return rows;
+}
+
+void PrintFigures(const Results& results, const Figures& limits, const std::vector<std::string>& engines) {
+  Rows rows = WithHead("a second", engines);
+  rows[0].insert(rows[0].end(), {"firn/best peer", "firn/limit"});
+  for (const Line& line : Lines()) {
+    std::vector<std::string> row = {std::string(line.title)};
+    std::optional<double> firn, best;
+    for (const std::string& engine : engines) {
+      const auto figure = FigureOf(results, line, engine);
+      row.push_back(figure ? Short(*figure) : "-");
+      if (!figure) continue;
+      if (engine == "firn") {
+        firn = figure;
+      } else {
+        best = !best || (line.less_is_better ? *figure < *best : *figure > *best) ? *figure : *best;
+      }
+    }
+    if (!firn && !best) continue;
+    // Above 1 is better for firn, whatever the figure is.
+    row.push_back(firn && best ? Ratio(line.less_is_better ? *best / *firn : *firn / *best) : "-");
+    const auto limit = limits.find(std::string(line.limit));
+    row.push_back(firn && limit != limits.end() ? Ratio(*firn * line.limit_factor / limit->second) : "");
+    rows.push_back(std::move(row));
+  }
+  PrintAligned(rows);
+}
+
+// What a line's phase cost, where that was measured.
+void PrintCosts(const Results& results, const std::vector<std::string>& engines, const char* title,
+                std::string_view suffix) {
+  Rows rows = WithHead(title, engines);
+  for (const Line& line : Lines()) {
+    std::vector<std::string> row = {std::string(line.title)};
+    bool any = false;
+    for (const std::string& engine : engines) {
+      const auto figure = FigureOf(results, line, engine, suffix);
+      row.push_back(figure ? Short(*figure) : "-");
+      any = any || figure;
+    }
+    if (any) rows.push_back(std::move(row));
+  }
+  PrintAligned(rows);
+}
+
+void PrintMemory(const Results& results, const std::vector<std::string>& engines) {
+  Rows rows = WithHead("peak memory, MiB", engines);
+  for (const Group& group : Groups()) {
+    const Line line{group.name, "peak_memory_mib_max", group.name, ""};
+    std::vector<std::string> row = {std::string(group.name)};
+    bool any = false;
+    for (const std::string& engine : engines) {
+      const auto figure = FigureOf(results, line, engine);
+      row.push_back(figure ? Short(*figure) : "-");
+      any = any || figure;
+    }
+    if (any) rows.push_back(std::move(row));
+  }
+  PrintAligned(rows);
 }
 
 }  // namespace
@@ -51,47 +133,16 @@ void PrintJson(std::string_view group, std::string_view engine, int run, const F
 }
 
 void PrintTable(const Results& results, const Figures& limits, const std::vector<std::string>& engines) {
-  std::vector<std::vector<std::string>> rows(1, {"a second"});
-  rows[0].insert(rows[0].end(), engines.begin(), engines.end());
-  rows[0].insert(rows[0].end(), {"firn/best peer", "firn/limit"});
-  for (const Line& line : Lines()) {
-    std::vector<std::string> row = {std::string(line.title)};
-    std::optional<double> firn, best;
-    for (const std::string& engine : engines) {
-      const auto figure = FigureOf(results, line, engine);
-      row.push_back(figure ? Short(*figure) : "-");
-      if (!figure) continue;
-      if (engine == "firn") {
-        firn = figure;
-      } else {
-        best = std::max(best.value_or(0), *figure);
-      }
-    }
-    if (!firn && !best) continue;
-    row.push_back(firn && best ? Ratio(*firn / *best) : "-");
-    const auto limit = limits.find(std::string(line.limit));
-    row.push_back(firn && limit != limits.end() ? Ratio(*firn * line.limit_factor / limit->second) : "");
-    rows.push_back(std::move(row));
-  }
-  std::vector<size_t> widths(rows[0].size());
-  for (const auto& row : rows) {
-    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
-  }
-  for (const auto& row : rows) {
-    for (size_t i = 0; i < row.size(); ++i) {
-      std::printf("%s%*s", i == 0 ? "" : "  ", static_cast<int>(widths[i]) * (i == 0 ? -1 : 1), row[i].c_str());
-    }
-    std::printf("\n");
-  }
-  std::printf("\nThe machine:");
+  std::printf("The machine:");
   for (const auto& [name, value] : limits) std::printf("  %s %s", name.c_str(), Short(value).c_str());
-  std::printf("\nPeak memory, MiB:");
-  for (const auto& [of, runs] : results) {
-    const Figures combined = Combined(runs);
-    const auto peak = combined.find("peak_memory_mib_max");
-    if (peak != combined.end()) std::printf("  %s %s %.0f", of.first.c_str(), of.second.c_str(), peak->second);
-  }
+  std::printf("\n\n");
+  PrintFigures(results, limits, engines);
   std::printf("\n");
+  PrintCosts(results, engines, "CPU us an operation", "_cpu_us");
+  std::printf("\n");
+  PrintCosts(results, engines, "device bytes in all", "_device_bytes");
+  std::printf("\n");
+  PrintMemory(results, engines);
   std::fflush(stdout);
 }
 

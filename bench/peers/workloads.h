@@ -17,7 +17,7 @@ namespace firn::bench {
 struct Group {
   std::string_view name;
   std::string_view title;
-  absl::StatusOr<Figures> (*run)(const Config& config, const Peer& peer, const std::string& directory);
+  Figures (*run)(const Config& config, const Peer& peer, const std::string& directory);  // throws Failure
 };
 std::span<const Group> Groups();
 // What it found, in the calling process.

@@ -15,6 +15,11 @@ class Histogram {
     ++count_;
     max_ns_ = std::max(max_ns_, ns);
   }
+  void Add(const Histogram& other) {
+    for (size_t slot = 0; slot < counts_.size(); ++slot) counts_[slot] += other.counts_[slot];
+    count_ += other.count_;
+    max_ns_ = std::max(max_ns_, other.max_ns_);
+  }
   // The smallest latency that a share of at least `quantile` does not exceed.
   uint64_t Quantile(double quantile) const {
     const auto rank = static_cast<uint64_t>(quantile * static_cast<double>(count_));

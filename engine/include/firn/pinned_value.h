@@ -72,9 +72,7 @@ class PinnedValue {
       place_ = Place::kOwn;
     }
   }
-  std::string TakeString() && {
-    return place_ == Place::kOwn ? std::move(own_) : std::string(value());
-  }
+  std::string TakeString() && { return place_ == Place::kOwn ? std::move(own_) : std::string(value()); }
 
   Place place_ = Place::kSmall;
   bool is_cached_ = false;

@@ -21,7 +21,8 @@ memory::CacheKey Store::CacheKeyOf(std::string_view index_key, const index::Entr
   return {CacheHash(index_key), entry.segment, entry.offset, part};
 }
 
-bool Store::FindCached(std::string_view index_key, const index::Entry& entry, Part part, memory::Cached& found, Caching caching) {
+bool Store::FindCached(std::string_view index_key, const index::Entry& entry, Part part, memory::Cached& found,
+                       Caching caching) {
   if (!MayBeCached(entry.segment) || caching == Caching::kFromDisk) return false;
   const bool counts = caching == Caching::kFill;
   const bool is_there = cache_->Find(CacheKeyOf(index_key, entry, part), found, counts);

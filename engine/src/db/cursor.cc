@@ -31,7 +31,11 @@ std::string JoinKey(uint32_t namespace_id, std::string_view key) {
 }  // namespace
 
 Cursor::Cursor(Store& store, uint32_t namespace_id, IteratorOptions options)
-    : store_(store), namespace_id_(namespace_id), keys_only_(options.keys_only), rows_max_(kRowsMin), disk_rows_max_(1) {
+    : store_(store),
+      namespace_id_(namespace_id),
+      keys_only_(options.keys_only),
+      rows_max_(kRowsMin),
+      disk_rows_max_(1) {
   lower_ = JoinKey(namespace_id, options.prefix);
   upper_ = PrefixEnd(lower_);
   if (options.lower) lower_ = std::max(lower_, JoinKey(namespace_id, *options.lower));
@@ -149,8 +153,8 @@ void Cursor::LoadMetadata() {
   if (metadata_read_ || !IsSeparated(version_.entry) || !row().status.ok()) return;
   base::EpochGuard guard(store_.epochs());
   const auto version = store_.Locate(page_.key(at_), revision_);
-  row().status =
-      version ? store_.ReadRecord(page_.key(at_), *version, nullptr, &metadata_, Store::Caching::kPassBy) : NoLongerThere();
+  row().status = version ? store_.ReadRecord(page_.key(at_), *version, nullptr, &metadata_, Store::Caching::kPassBy)
+                         : NoLongerThere();
   metadata_read_ = row().status.ok();
 }
 
@@ -174,9 +178,7 @@ bool Cursor::Ensured(void (Cursor::*load)()) {
   return false;
 }
 
-std::string_view Cursor::value() {
-  return Ensured(&Cursor::LoadRecord) ? row().value.value() : std::string_view();
-}
+std::string_view Cursor::value() { return Ensured(&Cursor::LoadRecord) ? row().value.value() : std::string_view(); }
 
 std::string_view Cursor::metadata() {
   if (!Ensured(&Cursor::LoadMetadata)) return {};

@@ -82,9 +82,9 @@ class Cursor final : public Iterator {
   size_t rows_max_, disk_rows_max_;  // of the next one; and of what is not in memory, to be read together
   size_t window_at_ = 0;
   Direction direction_ = Direction::kForward;
-  bool rows_read_ = false;      // their values, as far as the disk was asked for them
-  bool value_wanted_ = false;   // that of the entry it stands on, or stood on last
-  std::string metadata_;        // of a separated value
+  bool rows_read_ = false;     // their values, as far as the disk was asked for them
+  bool value_wanted_ = false;  // that of the entry it stands on, or stood on last
+  std::string metadata_;       // of a separated value
   bool metadata_read_ = false;
   absl::Status status_;
   bool broken_ = false;  // status_ is final: the store or the namespace cannot be read

@@ -120,7 +120,8 @@ absl::Status Store::ReadInlineRecord(std::string_view index_key, const Version& 
     return record.status();
   }
   // What is still in the tail buffers was put into the cache when it was written, if it is to be there.
-  if (!resident && caching == Caching::kFill) KeepCached(index_key, entry, Part::kRecord, record->value, record->metadata);
+  if (!resident && caching == Caching::kFill)
+    KeepCached(index_key, entry, Part::kRecord, record->value, record->metadata);
   if (metadata != nullptr) metadata->assign(base::AsText(record->metadata));
   if (is_small) {
     if (value != nullptr) value->assign(base::AsText(record->value));

@@ -30,7 +30,7 @@ class Store::DiskReads {
   struct Blocks {
     ManyRead* read;
     io::File* file;
-    uint64_t begin, end;       // in the file, whole blocks
+    uint64_t begin, end;        // in the file, whole blocks
     values::Handle value_file;  // of a separated value
     size_t request = 0;
   };
@@ -76,15 +76,14 @@ void Store::DiskReads::Take(ManyRead& read, io::File& file, uint64_t begin, uint
 
 void Store::DiskReads::Alone(ManyRead& read) {
   const bool separated = IsSeparated(read.version.entry);
-  read.status = store_.ReadRecord(read.index_key, read.version, &read.value.own_, separated ? nullptr : &read.metadata,
-                                  caching_);
+  read.status =
+      store_.ReadRecord(read.index_key, read.version, &read.value.own_, separated ? nullptr : &read.metadata, caching_);
   read.value.place_ = PinnedValue::Place::kOwn;
 }
 
 void Store::DiskReads::Finish() {
-  std::sort(blocks_.begin(), blocks_.end(), [](const Blocks& a, const Blocks& b) {
-    return a.file != b.file ? a.file < b.file : a.begin < b.begin;
-  });
+  std::sort(blocks_.begin(), blocks_.end(),
+            [](const Blocks& a, const Blocks& b) { return a.file != b.file ? a.file < b.file : a.begin < b.begin; });
   std::vector<io::ReadRequest> requests;
   struct Range {
     uint64_t begin, end;
@@ -139,14 +138,16 @@ void Store::DiskReads::Accept(const Blocks& blocks, const absl::Status& status, 
   }
   const log::Segment* segment = store_.log_->segments().Find(entry.segment);
   FIRN_CHECK(segment != nullptr);  // the caller's guard keeps what was found in it
-  const auto record = Verified(*segment, read.index_key, read.version, bytes.subspan(entry.offset - blocks.begin, entry.size));
+  const auto record =
+      Verified(*segment, read.index_key, read.version, bytes.subspan(entry.offset - blocks.begin, entry.size));
   if (!record.ok()) {
     read.status = record.status();
     return;
   }
   read.value.Copy(base::AsText(record->value));
   read.metadata.assign(base::AsText(record->metadata));
-  if (caching_ == Caching::kFill) store_.KeepCached(read.index_key, entry, Part::kRecord, record->value, record->metadata);
+  if (caching_ == Caching::kFill)
+    store_.KeepCached(read.index_key, entry, Part::kRecord, record->value, record->metadata);
 }
 
 // Those that are in the cache are done, and no longer to be found.

@@ -1,9 +1,9 @@
 // The engine behind a DB: wires disk, log, index and versions together. What users see is firn/db.h.
 //
 // Where things are: open.cc (opening, recovery, closing), superblock.cc, write.cc (all changes), release.cc (what they
-// replace), read.cc (point reads), read_many.cc (many at once), caching.cc (the value cache), cursor.cc (iterators), namespace_ops.cc, upkeep.cc
-// (background work), reclaim.cc and relocator.cc (space), room.cc (a full disk), scrubber.cc (verify and scrub),
-// salvage.cc, report.cc (statistics), references.cc (a check for tests).
+// replace), read.cc (point reads), read_many.cc (many at once), caching.cc (the value cache), cursor.cc (iterators),
+// namespace_ops.cc, upkeep.cc (background work), reclaim.cc and relocator.cc (space), room.cc (a full disk),
+// scrubber.cc (verify and scrub), salvage.cc, report.cc (statistics), references.cc (a check for tests).
 #pragma once
 
 #include <array>
@@ -283,7 +283,8 @@ class Store {
   bool FindCached(std::string_view index_key, const index::Entry& entry, memory::CacheKey::Part part,
                   memory::Cached& found, Caching caching);
   bool PinCached(uint64_t key_hash, const index::Entry& entry, PinnedValue& value);
-  static void Pin(const memory::Cached& found, PinnedValue& value, size_t copied_bytes_max = PinnedValue::kSmallBytesMax);
+  static void Pin(const memory::Cached& found, PinnedValue& value,
+                  size_t copied_bytes_max = PinnedValue::kSmallBytesMax);
   void KeepCached(std::string_view index_key, const index::Entry& entry, memory::CacheKey::Part part, base::Bytes value,
                   base::Bytes metadata) noexcept;
   void CacheWritten(const Planned& planned) noexcept;

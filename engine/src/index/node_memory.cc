@@ -22,9 +22,9 @@ void NodeMemory::Unlink(Run*& list, Run& run) {
 // The region that holds the address, or the end.
 std::vector<std::unique_ptr<NodeMemory::Region>>::iterator NodeMemory::Find(const void* memory) {
   const auto* const at = static_cast<const std::byte*>(memory);
-  const auto after = std::upper_bound(regions_.begin(), regions_.end(), at, [](const std::byte* address, const auto& region) {
-    return address < region->memory.get();
-  });
+  const auto after =
+      std::upper_bound(regions_.begin(), regions_.end(), at,
+                       [](const std::byte* address, const auto& region) { return address < region->memory.get(); });
   if (after == regions_.begin()) return regions_.end();
   const auto region = after - 1;
   return at < (*region)->memory.get() + kRegionBytes ? region : regions_.end();
@@ -33,9 +33,8 @@ std::vector<std::unique_ptr<NodeMemory::Region>>::iterator NodeMemory::Find(cons
 void NodeMemory::AddRegion() {
   auto region = std::make_unique<Region>();
   region->memory = base::AllocateLarge(kRegionBytes);
-  const auto place = std::find_if(regions_.begin(), regions_.end(), [&](const auto& other) {
-    return other->memory.get() > region->memory.get();
-  });
+  const auto place = std::find_if(regions_.begin(), regions_.end(),
+                                  [&](const auto& other) { return other->memory.get() > region->memory.get(); });
   Region& added = **regions_.insert(place, std::move(region));
   for (size_t i = kRuns; i > 0; --i) {
     added.runs[i - 1].memory = added.memory.get() + (i - 1) * kRunBytes;
@@ -74,7 +73,8 @@ bool NodeMemory::Free(const void* memory, size_t bytes) noexcept {
   const std::lock_guard lock(mutex_);
   const auto region = Find(memory);
   if (region == regions_.end()) return false;
-  Run& run = (*region)->runs[static_cast<size_t>(static_cast<const std::byte*>(memory) - (*region)->memory.get()) / kRunBytes];
+  Run& run =
+      (*region)->runs[static_cast<size_t>(static_cast<const std::byte*>(memory) - (*region)->memory.get()) / kRunBytes];
   FIRN_CHECK(run.node_bytes == bytes && run.used > 0);
   Run*& list = with_room_[bytes / kStepBytes - 1];
   if (run.IsFull()) Link(list, run);

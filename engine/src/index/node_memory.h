@@ -46,9 +46,9 @@ class NodeMemory {
     std::byte* memory = nullptr;
     size_t node_bytes = 0;  // 0: of no size yet
     size_t used = 0;
-    size_t never_used = 0;    // the first of the places that were never used
-    Place* free = nullptr;    // others
-    Run* next = nullptr;      // in the list of its size of runs that have room, or of runs of no size
+    size_t never_used = 0;  // the first of the places that were never used
+    Place* free = nullptr;  // others
+    Run* next = nullptr;    // in the list of its size of runs that have room, or of runs of no size
     Run* previous = nullptr;
     size_t capacity() const { return kRunBytes / node_bytes; }
     bool IsFull() const { return used == capacity(); }
@@ -64,7 +64,7 @@ class NodeMemory {
   static void Link(Run*& list, Run& run);
   static void Unlink(Run*& list, Run& run);
 
-  std::mutex mutex_;  // nothing waits while it is held, so no schedule needs to know
+  std::mutex mutex_;                              // nothing waits while it is held, so no schedule needs to know
   std::vector<std::unique_ptr<Region>> regions_;  // by address
   std::array<Run*, kSizes> with_room_{};          // by size
   Run* unsized_ = nullptr;

@@ -61,8 +61,8 @@ class Tree {
   // Find() of each key. The walks go side by side: while one waits for memory the others go on.
   void FindMany(std::span<const std::string_view> keys, std::span<std::optional<Entry>> found) const;
 
-  // Find() in two steps. After the first the processor was asked for the leaf: the caller may do meanwhile what does not
-  // depend on the entry.
+  // Find() in two steps. After the first the processor was asked for the leaf: the caller may do meanwhile what does
+  // not depend on the entry.
   class Lookup;
 
   // Inserts or replaces; returns the entry that was there. Throws std::bad_alloc, and has changed nothing then.

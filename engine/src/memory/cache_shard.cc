@@ -113,9 +113,8 @@ void CacheShard::Insert(CacheKey key, base::Bytes value, base::Bytes metadata) n
       if (capacity_bytes_ < ValueCache::kShardBytesMin) return;
       if (own_table_ != nullptr && own_table_->Find(key) != nullptr) return;
       bool inserted = false;
-      base::IfMemoryPermits([&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-        inserted = TryInsert(key, value, metadata, wanted, leaving);
-      });
+      base::IfMemoryPermits(
+          [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { inserted = TryInsert(key, value, metadata, wanted, leaving); });
       if (inserted || leaving.chunks == nullptr) attempt = 2;
       if (!inserted && attempt != 0) ++refused_;
     }

@@ -26,7 +26,7 @@ class ChunkMemory {
   const size_t chunks_, chunk_bytes_;
   const base::LargeMemory memory_;
   base::Mutex mutex_;
-  size_t never_taken_ ABSL_GUARDED_BY(mutex_) = 0;       // the first of those
+  size_t never_taken_ ABSL_GUARDED_BY(mutex_) = 0;         // the first of those
   std::vector<std::byte*> given_ ABSL_GUARDED_BY(mutex_);  // has room for all
 };
 

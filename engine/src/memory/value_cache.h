@@ -2,10 +2,10 @@
 //
 // Addresses are never used twice, so whatever is found is right: nothing is ever invalidated. Where a value may lie
 // depends on its key alone, so that a reader can ask memory for it before it knows the address; a value with another
-// address takes the place of its key's older one. Eviction is S3-FIFO (J. Yang et al., "FIFO queues are all you need for cache eviction",
-// SOSP 2023): values enter a small queue; those read while in it move to the main queue when it comes to their turn,
-// the others leave, and only a fingerprint of them stays for a while, by which they enter the main queue directly if
-// they come again. What leaves the main queue goes round once more for each time it was read.
+// address takes the place of its key's older one. Eviction is S3-FIFO (J. Yang et al., "FIFO queues are all you need
+// for cache eviction", SOSP 2023): values enter a small queue; those read while in it move to the main queue when it
+// comes to their turn, the others leave, and only a fingerprint of them stays for a while, by which they enter the main
+// queue directly if they come again. What leaves the main queue goes round once more for each time it was read.
 //
 // A queue is a list of chunks: values are appended to the newest and leave with the oldest, so there is no
 // fragmentation, and memory is counted to the byte. A value that would fill a quarter of a chunk has one to itself.
@@ -13,8 +13,8 @@
 // Hits take no lock and allocate nothing. Proof: a reader is inside an epoch guard from before Find() until it has
 // copied or pinned. A chunk leaves the table first, then every reader that may have seen it leaves its epoch, and only
 // then is its memory used again; a pin counts from within the guard, so the epoch's end sees it, and then the last
-// unpin gives the memory back. Tables are replaced in the same way. Entries never change but for their count of uses, and
-// for their address when reclaim has copied the record: the bytes are the same.
+// unpin gives the memory back. Tables are replaced in the same way. Entries never change but for their count of uses,
+// and for their address when reclaim has copied the record: the bytes are the same.
 //
 // Thread-safe. Insert() locks one of a few shards and copies the value under it.
 #pragma once

@@ -278,7 +278,8 @@ TEST_CASE("a walk that asks for every value reads ahead, in either direction, an
 TEST_CASE("a walk turns round anywhere, and back") {
   SimStore store;
   test::Rng rng(3);
-  for (size_t i = 0; i < 300; ++i) Must(store->Put(NumberedKey(i), NumberedKey(i) + std::string(rng.Below(9'000), 'v'), Buffered()));
+  for (size_t i = 0; i < 300; ++i)
+    Must(store->Put(NumberedKey(i), NumberedKey(i) + std::string(rng.Below(9'000), 'v'), Buffered()));
   store.Reopen();
   const auto iterator = store->NewIterator();
   iterator->Seek(NumberedKey(150));

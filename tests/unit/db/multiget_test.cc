@@ -106,7 +106,8 @@ TEST_CASE("a pinned multi-get has the values of all sizes, from memory and from 
 
 TEST_CASE("neighbours on disk are read in one request, and damage to one is not the others'") {
   SimStore store;
-  for (size_t i = 0; i < 40; ++i) Must(store->Put(NumberedKey(i), std::string(6'000, static_cast<char>('A' + i)), Buffered()));
+  for (size_t i = 0; i < 40; ++i)
+    Must(store->Put(NumberedKey(i), std::string(6'000, static_cast<char>('A' + i)), Buffered()));
   store.Reopen();
   std::vector<std::string> names;
   for (size_t i = 0; i < 40; ++i) names.push_back(NumberedKey(i));

@@ -47,7 +47,8 @@ TEST_CASE("nodes of all sizes that come and go at random never share a byte, and
     const bool grows = phase % 2 == 0;
     for (int i = 0; i < 4'000; ++i) {
       if (held.empty() || rng.OneIn(3) != grows) {
-        const size_t bytes = (1 + rng.Below(NodeMemory::kNodeBytesMax / NodeMemory::kStepBytes)) * NodeMemory::kStepBytes;
+        const size_t bytes =
+            (1 + rng.Below(NodeMemory::kNodeBytesMax / NodeMemory::kStepBytes)) * NodeMemory::kStepBytes;
         const auto mark = static_cast<unsigned char>(rng.Below(256));
         held.push_back({memory.Allocate(bytes), bytes, mark});
         REQUIRE(reinterpret_cast<uintptr_t>(held.back().memory) % NodeMemory::kStepBytes == 0);

@@ -59,7 +59,8 @@ std::vector<SpacePart> SpaceParts(const Stats& s) {
        rest(s.value_files_bytes, {s.value_live_bytes, s.value_slack_bytes, s.value_waiting_bytes})},
       {"tail_bytes", "TAIL", s.tail_bytes},
       {"superblock_bytes", "SUPERBLOCK", s.superblock_bytes},
-      {"reserve_bytes", "RESERVE", s.reserve_bytes}};
+      {"reserve_bytes", "RESERVE", s.reserve_bytes},
+      {"image_bytes", "IMAGE", s.image_bytes}};
 }
 
 Json SpaceJson(const Stats& s) {
@@ -95,7 +96,8 @@ Json StatsJson(const Stats& s) {
                {"disk_kind", s.disk_kind},
                {"poisoned", s.poisoned},
                {"open_seconds", s.open_seconds},
-               {"open_read_bytes", s.open_read_bytes}};
+               {"open_read_bytes", s.open_read_bytes},
+               {"open_image_records", s.open_image_records}};
   json.update({{"segments", s.segments},
                {"sealed_segments", s.sealed_segments},
                {"spare_segments", s.spare_segments},

@@ -169,6 +169,7 @@ absl::Status Client::Open(const Options& options, uint64_t segment_bytes_min) {
   heard.listener = &events_;
   Environment environment = SimEnvironment(world_, segment_bytes_min);
   environment.value_hash_for_test = value_hash_;
+  environment.image_keys_min_for_test = image_keys_min_;
   auto db = OpenOn(heard, std::move(environment));
   if (!db.ok()) return db.status();
   db_ = *std::move(db);

@@ -113,6 +113,8 @@ class Client {
   void set_usual_options(const Options& options) { usual_ = options; }
   // From the next Open() on.
   void set_value_hash(base::Hash128Value (*hash)(base::Bytes, uint64_t)) { value_hash_ = hash; }
+  // Of a store that gets an index image.
+  void set_image_keys_min(uint64_t keys) { image_keys_min_ = keys; }
   DB& db() { return *db_; }
   bool is_open() const { return db_ != nullptr; }
   EventLog& events() { return events_; }
@@ -153,6 +155,7 @@ class Client {
 
   SimWorld& world_;
   base::Hash128Value (*value_hash_)(base::Bytes, uint64_t) = nullptr;
+  uint64_t image_keys_min_ = 0;
   Options usual_ = QuietOptions();
   EventLog events_;
   std::unique_ptr<DB> db_;

@@ -17,9 +17,9 @@ mutant adopted_ignored log/recovery_load.cc '[relocation]' 's/^.*newest_->adopte
 # Rule 2: a tombstone stays while an older segment may hold its key.
 mutant tombstones_retired log/segments.cc '[rule2]' 's/return segment->tombstones\.load.* != 0 &&$/return false \&\&/'
 mutant expired_is_no_tombstone db/upkeep.cc '[rule2]' 's/leaves_tombstone=\*\/true/leaves_tombstone=*\/false/'
-mutant expired_is_no_tombstone_at_open db/open.cc '[rule2]' \
-  's/state\.put_segment->tombstones\.fetch_add.*;//
-   s/if \(state\.change_segment != nullptr\) state\.change_segment->tombstones.*;//'
+mutant expired_is_no_tombstone_at_open db/build_index.cc '[rule2]' \
+  's/\+\+put\.tombstones;//
+   s/if \(change != nullptr\) \+\+change->tombstones;//'
 mutant tombstone_dropped_by_reclaim db/relocator.cc '[reclaim]' \
   's/return needed \? Fate::kTombstone : Fate::kGarbage;/return Fate::kGarbage;/'
 mutant kept_copies_ignored db/relocator.cc '[reclaim]' \
@@ -37,7 +37,7 @@ mutant delete_of_expired_writes_nothing db/write.cc '[reclaim],[rule2]' \
 mutant prefix_not_dropped db/upkeep.cc '[reclaim]' 's/^    versions_->DropPrefix.*$//'
 # Rule 3: nothing beyond a cut is believed.
 mutant cut_ignored log/recovery_load.cc '[rule3]' \
-  's/ScanSealed\(\*segment, end\)/ScanSealed(*segment, segment->file->size_bytes())/'
+  's/ScanSealed\(segment, job\.end\)/ScanSealed(segment, segment.file->size_bytes())/'
 mutant cut_not_durable log/log.cc '[rule3]' 's/^  FIRN_RETURN_IF_ERROR\(WaitDurable\(LastReserved\(\)\)\);//'
 mutant recovered_tail_not_synced log/recovery.cc '[recovery]' \
   's/return newest_->file->Sync\(\);/return absl::OkStatus();/'
@@ -53,8 +53,8 @@ mutant found_extents_not_synced values/value_store.cc '[A13]' \
   's/^      if \(!clean\) FIRN_RETURN_IF_ERROR\(handle->Sync\(\)\);$//'
 mutant freed_before_durable db/upkeep.cc '[rule5]' 's/FreeDropped\(log_->durable_revision\(\),/FreeDropped(UINT64_MAX,/'
 mutant unpublished_is_unwritten db/write.cc '[rule5]' 's/log_->health\(\)\.ok\(\) \? 0 : kNeverDurable/0/'
-mutant dead_at_open_not_given_back db/open.cc 'db -# [#value_files_test]' \
-  's/if \(pointer\) values_->NoteDead\(\*pointer\);/static_cast<void>(pointer);/'
+mutant dead_at_open_not_given_back db/build_index.cc 'db -# [#value_files_test]' \
+  's/store_\.values_->NoteDead\(\*state\.extent\);//'
 mutant dead_covers_what_lives values/value_store.cc 'values -# [#recovery_test]' \
   's/if \(dead_begin < end\) file->AddFreeRange\(.*$/file->AddFreeRange(dead_begin, dead_end);/'
 mutant failed_open_is_clean values/value_store.cc '[rule4]' \
@@ -79,15 +79,38 @@ mutant shared_values_appended_to values/value_store.cc '[links]' 's/if \(links\.
 mutant moved_values_not_synced db/relocator.cc '[evacuation]' \
   's/^  if \(value_file_\) FIRN_RETURN_IF_ERROR\(store_\.values_->Sync\(\)\);//'
 mutant copy_does_not_decide db/directory_merge.cc '[evacuation]' \
-  's/in_a = SegmentOf\(a\)\.id, in_b = SegmentOf\(b\)\.id;/in_a = SegmentOf(b).id, in_b = SegmentOf(a).id;/'
+  's/x\.entry\.revision, segments_\[x\.index\]/x.entry.revision, segments_[y.index]/
+   s/y\.entry\.revision, segments_\[y\.index\]/y.entry.revision, segments_[x.index]/'
+# Rule 7: an index image is believed where it agrees with the segments, and newer ones are merged over it.
+mutant image_of_another_time_believed log/recovery_load.cc '[rule7]' \
+  's/ \|\| options_\.image->revision > walked_revision_//'
+mutant image_of_another_segment_believed log/recovery_load.cc '[rule7]' \
+  's/found->salt != segment\.header\.salt \|\| found->units_end != job\.end \|\|/false \&\&/'
+mutant image_names_what_is_gone db/directory_merge.cc '[rule7]' \
+  's/if \(!index\) continue;//; s/source\.index = \*index;/source.index = index.value_or(0);/'
+mutant newer_segments_not_merged db/directory_merge.cc '[rule7]' \
+  's/if \(!segments\[i\]\.directory\) continue;/if (!segments[i].directory || image != nullptr) continue;/'
+mutant image_decides_over_copies db/directory_merge.cc '[rule7]' \
+  's/x\.entry\.revision, segments_\[x\.index\]/x.entry.revision, segments_[y.index]/
+   s/y\.entry\.revision, segments_\[y\.index\]/y.entry.revision, segments_[x.index]/'
+mutant image_before_what_it_leaves_out db/image_writer.cc '[rule7]' \
+  's/^  FIRN_RETURN_IF_ERROR\(store_\.log_->WaitDurable\(head_\.revision\)\);//'
+mutant image_not_synced db/image_writer.cc '[rule7]' 's/return file_->Sync\(\);/return absl::OkStatus();/'
+mutant image_kept_by_salvage db/image.cc '[rule7]' 's/image_found_ && !options_\.read_only \? DropImage\(\)/false ? DropImage()/'
+mutant image_forgets_expiry_changes db/image_writer.cc '[rule7]' 's/if \(expiry\.change_segment != 0\) \{/if (false) {/'
+mutant image_forgets_own_revision db/image_writer.cc '[rule7]' 's/put\.revision = own->revision;//'
+mutant image_block_not_verified format/index_image.cc 'format -# [#index_image_test]' \
+  's/base::LoadLe<uint64_t>\(bytes\.data\(\)\) != base::Hash64\(bytes\.subspan\(kRecordsAt\)/false \&\& &/'
+mutant image_filter_not_verified db/image_reader.cc '[rule7]' 's/!= covered\.filter_checksum/== 0/'
 # Extents that are shared, and what nobody names.
 mutant dropped_extents_shared values/extent_table.cc '[equal]' \
   's/if \(extent\.state == kReady\) Unlink\(shard, slot\);//'
 mutant duplicates_not_compared values/value_write.cc '[collisions]' 's/if \(same\.ok\(\) && \*same\) \{/if (true) {/'
 mutant duplicates_counted_once values/extent_table.cc '[equal]' \
   '/^ExtentTable::Acquired ExtentTable::Adopt/,/^}/s/\+\+extent\.references;//'
-mutant phantom_references db/open.cc '[A4]' \
-  's/value_pointer = record\.value_pointer;/if (!record.value_pointer.empty()) &/'
+mutant phantom_references db/build_index.cc '[A4]' \
+  's/^        extent = named;/        if (named) extent = named;/
+   s/separated = named\.has_value.*;/if (named || !record.value_pointer.empty()) separated = true;/'
 mutant rot_healed_with_another values/value_write.cc '[collisions]' \
   's/^  if \(check != table_\.CheckOf\(slot\)\) return false;.*$//'
 mutant rot_not_healed values/value_write.cc '[A13]' 's/return Heal\(place, source\)\.ok\(\);/return false;/'
@@ -118,7 +141,7 @@ mutant crash_taken_for_close log/recovery.cc '[revision]' \
 # Footers and the merge of directories.
 mutant footer_without_tombstones format/footer_builder.cc '[A1]' \
   's/^void FooterBuilder::Add\(const DirectoryEntry& entry\) \{/&\n  if (entry.type == RecordType::kDelete) return;/'
-mutant expiry_change_lost_at_merge db/open.cc '[A2]' 's/if \(put_segment == nullptr\) break;/break;/'
+mutant expiry_change_lost_at_merge db/build_index.cc '[A2]' 's/if \(put_segment == kNone\) break;/break;/'
 mutant footer_checksum_not_verified format/footer_reader.cc '[A5]' \
   's/base::Hash64\(body, seed\.At\(trailer\.footer_offset\)\)/& \&\& false/'
 mutant footer_believed_by_its_looks format/footer_reader.cc '[A6]' \
@@ -200,7 +223,7 @@ mutant tail_record_not_verified log/tail.cc log \
 mutant close_mark_not_verified log/tail.cc '[closed]' 's/^.*!= MarkChecksum\(at, store_secret\)\) \{$/      false) {/'
 mutant footer_of_another_segment_believed format/footer_reader.cc 'format -# [#footer_test]' \
   's/base::LoadLe<SegmentId>\(end\.data\(\) \+ trailer::kSegmentAt\) != segment/false/
-   s/summary_\.segment != segment \|\| //'
+   s/summary\.segment != segment \|\| //'
 # Off by one block, or by one.
 mutant unit_end_one_block_early log/unit.h log \
   's/(end\(\) const \{ return base::RoundUp\(offset \+ format::kUnitHeaderBytes \+ payload_bytes), /\1 - 1, /'
@@ -307,9 +330,9 @@ mutant expiry_of_another_version db/read.cc 'sim --seeds 300' \
 # Names, ids and revisions are given once.
 mutant namespace_id_reused db/namespace_ops.cc 'db -# [#namespace_test]' \
   's/next_namespace_id\.fetch_add\(1\)/next_namespace_id.load()/'
-mutant dropped_namespace_id_reused db/open.cc 'db -# [#namespace_test]' \
-  's/^.*next_namespace_id = std::max\(next_namespace_id, entry->id \+ 1\);.*$//'
-mutant dropped_namespace_comes_back db/open.cc 'nth_allocation --scenario namespace' \
+mutant dropped_namespace_id_reused db/build_index.cc 'db -# [#namespace_test]' \
+  's/^.*next_namespace_id = std::max\(part\.next_namespace_id, entry\.id \+ 1\);.*$//'
+mutant dropped_namespace_comes_back db/build_index.cc 'nth_allocation --scenario namespace' \
   '/case format::RecordType::kDelete:$/{N;s/(case .*)\n(.*kNamespaceDrop:)/\2 break;\n\1/}'
 mutant segment_id_reused log/log.cc log \
   's/next_segment_id_\.store\(recovered\.last_segment \+ 1\)/next_segment_id_.store(recovered.last_segment)/'
@@ -428,8 +451,8 @@ mutant swarm_taken_over_units_not_rewritten log/recovery.cc "$swarm" \
   's/FIRN_RETURN_IF_ERROR\(newest_->file->Write\(at, bytes, io::Flush::kNone\)\);//'
 mutant swarm_recovered_tail_not_synced log/recovery.cc "$swarm" \
   's/return newest_->file->Sync\(\);/return absl::OkStatus();/'
-mutant swarm_dead_at_open_not_given_back db/open.cc "$swarm" \
-  's/if \(pointer\) values_->NoteDead\(\*pointer\);/static_cast<void>(pointer);/'
+mutant swarm_dead_at_open_not_given_back db/build_index.cc "$swarm" \
+  's/store_\.values_->NoteDead\(\*state\.extent\);//'
 mutant swarm_expired_is_lost_to_salvage db/salvage.cc "$swarm" \
   's/^  if \(\(lost != nullptr \|\| change != nullptr\) && has_expired\(\)\) return absl::OkStatus\(\);$//'
 mutant swarm_dropped_namespace_salvaged db/salvage.cc "$swarm" \

@@ -59,6 +59,7 @@ const std::array<const char*, kFeatures> kFeatureNames = {
     "pinned",
     "values evacuated",
     "gc report",
+    "index image used",
     "references exact",
     "extents exact",
     "extent shared",

@@ -63,6 +63,7 @@ enum class Feature : uint32_t {
   kPinned,
   kEvacuated,
   kGcReport,
+  kImageUsed,
   kReferencesExact,
   kExtentsExact,
   kExtentShared,

@@ -24,11 +24,13 @@ absl::StatusOr<std::unique_ptr<DB>> SeedRun::Open(bool read_only, bool salvage) 
   environment.ceiling_floor_segments_for_test = settings_.ceiling_floor_segments;
   environment.index_bytes_max_for_test = settings_.index_bytes_max;
   environment.cache_bytes_max = settings_.cache_bytes_max;
+  environment.image_keys_min_for_test = settings_.image_keys_min;
   crashes_at_open_ = world_.machine.crashes();
   opened_after_crash_ = false;
   claimed_at_open_ = world_.machine.claimed_bytes();
   auto db = OpenOn(options, std::move(environment));
   if (!damage_found_.empty()) throw Violation("on opening: " + damage_found_);
+  if (db.ok() && (*db)->GetStats().open_image_records != 0) report_.Count(Feature::kImageUsed);
   return db;
 }
 

@@ -39,6 +39,7 @@ struct Settings {
   uint64_t index_bytes_max = 0;  // 0: more than any seed needs
   bool links = false;            // a copy shares the store's files at times
   uint64_t cache_bytes_max = 0;  // of the value cache; 0: none, so that every read meets the disk
+  uint64_t image_keys_min = 0;   // of a store that gets an index image; 0: none does
 };
 
 class Session {

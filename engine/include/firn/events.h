@@ -19,7 +19,8 @@ enum class EventKind {
   // What snapshots and iterators pin keeps the store above its ceiling, whatever reclaim does; and no longer.
   kPinnedOverCeiling,
   kPinnedBelowCeiling,
-  kPoisoned,  // a write or flush failed; the store no longer accepts writes
+  kImageIgnored,  // the index image does not verify, or is not of this state; opening took longer and lost nothing
+  kPoisoned,      // a write or flush failed; the store no longer accepts writes
 };
 
 struct Event {

@@ -28,6 +28,7 @@ struct Stats {
   uint64_t device_writes = 0, device_written_bytes = 0, device_syncs = 0;
   uint64_t open_read_bytes = 0;  // of them, read by Open
   double open_seconds = 0;
+  uint64_t open_image_records = 0;  // that Open had from the index image; 0: it read footers alone
 
   // The log. Live bytes are records that a read could still need; dead bytes are the rest of the sealed and active
   // segments: overwritten records, padding, footers.
@@ -38,12 +39,12 @@ struct Stats {
 
   // Space, all files. Amplification is disk bytes / user bytes; the ceiling is what Options ask for, or what is
   // possible.
-  uint64_t disk_bytes = 0;                        // segments, spare files, value files, TAIL, SUPERBLOCK, RESERVE
-  uint64_t live_user_bytes = 0;                   // live keys, metadata and values
-  uint64_t pinned_bytes = 0;                      // records and values that only snapshots and iterators still need
-  uint64_t spare_bytes = 0;                       // of files ready to be used again, and of the next segment
-  uint64_t tail_bytes = 0, superblock_bytes = 0;  // of these files
-  uint64_t space_ceiling_bytes = 0;               // pinned bytes come on top, and are in it
+  uint64_t disk_bytes = 0;       // segments, spare files, value files, TAIL, SUPERBLOCK, RESERVE, IMAGE
+  uint64_t live_user_bytes = 0;  // live keys, metadata and values
+  uint64_t pinned_bytes = 0;     // records and values that only snapshots and iterators still need
+  uint64_t spare_bytes = 0;      // of files ready to be used again, and of the next segment
+  uint64_t tail_bytes = 0, superblock_bytes = 0, image_bytes = 0;  // of these files
+  uint64_t space_ceiling_bytes = 0;                                // pinned bytes come on top, and are in it
   // What is pinned and what lives would by themselves be above what the ceiling would be without pinned bytes: no
   // reclaim can help before snapshots end.
   bool pinned_over_ceiling = false;

@@ -1,6 +1,7 @@
 #include "base/key_filter.h"
 
 #include <algorithm>
+#include <cstring>
 
 namespace firn::base {
 namespace {
@@ -20,6 +21,14 @@ KeyFilter::KeyFilter(uint64_t keys)
 
 uint64_t KeyFilter::BlockOf(uint64_t key_hash) const {
   return static_cast<uint64_t>((static_cast<unsigned __int128>(key_hash) * blocks_.size()) >> 64);
+}
+
+std::unique_ptr<KeyFilter> KeyFilter::FromBytes(Bytes bytes) {
+  if (bytes.empty() || bytes.size() % sizeof(Block) != 0) return nullptr;
+  std::unique_ptr<KeyFilter> filter(new KeyFilter);
+  filter->blocks_.resize(bytes.size() / sizeof(Block));
+  std::memcpy(filter->blocks_.data(), bytes.data(), bytes.size());
+  return filter;
 }
 
 void KeyFilter::Add(uint64_t key_hash) {

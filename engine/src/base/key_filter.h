@@ -7,7 +7,10 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <vector>
+
+#include "base/coding.h"
 
 namespace firn::base {
 
@@ -21,12 +24,16 @@ class KeyFilter {
   void Add(uint64_t key_hash);
   // False: was not added. True of about 1.5 % of the keys that were not.
   bool MayHold(uint64_t key_hash) const;
+  // What a filter that was made from it answers as this one does. Null: of no filter.
+  Bytes bytes() const { return std::as_bytes(std::span(blocks_)); }
+  static std::unique_ptr<KeyFilter> FromBytes(Bytes bytes);
   uint64_t memory_bytes() const { return sizeof(*this) + blocks_.capacity() * sizeof(Block); }
 
  private:
   struct alignas(64) Block {
     std::array<uint64_t, 8> words{};
   };
+  KeyFilter() = default;
   static constexpr int kProbes = 6;  // 9 * ln 2
 
   uint64_t BlockOf(uint64_t key_hash) const;

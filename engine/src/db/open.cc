@@ -5,8 +5,7 @@
 
 #include "base/aligned_buffer.h"
 #include "base/memory.h"
-#include "base/text.h"
-#include "db/directory_merge.h"
+#include "db/image_reader.h"
 #include "db/store.h"
 #include "log/recovery.h"
 
@@ -14,6 +13,8 @@ namespace firn {
 namespace {
 
 constexpr std::string_view kLockFile = "LOCK";
+// Below this many keys footers are read about as fast as an index image.
+constexpr uint64_t kImageKeysMin = 32'768;
 
 absl::Status CheckOptions(const Options& options, uint64_t max_disk_bytes_min) {
   if (options.memory_budget_bytes < kMemoryBudgetBytesMin) {
@@ -54,49 +55,6 @@ absl::Status CheckOptions(const Options& options, uint64_t max_disk_bytes_min) {
   return absl::OkStatus();
 }
 
-// The versions of one key as they come out of the directories, oldest first, boiled down to the newest state.
-struct KeyState {
-  log::Segment* put_segment = nullptr;  // null: absent
-  Version version;
-  log::Segment* change_segment = nullptr;
-  std::string value_pointer;  // encoded; empty: the value is in the record
-
-  void Apply(const format::DirectoryEntry& record, log::Segment* segment) {
-    switch (record.type) {
-      case format::RecordType::kPut:
-      case format::RecordType::kNamespaceCreate:
-        put_segment = segment;
-        change_segment = nullptr;
-        version.entry = {.segment = segment->id,
-                         .offset = record.offset,
-                         .size = record.size,
-                         .flags = record.expires_at_ms != 0 ? entry_flags::kHasExpiry : 0,
-                         .revision = record.revision};
-        version.expiry = {.at_ms = record.expires_at_ms, .revision = record.revision};
-        value_pointer = record.value_pointer;
-        break;
-      case format::RecordType::kDelete:
-      case format::RecordType::kNamespaceDrop:
-        put_segment = nullptr;
-        change_segment = nullptr;
-        segment->tombstones.fetch_add(1, std::memory_order_relaxed);
-        break;
-      case format::RecordType::kExpiryChange:
-        if (put_segment == nullptr) break;
-        change_segment = segment;
-        version.entry.revision = record.revision;
-        version.entry.flags = entry_flags::kHasExpiry | entry_flags::kExpiryChanged;
-        version.expiry = {.at_ms = record.expires_at_ms,
-                          .change_segment = segment->id,
-                          .change_size = record.size,
-                          .revision = record.revision};
-        break;
-      default:
-        break;
-    }
-  }
-};
-
 }  // namespace
 
 Store::Store(const Options& options, Environment environment)
@@ -116,7 +74,8 @@ Store::Store(const Options& options, Environment environment)
       succession_(environment.succession),
       value_hash_(environment.value_hash_for_test != nullptr ? environment.value_hash_for_test : &base::Hash128),
       read_ahead_(*disk_),
-      pacer_(*environment.clock) {
+      pacer_(*environment.clock),
+      image_keys_min_(environment.image_keys_min_for_test != 0 ? environment.image_keys_min_for_test : kImageKeysMin) {
   const uint64_t cache_bytes_max = std::min(options.memory_budget_bytes - kBuffersBytes, environment.cache_bytes_max);
   if (cache_bytes_max != 0) cache_ = std::make_unique<memory::ValueCache>(epochs_, cache_bytes_max);
   // Where memory is short huge pages would take too large a part of it.
@@ -209,29 +168,17 @@ absl::Status Store::OpenFiles() {
                       }});
   constexpr std::string_view kFolders[] = {"", log::kLogFolder, values::kValuesFolder};
   FIRN_RETURN_IF_ERROR(room_->Open(kFolders, options_.read_only));
-  FIRN_ASSIGN_OR_RETURN(values_, values::ValueStore::Open(*disk_, superblock_, epochs_,
-                                                          {.alignment_bytes = options_.value_alignment_bytes,
-                                                           .clock = &clock_,
-                                                           .random = &random_,
-                                                           .hash = value_hash_,
-                                                           .read_only = options_.read_only,
-                                                           .use_callers_memory = !replayable_,
-                                                           .room = room_.get(),
-                                                           .on_next_due = [this] { log_->KickPreparing(); }}));
-  FIRN_ASSIGN_OR_RETURN(
-      log::RecoveredLog recovered,
-      log::RecoverLog(*disk_, superblock_, !exists,
-                      {.read_only = options_.read_only,
-                       .salvage = options_.salvage,
-                       .on_event = on_event,
-                       .believe_tail_unit = [this](base::Bytes payload) { return RestoreValues(payload); }}));
+  log::RecoveredLog recovered;
+  absl::Status status = Recover(exists, on_event, recovered);
+  if (!status.ok() && image_failed_) {
+    // It may be wrong in a way that shows only when all of it has been read.
+    IgnoreImage(std::string(status.message()));
+    recovered = {};
+    for (const NamespaceEntry& each : namespaces_.All()) namespaces_.Install(namespaces_.Without(each.id));
+    status = Recover(exists, on_event, recovered);
+  }
+  FIRN_RETURN_IF_ERROR(status);
   const bool clean = recovered.clean;
-  found_clean_ = clean;
-  found_closed_ = recovered.closed;
-  if (options_.read_only) found_by_open_ = std::move(recovered.damages);
-  clock_.Advance(std::max(recovered.time_ms, succession_.time_ms));
-  recovered.next_namespace_id = std::max(recovered.next_namespace_id, succession_.next_namespace_id);
-  FIRN_RETURN_IF_ERROR(BuildIndex(recovered.segments, recovered.next_namespace_id, clean));
   log::LogOptions log_options{.segment_bytes_min = segment_bytes_min_,
                               .flush_interval_ms = options_.flush_interval_ms,
                               .clock = &clock_,
@@ -253,132 +200,50 @@ absl::Status Store::OpenFiles() {
     }
   }
   FIRN_RETURN_IF_ERROR(values_->FinishRecovery(clean));
+  if (image_ != nullptr) {
+    NoteImage(image_->head(), image_->layout().file_bytes);
+    open_image_records_ = image_->head().records;
+    image_.reset();
+  }
   FitCache(IndexMemoryBytes());
   if (!exists && !succession_.unfinished) FIRN_RETURN_IF_ERROR(FinishMaking());
   versions_ = std::make_unique<Versions>(*log_);
   return absl::OkStatus();
 }
 
-// Merges the directories by key and loads the index with what is newest. The system namespace sorts first, so which
-// namespaces exist is known before their keys come.
-absl::Status Store::BuildIndex(std::vector<log::RecoveredSegment>& segments, uint32_t& next_namespace_id, bool clean) {
-  index::Tree::BulkLoader entries(*tree_), expiries(*expiries_);
-  const int64_t now_ms = clock_.NowMs();
-  std::string index_key;
-  for (const log::RecoveredSegment& each : segments) {
-    each.segment->record_bytes = 0;
-    if (options_.read_only || each.segment->filter != nullptr) continue;
-    each.segment->filter = std::make_unique<base::KeyFilter>(each.directory.summary().records);
-  }
-  uint64_t filter_bytes = 0, adopted_values = 0;
-  for (const log::RecoveredSegment& each : segments) {
-    if (each.segment->filter != nullptr) filter_bytes += each.segment->filter->memory_bytes();
-  }
-  DirectoryMerge merge(segments);
-  while (!merge.done()) {
-    const uint32_t namespace_id = merge.entry().namespace_id;
-    index_key.resize(kNamespacePrefixBytes);
-    StoreNamespacePrefix(index_key.data(), namespace_id);
-    index_key += merge.entry().key;
-    const auto same_key = [&] {
-      return !merge.done() && merge.entry().namespace_id == namespace_id &&
-             merge.entry().key == std::string_view(index_key).substr(kNamespacePrefixBytes);
-    };
-    KeyState state;
-    const uint64_t key_hash = base::Hash64(base::AsBytes(index_key));  // log::KeyHash() of the two
-    for (; same_key(); merge.Next()) {
-      state.Apply(merge.entry(), merge.segment());
-      if (const auto pointer = format::DecodeValuePointer(base::AsBytes(merge.entry().value_pointer))) {
-        values_->NoteFile(pointer->file);
-      }
-      merge.segment()->record_bytes += merge.entry().size;
-      if (merge.segment()->filter != nullptr) merge.segment()->filter->Add(key_hash);
-    }
-    next_namespace_id = std::max(next_namespace_id, namespace_id + 1);
-    if (namespace_id == format::kSystemNamespace) {
-      const auto entry = ParseNamespaceRecordKey(std::string_view(index_key).substr(kNamespacePrefixBytes));
-      if (!entry) continue;
-      next_namespace_id = std::max(next_namespace_id, entry->id + 1);  // dropped ones too: an id is never used again
-      if (state.put_segment != nullptr) {
-        // Where salvage has lost the record of a drop, a name may come up again: the later namespace has it.
-        if (const auto earlier = namespaces_.Find(entry->name)) namespaces_.Install(namespaces_.Without(*earlier));
-        namespaces_.Install(namespaces_.With(*entry));
-      }
-    }
-    if (state.put_segment == nullptr) continue;
-    // After any other end all that is not named is given back. Salvaging may not know a namespace that was not dropped.
-    const auto note_dead_value = [&] {
-      if (!clean || options_.salvage) return;
-      const auto pointer = format::DecodeValuePointer(base::AsBytes(state.value_pointer));
-      if (pointer) values_->NoteDead(*pointer);
-    };
-    if (namespace_id != format::kSystemNamespace && !IsAlive(namespace_id)) {
-      note_dead_value();
-      continue;
-    }
-    const int64_t expires_at_ms = state.version.expiry.at_ms;
-    if (expires_at_ms != 0 && expires_at_ms <= now_ms) {
-      // Rule 2: from now on it is a tombstone for whatever older segments hold of the key.
-      state.put_segment->tombstones.fetch_add(1, std::memory_order_relaxed);
-      if (state.change_segment != nullptr) state.change_segment->tombstones.fetch_add(1, std::memory_order_relaxed);
-      note_dead_value();
-      continue;
-    }
-    if (!state.value_pointer.empty()) {
-      FIRN_ASSIGN_OR_RETURN(const bool adopted, AdoptValue(state.value_pointer, index_key, state.version.entry));
-      if (!adopted) continue;
-      ++adopted_values;
-    }
-    entries.Add(index_key, state.version.entry);
-    state.put_segment->live_records.fetch_add(1, std::memory_order_relaxed);
-    state.put_segment->live_bytes.fetch_add(RecordBytes(state.version.entry), std::memory_order_relaxed);
-    if ((state.version.entry.flags & entry_flags::kHasExpiry) != 0)
-      expiries.Add(index_key, state.version.expiry.Pack());
-    if (state.change_segment != nullptr) {
-      state.change_segment->live_records.fetch_add(1, std::memory_order_relaxed);
-      state.change_segment->live_bytes.fetch_add(state.version.expiry.change_size, std::memory_order_relaxed);
-    }
-    constexpr uint64_t kExtentBytes = 48;  // in the extent table
-    side_memory_bytes_.store(filter_bytes + adopted_values * kExtentBytes, std::memory_order_relaxed);
-    if (IndexMemoryBytes() > options_.memory_budget_bytes) break;
-  }
-  const bool whole = merge.done();
-  entries.Finish();
-  expiries.Finish();
-  if (whole) return absl::OkStatus();
-  return base::ResourceExhausted(std::string(disk_->path()) + ": the index does not fit into memory_budget_bytes = " +
-                                 std::to_string(options_.memory_budget_bytes) + "; open with a larger budget");
-}
-
-// The extent gets its reference, and the entry its slot. False if it cannot be had and salvaging goes on without.
-absl::StatusOr<bool> Store::AdoptValue(std::string_view encoded, std::string_view index_key, index::Entry& entry) {
-  const auto pointer = format::DecodeValuePointer(base::AsBytes(encoded));
-  absl::Status why = pointer ? absl::OkStatus() : base::DataLoss("a value pointer in a footer cannot be read");
-  if (pointer) {
-    const auto slot = values_->Adopt(*pointer);
-    if (slot.ok()) {
-      SetSeparated(entry, *slot);
-      return true;
-    }
-    why = slot.status();
-  }
-  if (!absl::IsDataLoss(why)) return why;
-  const std::string namespace_name = NamespaceNameOf(index_key);
-  const std::string message =
-      std::string(disk_->path()) + ": the value of key " +
-      base::Quoted(base::AsBytes(index_key.substr(kNamespacePrefixBytes))) +
-      (namespace_name.empty() ? "" : " in namespace " + base::Quoted(base::AsBytes(namespace_name))) +
-      " is lost: " + std::string(why.message());
-  if (!options_.salvage) {
-    return base::DataLoss(message + ". Options::salvage (firn --salvage) opens the store without such keys");
-  }
-  Emit(EventKind::kDamageFound, message);
-  if (options_.read_only) NoteLostValue(pointer.value_or(format::ValuePointer{}), index_key, why);
-  return false;
+// What the files say: the log's end and its segments, the values, and the index of all that.
+absl::Status Store::Recover(bool exists, const std::function<void(EventKind, std::string)>& on_event,
+                            log::RecoveredLog& recovered) {
+  FIRN_ASSIGN_OR_RETURN(values_, values::ValueStore::Open(*disk_, superblock_, epochs_,
+                                                          {.alignment_bytes = options_.value_alignment_bytes,
+                                                           .clock = &clock_,
+                                                           .random = &random_,
+                                                           .hash = value_hash_,
+                                                           .read_only = options_.read_only,
+                                                           .use_callers_memory = !replayable_,
+                                                           .room = room_.get(),
+                                                           .on_next_due = [this] { log_->KickPreparing(); }}));
+  if (exists) OpenImage();
+  FIRN_ASSIGN_OR_RETURN(
+      recovered, log::RecoverLog(*disk_, superblock_, !exists,
+                                 {.read_only = options_.read_only,
+                                  .salvage = options_.salvage,
+                                  .on_event = on_event,
+                                  .believe_tail_unit = [this](base::Bytes payload) { return RestoreValues(payload); },
+                                  .image = image_ == nullptr ? nullptr : &image_->head()}));
+  found_clean_ = recovered.clean;
+  found_closed_ = recovered.closed;
+  if (options_.read_only) found_by_open_ = std::move(recovered.damages);
+  clock_.Advance(std::max(recovered.time_ms, succession_.time_ms));
+  recovered.next_namespace_id = std::max(recovered.next_namespace_id, succession_.next_namespace_id);
+  FIRN_RETURN_IF_ERROR(AskImage(recovered));
+  const absl::Status built = BuildIndex(recovered);
+  image_failed_ = image_ != nullptr && absl::IsDataLoss(built);
+  return built;
 }
 
 // One damage for each file, however many values are lost with it.
-void Store::NoteLostValue(const format::ValuePointer& pointer, std::string_view index_key, const absl::Status& why) {
+void Store::NoteLostValue(const format::ExtentName& pointer, std::string_view index_key, const absl::Status& why) {
   const std::string file = values::ValueFileName(pointer.file);
   auto damage =
       std::find_if(found_by_open_.begin(), found_by_open_.end(), [&](const Damage& each) { return each.file == file; });
@@ -451,6 +316,7 @@ absl::Status Store::Close() {
     }
     return log_->Close();
   });
+  if (status.ok() && log_ != nullptr) ImageAtClose();
   // However that ended: who opens the store next must not meet writes of ours.
   if (log_ != nullptr) log_->Stop();
   lock_.reset();

@@ -27,6 +27,8 @@ struct Environment {
   uint64_t ceiling_floor_segments_for_test = 0;
   // What the index may take, in the place of the part of the memory budget that is its own. 0: as in production.
   uint64_t index_bytes_max_for_test = 0;
+  // How many keys a store has at least that gets an index image. 0: as in production.
+  uint64_t image_keys_min_for_test = 0;
   // What the value cache may take at most; 0: there is none. For tests that look at the disk.
   uint64_t cache_bytes_max = UINT64_MAX;
   // Of a store that is made in the place of another: what it must not fall behind.

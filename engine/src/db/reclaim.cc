@@ -78,10 +78,10 @@ reclaim::Space Store::MeasureSpace() {
   space.pinned_bytes = versions_->kept_own_bytes() + pinned_value_bytes;
   space.user_bytes =
       record_bytes - std::min(record_bytes, records * kRecordHeadBytes) + values.live_bytes - pinned_value_bytes;
-  const uint64_t reserve_bytes = room_->reserve_bytes();
-  space.disk_bytes = log.log_bytes + log.spare_bytes + values.allocated_bytes + kFixedFilesBytes + reserve_bytes;
+  const uint64_t fixed_bytes = kFixedFilesBytes + room_->reserve_bytes() + image_bytes_.load();
+  space.disk_bytes = log.log_bytes + log.spare_bytes + values.allocated_bytes + fixed_bytes;
   // Beside the records: what is being filled, what is ready to follow, and the copies of a round.
-  const uint64_t open_bytes = 4 * log.target_segment_bytes + kFixedFilesBytes + reserve_bytes;
+  const uint64_t open_bytes = 4 * log.target_segment_bytes + fixed_bytes;
   space.step_bytes = values.ahead_bytes_max - values.ahead_bytes;
   const uint64_t value_bytes = values.live_bytes + values.slack_bytes + values.ahead_bytes_max;
   space.needed_bytes = record_bytes + footer_bytes + open_bytes + (value_bytes - pinned_value_bytes);

@@ -43,6 +43,7 @@ Stats Store::GetStats() {
   stats.device_syncs = device.syncs.load();
   stats.open_read_bytes = open_read_bytes_;
   stats.open_seconds = open_seconds_;
+  stats.open_image_records = open_image_records_;
 
   const log::LogStats log = log_->GetStats();
   stats.segments = log.segments;
@@ -78,6 +79,7 @@ Stats Store::GetStats() {
   stats.spare_bytes = log.spare_bytes;
   stats.tail_bytes = log::kTailFileBytes;
   stats.superblock_bytes = format::kSuperblockFileBytes;
+  stats.image_bytes = image_bytes_.load();
   const reclaim::Goal goal = GoalFor(space);
   stats.space_ceiling_bytes = goal.ceiling_bytes;
   stats.pinned_over_ceiling = reclaim::IsPinnedOver(space, goal);
@@ -144,7 +146,8 @@ std::string Stats::ToString() const {
   add("user       %.1f MiB written, %.1f MiB read\n", mib(user_bytes_written), mib(user_bytes_read));
   add("device     %s: %.1f MiB written in %" PRIu64 " writes, %.1f MiB read in %" PRIu64 " reads, %" PRIu64 " syncs\n",
       disk_kind.c_str(), mib(device_written_bytes), device_writes, mib(device_read_bytes), device_reads, device_syncs);
-  add("open       %.3f s, %.2f MiB read\n", open_seconds, mib(open_read_bytes));
+  add("open       %.3f s, %.2f MiB read; %" PRIu64 " records from the index image\n", open_seconds,
+      mib(open_read_bytes), open_image_records);
   add("log        %" PRIu64 " segments (%" PRIu64 " sealed, %" PRIu64 " spare), %.1f MiB: %.1f live, %.1f dead\n",
       segments, sealed_segments, spare_segments, mib(log_bytes), mib(live_bytes), mib(dead_bytes));
   add("values     %" PRIu64 " extents in %" PRIu64 " files, %.1f MiB; %.1f slack, %.1f waiting to be freed; %" PRIu64

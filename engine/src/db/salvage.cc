@@ -163,7 +163,7 @@ absl::Status Salvager::OpenDestination(Environment environment) {
                             .time_ms = log_.time_ms,
                             .unfinished = true};
   for (const log::RecoveredSegment& each : log_.segments) {
-    format::FooterReader directory = each.directory;
+    format::FooterReader directory = *each.directory;
     for (format::DirectoryEntry entry; directory.Next(entry);) {
       uint32_t& next = environment.succession.next_namespace_id;
       next = std::max(next, entry.namespace_id + 1);
@@ -436,8 +436,8 @@ void Salvager::FindBrokenBatches() {
     const auto lost = lost_revisions_.find(each.segment.get());
     if (lost == lost_revisions_.end() || each.segment->header.generation > 0) continue;
     std::map<uint64_t, int> records;
-    each.directory.Rewind();
-    for (format::DirectoryEntry entry; each.directory.Next(entry);) {
+    each.directory->Rewind();
+    for (format::DirectoryEntry entry; each.directory->Next(entry);) {
       if (lost->second.contains(entry.revision)) ++records[entry.revision];
     }
     for (const auto& [revision, count] : records) {

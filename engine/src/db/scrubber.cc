@@ -7,6 +7,7 @@
 #include <tuple>
 
 #include "base/text.h"
+#include "db/image_reader.h"
 #include "db/store.h"
 #include "format/value_header.h"
 #include "log/segment_scan.h"
@@ -103,6 +104,7 @@ absl::StatusOr<VerifyReport> Scrubber::Run() {
     report_.damages = store_.found_by_open_;  // whoever opened it was told
     for (Damage& damage : store_.CheckSuperblock()) Found(std::move(damage));
     if (store_.options_.read_only) CheckTail();
+    FIRN_RETURN_IF_ERROR(CheckImage());
   }
   total_bytes_ = store_.values_->GetStats().live_bytes;
   due_nanos_ = store_.raw_clock_.MonotonicNanos();
@@ -175,6 +177,17 @@ void Scrubber::CheckTail() {
          .what = "the mark of a clean close does not verify" +
                  (status.ok() ? std::string() : " (" + std::string(status.message()) + ")") +
                  "; nothing is lost by that, but it no longer vouches for the end of the log"});
+}
+
+absl::Status Scrubber::CheckImage() {
+  const auto image = ImageReader::Open(*store_.disk_, store_.superblock_);
+  if (absl::IsNotFound(image.status())) return absl::OkStatus();
+  const absl::Status checked = image.ok() ? (*image)->Check() : image.status();
+  if (checked.ok() || !IsLoss(checked)) return checked;
+  Found({.file = std::string(format::kImageFile),
+         .what = "it does not verify (" + std::string(checked.message()) +
+                 "); nothing is lost by that, but the next open reads footers"});
+  return absl::OkStatus();
 }
 
 absl::Status Scrubber::CheckSegments() {

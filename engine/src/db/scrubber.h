@@ -62,6 +62,7 @@ class Scrubber {
 
   absl::Status ParseCursor();
   void CheckTail();
+  absl::Status CheckImage();
   absl::Status CheckSegments();
   // Returns where the next step begins, or kDone.
   absl::StatusOr<uint64_t> CheckSegment(const Part& part, uint64_t at);

@@ -32,6 +32,7 @@
 #include "db/operation_stats.h"
 #include "db/read_ahead.h"
 #include "db/versions.h"
+#include "format/index_image.h"
 #include "format/superblock.h"
 #include "index/tree.h"
 #include "io/disk.h"
@@ -67,6 +68,8 @@ inline constexpr std::string_view kUnfinishedSuperblockFile = "SUPERBLOCK.new";
 
 // Of the memory budget: the tail buffers, and those that writes and reads go through.
 inline constexpr uint64_t kBuffersBytes = uint64_t{4} << 20;
+
+class ImageReader;
 
 class Store {
  public:
@@ -192,6 +195,7 @@ class Store {
   int64_t NowMs() const { return clock_.NowMs(); }
 
  private:
+  friend class ImageWriter;
   friend class Relocator;
   friend class Scrubber;
   friend class Salvager;
@@ -211,11 +215,23 @@ class Store {
   absl::Status WriteSuperblock();
   absl::Status FinishMaking();
   absl::Status RemoveFilesIn(std::string_view folder);
-  absl::StatusOr<bool> AdoptValue(std::string_view encoded, std::string_view index_key, index::Entry& entry);
-  void NoteLostValue(const format::ValuePointer& pointer, std::string_view index_key, const absl::Status& why);
+  void NoteLostValue(const format::ExtentName& extent, std::string_view index_key, const absl::Status& why);
   std::string NamespaceNameOf(std::string_view index_key) const;
   absl::StatusOr<bool> RestoreValues(base::Bytes payload);
-  absl::Status BuildIndex(std::vector<log::RecoveredSegment>& segments, uint32_t& next_namespace_id, bool clean);
+  absl::Status Recover(bool exists, const std::function<void(EventKind, std::string)>& on_event,
+                       log::RecoveredLog& recovered);
+  class IndexBuild;
+  absl::Status BuildIndex(log::RecoveredLog& recovered);
+  // The index image (image.cc).
+  void OpenImage();
+  void IgnoreImage(std::string_view why);
+  absl::Status AskImage(const log::RecoveredLog& recovered);
+  absl::Status DropImage();
+  uint64_t RecordsBesideImage();
+  void WriteImage(const std::function<bool()>& keep_going) noexcept;
+  void NoteImage(const format::ImageHead& head, uint64_t file_bytes);
+  void ImageAtClose() noexcept;
+  void ImageTurn();
   void Emit(EventKind kind, std::string message) const noexcept;
 
   // Writing (write.cc).
@@ -410,6 +426,16 @@ class Store {
   base::StripedCounter multi_get_keys_, user_bytes_written_, user_bytes_read_, cache_hits_, cache_misses_;
   uint64_t open_read_bytes_ = 0;
   double open_seconds_ = 0;
+
+  // The index image, while the store opens; and that on disk, by whoever writes it: the opening, upkeep, the closing.
+  std::unique_ptr<ImageReader> image_;
+  const uint64_t image_keys_min_;
+  bool ignore_image_ = false, image_found_ = false;
+  bool image_failed_ = false;  // what was recovered with it cannot be used
+  std::atomic<uint64_t> image_bytes_{0};
+  uint64_t image_records_ = 0, open_image_records_ = 0;
+  std::vector<log::SegmentId> image_segments_;  // ascending
+  uint64_t image_quiet_revision_ = 0, image_quiet_since_nanos_ = 0;
 };
 
 }  // namespace firn

@@ -71,6 +71,7 @@ void Store::UpkeepTurn() {
     waiting_bytes_seen_ = values_->GetStats().waiting_bytes;
   }
   ShedWhenEmptied();
+  ImageTurn();
   LetCacheGrow();
   epochs_.Drain();
 }

@@ -99,33 +99,55 @@ struct TrailerIdentity {
 };
 std::optional<TrailerIdentity> PeekTrailer(base::Bytes end);
 
-// A whole footer, verified. The reader keeps the bytes; entries are views into it (keys into the reader's
-// scratch).
+// Of a key, as directories are sorted.
+struct KeyPlace {
+  uint32_t namespace_id = 0;
+  std::string key;
+  auto operator<=>(const KeyPlace&) const = default;
+};
+
+// A whole footer, verified. Copies share the bytes; entries are views into them (keys into the reader's scratch).
 class FooterReader {
  public:
-  // `bytes` starts at the footer's offset and is footer_bytes long. Nothing when any checksum or field is
-  // wrong: whoever asks falls back to scanning.
-  static std::optional<FooterReader> Open(std::string bytes, const Trailer& trailer, const ChecksumSeed& seed,
-                                          SegmentId segment);
+  using Visitor = std::function<void(const FooterSummary&, const DirectoryEntry&)>;
 
-  const FooterSummary& summary() const { return summary_; }
+  // `bytes` starts at the footer's offset and is footer_bytes long. Nothing when any checksum or field is
+  // wrong: whoever asks falls back to scanning. The whole directory is walked once: `visit` sees each entry, also of a
+  // footer that is refused in the end.
+  static std::optional<FooterReader> Open(std::string bytes, const Trailer& trailer, const ChecksumSeed& seed,
+                                          SegmentId segment, const Visitor& visit = nullptr);
+
+  const FooterSummary& summary() const { return body_->summary; }
   // Walks the directory in order. `entry`'s views are valid until the next call. False at the end.
   bool Next(DirectoryEntry& entry);
   void Rewind();
+  // Next() gives the first entry that is not below `place`.
+  void Seek(const KeyPlace& place);
+  // Keys of the directory in order, one for each kKeysApart entries.
+  static constexpr uint64_t kKeysApart = 128;
+  std::vector<KeyPlace> SampleKeys() const;
 
  private:
-  FooterReader() = default;
-  bool ReadHead(const Trailer& trailer, SegmentId segment);
+  // The entry before a position: the next one is encoded against it and sorts after it.
+  struct Place {
+    size_t position = 0;
+    uint32_t namespace_id = 0;
+    uint64_t revision = 0;
+    uint32_t offset = 0;
+    std::string key;
+  };
+  struct Body {
+    std::string bytes;
+    FooterSummary summary;
+    size_t directory_begin = 0, directory_end = 0;
+    std::vector<Place> marks;  // one for each kKeysApart entries
+  };
 
-  std::string bytes_;
-  FooterSummary summary_;
-  size_t directory_begin_ = 0, directory_end_ = 0;
-  size_t position_ = 0;
-  // The entry before `position_`: the next one is encoded against it and sorts after it.
-  uint32_t namespace_id_ = 0;
-  uint64_t revision_ = 0;
-  uint32_t offset_ = 0;
-  std::string key_;
+  FooterReader() = default;
+  static bool ReadHead(Body& body, const Trailer& trailer, SegmentId segment);
+
+  std::shared_ptr<const Body> body_;
+  Place at_;
 };
 
 }  // namespace firn::format

@@ -82,7 +82,7 @@ std::optional<TrailerIdentity> PeekTrailer(base::Bytes end) {
 }
 
 std::optional<FooterReader> FooterReader::Open(std::string bytes, const Trailer& trailer, const ChecksumSeed& seed,
-                                               SegmentId segment) {
+                                               SegmentId segment, const Visitor& visit) {
   const base::Bytes all = base::AsBytes(bytes);
   if (all.size() != trailer.footer_bytes || all.size() < head::kHeadBytes + kTrailerBytes) return std::nullopt;
   const base::Bytes body = all.first(all.size() - kTrailerBytes);
@@ -96,35 +96,43 @@ std::optional<FooterReader> FooterReader::Open(std::string bytes, const Trailer&
     return std::nullopt;
   }
 
+  const auto read = std::make_shared<Body>();
+  read->bytes = std::move(bytes);
+  if (!ReadHead(*read, trailer, segment)) return std::nullopt;
   std::optional<FooterReader> reader{FooterReader()};
-  reader->bytes_ = std::move(bytes);
-  if (!reader->ReadHead(trailer, segment)) return std::nullopt;
-  // The whole directory is walked once, so that Next() can say "the end" and mean it.
-  uint64_t records = 0, revision_min = kNoRevision;
+  reader->body_ = read;
   reader->Rewind();
-  for (DirectoryEntry entry; reader->Next(entry); ++records) revision_min = std::min(revision_min, entry.revision);
-  if (reader->position_ != reader->directory_end_ || records != reader->summary_.records ||
-      revision_min != reader->summary_.revision_min) {
+  // So that Next() can say "the end" and mean it.
+  uint64_t records = 0, revision_min = kNoRevision;
+  read->marks.push_back(reader->at_);
+  for (DirectoryEntry entry; reader->Next(entry); ++records) {
+    revision_min = std::min(revision_min, entry.revision);
+    if (visit) visit(read->summary, entry);
+    if ((records + 1) % kKeysApart == 0) read->marks.push_back(reader->at_);
+  }
+  if (reader->at_.position != read->directory_end || records != read->summary.records ||
+      revision_min != read->summary.revision_min) {
     return std::nullopt;
   }
   reader->Rewind();
   return reader;
 }
 
-bool FooterReader::ReadHead(const Trailer& trailer, SegmentId segment) {
-  const base::Bytes body = base::AsBytes(bytes_).first(bytes_.size() - kTrailerBytes);
+bool FooterReader::ReadHead(Body& read, const Trailer& trailer, SegmentId segment) {
+  FooterSummary& summary = read.summary;
+  const base::Bytes body = base::AsBytes(read.bytes).first(read.bytes.size() - kTrailerBytes);
   const std::byte* const at = body.data();
   if (base::LoadLe<uint64_t>(at + kMagicAt) != kHeadMagic) return false;
-  summary_.segment = base::LoadLe<SegmentId>(at + head::kSegmentAt);
-  summary_.units_end = base::LoadLe<uint32_t>(at + head::kUnitsEndAt);
-  summary_.records = base::LoadLe<uint64_t>(at + head::kRecordsAt);
-  summary_.first_revision = base::LoadLe<uint64_t>(at + head::kFirstRevisionAt);
-  summary_.last_revision = base::LoadLe<uint64_t>(at + head::kLastRevisionAt);
-  summary_.revision_min = base::LoadLe<uint64_t>(at + head::kRevisionMinAt);
-  summary_.time_ms_max = base::LoadLe<int64_t>(at + head::kTimeMsMaxAt);
-  if (summary_.segment != segment || summary_.units_end != trailer.footer_offset) return false;
+  summary.segment = base::LoadLe<SegmentId>(at + head::kSegmentAt);
+  summary.units_end = base::LoadLe<uint32_t>(at + head::kUnitsEndAt);
+  summary.records = base::LoadLe<uint64_t>(at + head::kRecordsAt);
+  summary.first_revision = base::LoadLe<uint64_t>(at + head::kFirstRevisionAt);
+  summary.last_revision = base::LoadLe<uint64_t>(at + head::kLastRevisionAt);
+  summary.revision_min = base::LoadLe<uint64_t>(at + head::kRevisionMinAt);
+  summary.time_ms_max = base::LoadLe<int64_t>(at + head::kTimeMsMaxAt);
+  if (summary.segment != segment || summary.units_end != trailer.footer_offset) return false;
   // A segment of which nothing could be salvaged has no last revision.
-  if (summary_.records > 0 && summary_.first_revision > summary_.last_revision) return false;
+  if (summary.records > 0 && summary.first_revision > summary.last_revision) return false;
 
   base::Reader parts(body.subspan(head::kHeadBytes));
   std::optional<LiveIds> live = DecodeLiveIds(parts.Take(base::LoadLe<uint32_t>(at + head::kLiveIdsBytesAt)));
@@ -132,65 +140,89 @@ bool FooterReader::ReadHead(const Trailer& trailer, SegmentId segment) {
   auto cuts = DecodeCutList(parts.Take(base::LoadLe<uint32_t>(at + head::kCutsBytesAt)));
   auto adopted = DecodeAdoptList(parts.Take(base::LoadLe<uint32_t>(at + head::kAdoptedBytesAt)));
   if (!live || !retired || !cuts || !adopted || !parts.ok()) return false;
-  summary_.live_ids = std::move(*live);
-  summary_.retired = std::move(*retired);
-  summary_.cuts = std::move(*cuts);
-  summary_.adopted = std::move(*adopted);
+  summary.live_ids = std::move(*live);
+  summary.retired = std::move(*retired);
+  summary.cuts = std::move(*cuts);
+  summary.adopted = std::move(*adopted);
 
-  directory_begin_ = body.size() - parts.remaining();
+  read.directory_begin = body.size() - parts.remaining();
   parts.Take(base::LoadLe<uint32_t>(at + head::kDirectoryBytesAt));
   if (!parts.ok()) return false;
-  directory_end_ = body.size() - parts.remaining();
-  return IsZero(body.subspan(directory_end_));
+  read.directory_end = body.size() - parts.remaining();
+  return IsZero(body.subspan(read.directory_end));
 }
 
 bool FooterReader::Next(DirectoryEntry& entry) {
-  if (position_ == directory_end_) return false;
-  base::Reader reader(base::AsBytes(bytes_).subspan(position_, directory_end_ - position_));
+  const Body& body = *body_;
+  if (at_.position == body.directory_end) return false;
+  base::Reader reader(base::AsBytes(body.bytes).subspan(at_.position, body.directory_end - at_.position));
   const EntryHead head = ReadEntryHead(reader);
   const std::string_view suffix = base::AsText(reader.Take(head.suffix));
   const std::string_view pointer = base::AsText(reader.Take(head.pointer_size));
-  if (!reader.ok() || !IsPlausible(head, summary_)) return false;
+  if (!reader.ok() || !IsPlausible(head, body.summary)) return false;
 
-  const bool is_first = position_ == directory_begin_;
-  const uint64_t revision = summary_.first_revision + head.revision_step;
+  const bool is_first = at_.position == body.directory_begin;
+  const uint64_t revision = body.summary.first_revision + head.revision_step;
   const bool same_namespace = head.namespace_step == 0 && !is_first;
-  if (head.namespace_step > UINT32_MAX - namespace_id_ || head.shared > (same_namespace ? key_.size() : 0))
+  if (head.namespace_step > UINT32_MAX - at_.namespace_id || head.shared > (same_namespace ? at_.key.size() : 0))
     return false;
   if (same_namespace) {
     // Prefixes are as long as they can be, so the first byte of the suffix decides the order.
-    const bool same_key = head.shared == key_.size() && suffix.empty();
-    const bool key_extends = head.shared == key_.size() && !suffix.empty();
-    const bool byte_decides = head.shared < key_.size() && !suffix.empty() &&
-                              static_cast<uint8_t>(suffix[0]) > static_cast<uint8_t>(key_[head.shared]);
-    const bool same_key_later = same_key && (revision > revision_ || (revision == revision_ && head.offset > offset_));
+    const bool same_key = head.shared == at_.key.size() && suffix.empty();
+    const bool key_extends = head.shared == at_.key.size() && !suffix.empty();
+    const bool byte_decides = head.shared < at_.key.size() && !suffix.empty() &&
+                              static_cast<uint8_t>(suffix[0]) > static_cast<uint8_t>(at_.key[head.shared]);
+    const bool same_key_later =
+        same_key && (revision > at_.revision || (revision == at_.revision && head.offset > at_.offset));
     if (!key_extends && !byte_decides && !same_key_later) return false;
   }
 
-  namespace_id_ += static_cast<uint32_t>(head.namespace_step);
-  revision_ = revision;
-  offset_ = static_cast<uint32_t>(head.offset);
-  key_.resize(head.shared);
-  key_.append(suffix);
-  position_ = directory_end_ - reader.remaining();
-  entry = {.namespace_id = namespace_id_,
-           .key = key_,
+  at_.namespace_id += static_cast<uint32_t>(head.namespace_step);
+  at_.revision = revision;
+  at_.offset = static_cast<uint32_t>(head.offset);
+  at_.key.resize(head.shared);
+  at_.key.append(suffix);
+  at_.position = body.directory_end - reader.remaining();
+  entry = {.namespace_id = at_.namespace_id,
+           .key = at_.key,
            .type = head.type,
            .flags = head.flags,
-           .offset = offset_,
+           .offset = at_.offset,
            .size = static_cast<uint32_t>(head.size),
-           .revision = revision_,
+           .revision = at_.revision,
            .expires_at_ms = static_cast<int64_t>(head.expires_at_ms),
            .value_pointer = pointer};
   return true;
 }
 
 void FooterReader::Rewind() {
-  position_ = directory_begin_;
-  namespace_id_ = 0;
-  revision_ = 0;
-  offset_ = 0;
-  key_.clear();
+  at_ = {};
+  at_.position = body_->directory_begin;
+}
+
+void FooterReader::Seek(const KeyPlace& place) {
+  const auto is_below = [&place](uint32_t namespace_id, std::string_view key) {
+    return namespace_id != place.namespace_id ? namespace_id < place.namespace_id : key < place.key;
+  };
+  // The first mark stands before the first entry.
+  const auto& marks = body_->marks;
+  const auto mark = std::partition_point(marks.begin() + 1, marks.end(),
+                                         [&](const Place& each) { return is_below(each.namespace_id, each.key); });
+  at_ = *(mark - 1);
+  for (DirectoryEntry entry;;) {
+    Place before = at_;
+    if (!Next(entry)) return;
+    if (is_below(entry.namespace_id, entry.key)) continue;
+    at_ = std::move(before);
+    return;
+  }
+}
+
+std::vector<KeyPlace> FooterReader::SampleKeys() const {
+  std::vector<KeyPlace> keys;
+  const auto& marks = body_->marks;
+  for (auto mark = marks.begin() + 1; mark != marks.end(); ++mark) keys.push_back({mark->namespace_id, mark->key});
+  return keys;
 }
 
 }  // namespace firn::format

@@ -120,6 +120,16 @@ struct ValuePointer {
   bool operator==(const ValuePointer&) const = default;
 };
 std::string EncodeValuePointer(const ValuePointer& pointer);
+
+// Of a value pointer all but the checksums of its pieces; `check` stands for these.
+struct ExtentName {
+  uint64_t hash_low = 0, hash_high = 0;
+  uint64_t length = 0;
+  uint32_t file = 0;
+  uint64_t offset = 0;
+  uint32_t check = 0;
+  bool operator==(const ExtentName&) const = default;
+};
 std::optional<ValuePointer> DecodeValuePointer(base::Bytes bytes);
 
 }  // namespace firn::format

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <deque>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/check.h"
@@ -20,8 +21,10 @@ size_t CommonPrefix(std::string_view a, std::string_view b) { return Range{a, tr
 }  // namespace
 
 struct Tree::BulkLoader::State {
-  explicit State(Tree& tree_to_fill) : tree(tree_to_fill), change(*tree_to_fill.store_) {}
+  State(Tree& tree_to_fill, std::string_view from)
+      : tree(tree_to_fill), change(*tree_to_fill.store_), first_low(from), low(from) {}
   void Add(std::string_view key, const Entry& entry);
+  void Join(State& next);
   // Ends the leaf being collected.
   void Cut(bool has_high, std::string_view high);
   // One node of the pieces, or as many as they need.
@@ -34,6 +37,7 @@ struct Tree::BulkLoader::State {
   std::vector<Node*> nodes;  // of the highest level that is complete
   uint64_t entries = 0;
 
+  const std::string first_low;
   // The leaf being collected.
   std::string low;
   std::vector<Piece> pieces;
@@ -77,6 +81,21 @@ void Tree::BulkLoader::State::Cut(bool has_high, std::string_view high) {
   pieces.clear();
 }
 
+void Tree::BulkLoader::State::Join(State& next) {
+  if (next.entries == 0) return;
+  Cut(true, next.first_low);
+  nodes.reserve(nodes.size() + next.nodes.size());
+  change.TakeOver(next.change);
+  nodes.insert(nodes.end(), next.nodes.begin(), next.nodes.end());
+  next.nodes.clear();
+  low = std::move(next.low);
+  pieces = std::move(next.pieces);
+  keys.swap(next.keys);  // what the pieces' suffixes are views of
+  prefix_bytes = next.prefix_bytes;
+  content_bytes = next.content_bytes;
+  entries += std::exchange(next.entries, 0);
+}
+
 void Tree::BulkLoader::State::Emit(uint32_t level, const Piece* begin, const Piece* end, const Range& range,
                                    std::vector<Node*>& to) {
   NodeStore& store = *tree.store_;
@@ -108,11 +127,15 @@ void Tree::BulkLoader::State::BuildAbove() {
   }
 }
 
-Tree::BulkLoader::BulkLoader(Tree& tree) : state_(std::make_unique<State>(tree)) { FIRN_CHECK(tree.entries() == 0); }
+Tree::BulkLoader::BulkLoader(Tree& tree, std::string_view low) : state_(std::make_unique<State>(tree, low)) {
+  FIRN_CHECK(tree.entries() == 0);
+}
 
 Tree::BulkLoader::~BulkLoader() = default;
 
 void Tree::BulkLoader::Add(std::string_view key, const Entry& entry) { state_->Add(key, entry); }
+
+void Tree::BulkLoader::Join(BulkLoader& next) { state_->Join(*next.state_); }
 
 void Tree::BulkLoader::Finish() {
   State& state = *state_;

@@ -76,6 +76,15 @@ Change::~Change() {
   }
 }
 
+void Change::TakeOver(Change& other) {
+  made_nodes_.reserve(made_nodes_.size() + other.made_nodes_.size());
+  made_keys_.reserve(made_keys_.size() + other.made_keys_.size());
+  made_nodes_.insert(made_nodes_.end(), other.made_nodes_.begin(), other.made_nodes_.end());
+  made_keys_.insert(made_keys_.end(), other.made_keys_.begin(), other.made_keys_.end());
+  other.made_nodes_.clear();
+  other.made_keys_.clear();
+}
+
 void Change::Prepare(size_t nodes) {
   FIRN_CHECK(nodes <= left_nodes_.size());
   promise_.emplace(store_.epochs_, going_keys_.size() + nodes);

@@ -65,6 +65,8 @@ class Change {
   void Show(std::initializer_list<Node*> left) noexcept;
   // Frees what has left once no reader can see it. No node lock is held: this may run what others have deferred.
   void Retire() noexcept;
+  // What `other`, of the same store, has made is made by this one.
+  void TakeOver(Change& other);
 
  private:
   friend class NodeStore;

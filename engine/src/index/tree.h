@@ -122,12 +122,16 @@ class Tree {
   void ReadLeafBefore(std::string_view key, Page& page) const;
 
   // Builds a tree from keys in strictly increasing order; leaves are filled to about 15/16. For recovery: the
-  // tree is empty at the start and nobody else uses it until Finish().
+  // tree is empty at the start and nobody else uses it until Finish(). Several threads may each have one for a part of
+  // the keys.
   class BulkLoader {
    public:
-    explicit BulkLoader(Tree& tree);
+    // For the keys from `low` on.
+    explicit BulkLoader(Tree& tree, std::string_view low = {});
     ~BulkLoader();  // without Finish() the tree stays empty
     void Add(std::string_view key, const Entry& entry);
+    // What `next` holds follows what this one holds, whose keys are all below the other's `low`.
+    void Join(BulkLoader& next);
     void Finish();
 
    private:

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,7 @@
 #include <firn/inspect.h>
 
 #include "format/footer.h"
+#include "format/index_image.h"
 #include "format/superblock.h"
 #include "io/disk.h"
 #include "log/segment.h"
@@ -31,8 +33,8 @@ struct SpareFile {
 };
 
 struct RecoveredSegment {
-  std::shared_ptr<Segment> segment;  // unsealed ones carry the footer that sealing will write
-  format::FooterReader directory;
+  std::shared_ptr<Segment> segment;               // unsealed ones carry the footer that sealing will write
+  std::optional<format::FooterReader> directory;  // none: the index image speaks for it
 };
 
 struct RecoveredLog {
@@ -44,8 +46,9 @@ struct RecoveredLog {
   SegmentId last_segment = format::kNoSegment;
   uint32_t next_namespace_id = format::kFirstUserNamespace;
   int64_t time_ms = 0;
-  bool clean = true;    // closed in order: nothing had to be scanned
-  bool closed = false;  // the mark of a clean close is of this state: every segment has been sealed
+  bool clean = true;          // closed in order: nothing had to be scanned
+  bool closed = false;        // the mark of a clean close is of this state: every segment has been sealed
+  bool image_agrees = false;  // the image that was given, if one was, is of this log
 
   std::vector<Damage> damages;  // when salvaging; without those that a check of the segments finds again
 };
@@ -56,6 +59,8 @@ struct RecoveryOptions {
   std::function<void(EventKind, std::string)> on_event;
   // Whether a unit that only the tail buffers have can be believed: its records' values are there. Null: it can.
   std::function<absl::StatusOr<bool>(base::Bytes payload)> believe_tail_unit;
+  // Footers of the segments it speaks for are not read, where it agrees with what is found. Null: there is none.
+  const format::ImageHead* image = nullptr;
 };
 
 // `fresh`: the store is being made, so that having no segment is right.

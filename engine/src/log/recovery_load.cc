@@ -51,33 +51,63 @@ format::FooterReader Recovery::DirectoryOfScanned(Segment& segment) {
   return *std::move(directory);
 }
 
-absl::StatusOr<format::FooterReader> Recovery::LoadSegment(const SegmentPtr& segment, uint32_t end) {
-  if (walked_.contains(segment->id)) return DirectoryOfScanned(*segment);
-  auto footer = segment == newest_ ? std::move(newest_footer_) : LoadFooter(*segment);
-  if (footer && footer->summary().units_end == end) {
-    segment->sealed.store(true);
-    segment->units_end.store(end);
-    segment->written_end.store(end);
-    segment->last_revision = footer->summary().last_revision;
-    segment->time_ms_max = footer->summary().time_ms_max;
-    segment->revision_min.store(footer->summary().revision_min);
-    segment->records = footer->summary().records;
-    segment->directory.reset();
-    return *std::move(footer);
+// Rule 7: the image is believed where the log reaches as far as it did when the image was written, and each segment it
+// speaks for that is still part of the log is the same, and ends where it ended.
+void Recovery::AskImage(std::vector<Job>& jobs) {
+  if (options_.image == nullptr || options_.image->revision > walked_revision_) return;
+  const auto& covered = options_.image->segments;
+  for (Job& job : jobs) {
+    const Segment& segment = *job.segment;
+    const auto found = std::lower_bound(covered.begin(), covered.end(), segment.id,
+                                        [](const auto& each, SegmentId id) { return each.id < id; });
+    if (found == covered.end() || found->id != segment.id) continue;
+    if (found->salt != segment.header.salt || found->units_end != job.end ||
+        found->file_bytes != segment.file->size_bytes() || walked_.contains(segment.id)) {
+      return;
+    }
+    job.covered = &*found;
   }
-  segment->units_end.store(end);
-  FIRN_RETURN_IF_ERROR(ScanSealed(*segment, end));
-  return DirectoryOfScanned(*segment);
+  result_.image_agrees = true;
 }
 
-// Opens the directories of all live segments, several at once.
-absl::Status Recovery::LoadLive() {
-  struct Job {
-    SegmentPtr segment;
-    uint32_t end;
-    absl::StatusOr<format::FooterReader> directory = base::NotFound("not loaded");
+absl::StatusOr<std::optional<format::FooterReader>> Recovery::LoadSegment(const Job& job) {
+  Segment& segment = *job.segment;
+  const auto seal = [&](const auto& known) {
+    segment.sealed.store(true);
+    segment.units_end.store(job.end);
+    segment.written_end.store(job.end);
+    segment.last_revision = known.last_revision;
+    segment.time_ms_max = known.time_ms_max;
+    segment.revision_min.store(known.revision_min);
+    segment.records = known.records;
+    segment.directory.reset();
   };
-  std::vector<Job> jobs;
+  if (job.covered != nullptr && result_.image_agrees) {
+    seal(*job.covered);
+    return std::nullopt;
+  }
+  if (walked_.contains(segment.id)) return DirectoryOfScanned(segment);
+  std::unique_ptr<base::KeyFilter> filter;
+  uint64_t record_bytes = 0;
+  const auto note = [&](const format::FooterSummary& summary, const format::DirectoryEntry& entry) {
+    record_bytes += entry.size;
+    if (options_.read_only) return;  // nothing is ever dropped from it
+    if (filter == nullptr) filter = std::make_unique<base::KeyFilter>(summary.records);
+    filter->Add(KeyHash(entry.namespace_id, entry.key));
+  };
+  if (auto footer = LoadFooter(segment, note); footer && footer->summary().units_end == job.end) {
+    seal(footer->summary());
+    segment.record_bytes = record_bytes;
+    segment.filter = std::move(filter);
+    return footer;
+  }
+  segment.units_end.store(job.end);
+  FIRN_RETURN_IF_ERROR(ScanSealed(segment, job.end));
+  return DirectoryOfScanned(segment);
+}
+
+// What is part of the store, and where each ends.
+absl::Status Recovery::FindLive(std::vector<Job>& jobs) {
   // What was adopted may be listed as well, by a segment that became active in between.
   std::map<SegmentId, uint32_t> ends;
   for (const format::LiveIds::Segment& listed : newest_->live_ids.segments) ends[listed.id] = listed.end;
@@ -100,14 +130,21 @@ absl::Status Recovery::LoadLive() {
                    " is listed as part of the store, but its file is missing or its header is damaged"));
       continue;
     }
-    jobs.push_back({*at, listed.second});
+    jobs.push_back({.segment = *at, .end = listed.second});
   }
-  jobs.push_back({newest_, newest_->units_end.load()});
+  jobs.push_back({.segment = newest_, .end = newest_->units_end.load()});
+  return absl::OkStatus();
+}
 
+// Opens the directories of all live segments, several at once.
+absl::Status Recovery::LoadLive() {
+  std::vector<Job> jobs;
+  FIRN_RETURN_IF_ERROR(FindLive(jobs));
+  AskImage(jobs);
   std::atomic<size_t> next{0};
   const auto work = [&] {
     for (size_t i = next.fetch_add(1); i < jobs.size(); i = next.fetch_add(1)) {
-      jobs[i].directory = base::OrOutOfMemory([&] { return LoadSegment(jobs[i].segment, jobs[i].end); });
+      jobs[i].directory = base::OrOutOfMemory([&] { return LoadSegment(jobs[i]); });
     }
   };
   std::vector<base::Thread> threads;

@@ -52,7 +52,15 @@ class Recovery {
   size_t SalvageStretch(Segment& segment, uint64_t from, uint64_t to);
   absl::Status ScanSealed(Segment& segment, uint64_t end);
   format::FooterReader DirectoryOfScanned(Segment& segment);
-  absl::StatusOr<format::FooterReader> LoadSegment(const SegmentPtr& segment, uint32_t end);
+  struct Job {
+    SegmentPtr segment;
+    uint32_t end = 0;
+    const format::ImageSegment* covered = nullptr;  // by the image
+    absl::StatusOr<std::optional<format::FooterReader>> directory = std::nullopt;
+  };
+  void AskImage(std::vector<Job>& jobs);
+  absl::StatusOr<std::optional<format::FooterReader>> LoadSegment(const Job& job);
+  absl::Status FindLive(std::vector<Job>& jobs);
   absl::Status LoadLive();
   absl::Status CheckCounters() const;
   void TakeSpares();

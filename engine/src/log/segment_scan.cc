@@ -68,7 +68,7 @@ bool SegmentScanner::HasUnitHead(uint64_t offset) {
   return !block.empty() && format::PeekUnit(block.first(format::kUnitHeaderBytes), segment_.seed, offset).has_value();
 }
 
-std::optional<format::FooterReader> LoadFooter(const Segment& segment) {
+std::optional<format::FooterReader> LoadFooter(const Segment& segment, const format::FooterReader::Visitor& visit) {
   const uint64_t file_bytes = segment.file->size_bytes();
   if (file_bytes < 2 * format::kBlockBytes || file_bytes % format::kBlockBytes != 0) return std::nullopt;
   base::AlignedBuffer end(std::min(kFooterReadBytes, file_bytes));
@@ -85,7 +85,7 @@ std::optional<format::FooterReader> LoadFooter(const Segment& segment) {
       return std::nullopt;
     bytes = base::AsText(base::Bytes(whole.bytes()).first(trailer->footer_bytes));
   }
-  return format::FooterReader::Open(std::move(bytes), *trailer, segment.seed, segment.id);
+  return format::FooterReader::Open(std::move(bytes), *trailer, segment.seed, segment.id, visit);
 }
 
 absl::StatusOr<format::FooterReader> ScanDirectory(const Segment& segment) {

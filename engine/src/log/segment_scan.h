@@ -50,7 +50,8 @@ class SegmentScanner {
 };
 
 // The segment's footer, found from the end of its file; nothing if it has none that verifies.
-std::optional<format::FooterReader> LoadFooter(const Segment& segment);
+std::optional<format::FooterReader> LoadFooter(const Segment& segment,
+                                               const format::FooterReader::Visitor& visit = nullptr);
 
 // The directory of a sealed segment whose footer does not verify, from its units. DataLoss if one of them does not
 // either.

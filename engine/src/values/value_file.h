@@ -95,6 +95,7 @@ class FileTable {
   std::vector<std::shared_ptr<ValueFile>> TakeUntidy();
 
   size_t damaged_headers() const { return damaged_headers_; }
+  uint32_t next_id() const { return next_id_.load(); }
 
  private:
   absl::StatusOr<Handle> BeginFile(ValueFile& file, base::ForwardClock& clock, base::Random& random,

@@ -41,25 +41,36 @@ absl::StatusOr<std::unique_ptr<ValueStore>> ValueStore::Open(io::Disk& disk, con
   return store;
 }
 
-absl::StatusOr<Slot> ValueStore::Adopt(const format::ValuePointer& pointer) {
-  ValueFile* const file = files_.Find(pointer.file);
+// Contents may share the hash by which extents are found. One is written over as rotten only where `check` agrees too.
+format::ExtentName NameOf(const format::ValuePointer& pointer) {
+  return {pointer.hash_low, pointer.hash_high, pointer.length,
+          pointer.file,     pointer.offset,    ValueStore::CheckOf(pointer.piece_checksums)};
+}
+
+format::ExtentName ValueStore::NameOf(Slot slot) const {
+  const base::Hash128Value hash = table_.HashOf(slot);
+  const Place place = table_.PlaceOf(slot);
+  return {hash.low, hash.high, place.length, files_.At(place.file).id, place.offset, table_.CheckOf(slot)};
+}
+
+absl::StatusOr<Slot> ValueStore::Adopt(const format::ExtentName& extent) {
+  ValueFile* const file = files_.Find(extent.file);
   const auto outside = [&](const char* what) {
-    return base::DataLoss(ValueFileName(pointer.file) + " at " + std::to_string(pointer.offset) + ", " +
-                          std::to_string(pointer.length) + " bytes: " + what);
+    return base::DataLoss(ValueFileName(extent.file) + " at " + std::to_string(extent.offset) + ", " +
+                          std::to_string(extent.length) + " bytes: " + what);
   };
   if (file == nullptr) return outside("there is no such file");
-  if (pointer.length == 0 || pointer.length > kValueBytesMax) return outside("no value has this length");
-  if (pointer.offset % format::kBlockBytes != 0 || pointer.offset < file->first_extent()) {
+  if (extent.length == 0 || extent.length > kValueBytesMax) return outside("no value has this length");
+  if (extent.offset % format::kBlockBytes != 0 || extent.offset < file->first_extent()) {
     return outside("no value lies at this offset");
   }
   FIRN_ASSIGN_OR_RETURN(const Handle handle, files_.Open(*file));
   const uint64_t size_bytes = handle->size_bytes();
-  const uint64_t padded_bytes = base::RoundUp(pointer.length, format::kBlockBytes);
-  if (pointer.offset > size_bytes || padded_bytes > size_bytes - pointer.offset) return outside("beyond its end");
+  const uint64_t padded_bytes = base::RoundUp(extent.length, format::kBlockBytes);
+  if (extent.offset > size_bytes || padded_bytes > size_bytes - extent.offset) return outside("beyond its end");
 
-  const Place place{file->slot, pointer.offset, pointer.length};
-  const ExtentTable::Acquired adopted =
-      table_.Adopt({pointer.hash_low, pointer.hash_high}, place, CheckOf(pointer.piece_checksums));
+  const Place place{file->slot, extent.offset, extent.length};
+  const ExtentTable::Acquired adopted = table_.Adopt({extent.hash_low, extent.hash_high}, place, extent.check);
   if (adopted.is_new) file->extents.fetch_add(1, std::memory_order_relaxed);
   return adopted.slot;
 }
@@ -88,13 +99,13 @@ absl::StatusOr<bool> ValueStore::Restore(const format::ValuePointer& pointer) {
   return true;
 }
 
-void ValueStore::NoteDead(const format::ValuePointer& pointer) {
-  ValueFile* const file = files_.Find(pointer.file);
+void ValueStore::NoteDead(const format::ExtentName& extent) {
+  ValueFile* const file = files_.Find(extent.file);
   constexpr uint64_t kOffsetMax = uint64_t{UINT32_MAX - 1} * format::kBlockBytes - kValueBytesMax;
-  if (file == nullptr || options_.read_only || pointer.offset % format::kBlockBytes != 0) return;
-  if (pointer.offset < file->first_extent() || pointer.offset > kOffsetMax || pointer.length > kValueBytesMax) return;
-  const uint64_t end = file->ExtentEnd(pointer.offset, pointer.length);
-  dead_ranges_.push_back({file->slot, static_cast<uint32_t>(pointer.offset / format::kBlockBytes),
+  if (file == nullptr || options_.read_only || extent.offset % format::kBlockBytes != 0) return;
+  if (extent.offset < file->first_extent() || extent.offset > kOffsetMax || extent.length > kValueBytesMax) return;
+  const uint64_t end = file->ExtentEnd(extent.offset, extent.length);
+  dead_ranges_.push_back({file->slot, static_cast<uint32_t>(extent.offset / format::kBlockBytes),
                           static_cast<uint32_t>(end / format::kBlockBytes)});
 }
 

@@ -81,6 +81,8 @@ struct ValueStats {
 
 class StreamWriter;
 
+format::ExtentName NameOf(const format::ValuePointer& pointer);
+
 class ValueStore {
  public:
   // Reads the headers of the files that are there. Nothing is written before the first Put.
@@ -96,9 +98,11 @@ class ValueStore {
   void NoteFile(uint32_t file) { static_cast<void>(files_.Find(file)); }
   // The key that this value is of went without a change of its own: it expired while the store was closed, or its
   // namespace was dropped. So nobody released the extent, and unless somebody adopts it FinishRecovery() gives it back.
-  void NoteDead(const format::ValuePointer& pointer);
+  void NoteDead(const format::ExtentName& extent);
+  void NoteDead(const format::ValuePointer& pointer) { NoteDead(values::NameOf(pointer)); }
   // One more reference to the extent at this place. DataLoss when the place lies outside every file.
-  absl::StatusOr<Slot> Adopt(const format::ValuePointer& pointer);
+  absl::StatusOr<Slot> Adopt(const format::ExtentName& extent);
+  absl::StatusOr<Slot> Adopt(const format::ValuePointer& pointer) { return Adopt(values::NameOf(pointer)); }
   // Of a record found in a killed process's shared memory only. Verifies the extent, and writes the same bytes again
   // (unless read_only), as a failed fsync may have left them in a cache alone; durable after the next Sync(). False
   // when it does not verify. A status when it cannot be read: that does not say that it was never written. To be
@@ -160,6 +164,8 @@ class ValueStore {
   PlaceInFile PlaceInFileOf(Slot slot) const;
   absl::Status Verify(Slot slot, base::Bytes value) const;
   base::Hash128Value HashOf(Slot slot) const { return table_.HashOf(slot); }
+  format::ExtentName NameOf(Slot slot) const;
+  uint32_t next_file_id() const { return files_.next_id(); }
   // Reads and verifies only the 64 KiB pieces that [offset, offset + out.size()) touches. OutOfRange beyond the value.
   absl::Status ReadPieces(Slot slot, std::span<const uint64_t> piece_checksums, uint64_t offset,
                           base::MutableBytes out);
@@ -205,6 +211,8 @@ class ValueStore {
   // What files take beyond extents, what waits to be given back, and what is claimed ahead.
   uint64_t UnexplainedBytes();
 
+  static uint32_t CheckOf(std::span<const uint64_t> piece_checksums);
+
  private:
   friend class StreamWriter;
 
@@ -220,7 +228,6 @@ class ValueStore {
 
   // value_write.cc
   format::ValuePointer PointerOf(Slot slot, std::vector<uint64_t> piece_checksums) const;
-  static uint32_t CheckOf(std::span<const uint64_t> piece_checksums);
   absl::StatusOr<ExtentTable::Acquired> Share(const base::Hash128Value& hash, uint64_t length, uint32_t check,
                                               const Source& source, Slot except = kNoSlot);
   absl::StatusOr<bool> Holds(Slot slot, uint32_t check, const Source& source);

@@ -91,7 +91,7 @@ format::ValuePointer ValueStore::PointerOf(Slot slot, std::vector<uint64_t> piec
   return {hash.low, hash.high, place.length, files_.At(place.file).id, place.offset, std::move(piece_checksums)};
 }
 
-// Contents may share the hash by which extents are found. One is written over as rotten only where this agrees too.
+// Another hash of a value than that by which its extent is found.
 uint32_t ValueStore::CheckOf(std::span<const uint64_t> piece_checksums) {
   return static_cast<uint32_t>(base::Hash64(std::as_bytes(piece_checksums)));
 }

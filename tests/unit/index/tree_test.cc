@@ -2,9 +2,12 @@
 
 #include <algorithm>
 #include <catch2/catch.hpp>
+#include <deque>
 #include <iostream>
+#include <iterator>
 #include <map>
 #include <random>
+#include <set>
 
 #include "support/rng.h"
 #include "unit/index/key_shapes.h"
@@ -209,6 +212,34 @@ TEST_CASE("a bulk-loaded tree is the tree that inserts make, and can be changed 
       tree.Upsert(key, EntryOf(i + size));
       model[key] = EntryOf(i + size);
     }
+    CheckSame(tree, model);
+    for (const auto& [key, entry] : model) REQUIRE(tree.Erase(key) == entry);
+    CheckSame(tree, {});
+  }
+}
+
+TEST_CASE("parts that are loaded by themselves join to the tree that one load makes") {
+  const uint64_t seed = Seed("parts");
+  INFO("seed " << seed);
+  KeyShapes shapes(seed);
+  for (size_t size : {0u, 1u, 5u, 300u, 20000u}) {
+    Model model;
+    for (size_t i = 0; i < size; ++i) model[shapes.Next()] = EntryOf(i);
+    // Where parts begin; some have no keys.
+    std::set<std::string> lows;
+    for (int i = 0; i < 5; ++i) lows.insert(shapes.Next());
+    lows.insert("");
+    base::EpochDomain epochs;
+    Tree tree(epochs);
+    std::deque<Tree::BulkLoader> loaders;
+    for (auto low = lows.begin(); low != lows.end(); ++low) {
+      Tree::BulkLoader& loader = loaders.emplace_back(tree, *low);
+      const auto next = std::next(low);
+      const auto end = next == lows.end() ? model.end() : model.lower_bound(*next);
+      for (auto at = model.lower_bound(*low); at != end; ++at) loader.Add(at->first, at->second);
+    }
+    for (size_t i = 1; i < loaders.size(); ++i) loaders[0].Join(loaders[i]);
+    loaders[0].Finish();
     CheckSame(tree, model);
     for (const auto& [key, entry] : model) REQUIRE(tree.Erase(key) == entry);
     CheckSame(tree, {});

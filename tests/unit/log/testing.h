@@ -39,7 +39,7 @@ struct Bench {
     for (const RecoveredSegment& each : recovered->segments) {
       REQUIRE(each.segment->id > last);
       last = each.segment->id;
-      format::FooterReader directory = each.directory;
+      format::FooterReader directory = *each.directory;
       for (format::DirectoryEntry entry; directory.Next(entry);) {
         found[std::string(entry.key)] = entry.revision;
         entries.emplace(std::string(entry.key),

@@ -230,6 +230,39 @@ TEST_CASE("rule 7: an image that says more than the log, or is of other segments
   REQUIRE(opened.state == truth);
 }
 
+// Two stores grew out of the files of one, and the image of one came to the other.
+TEST_CASE("rule 7: an image of segments that only have the same ids is not believed", "[rule7]") {
+  StoreImage common;
+  InSchedule(14, [&](SimWorld& world) {
+    Client client(world);
+    REQUIRE(client.Open().ok());
+    OpenWithImages(client);
+    REQUIRE(client.Put("common", "value").ok());
+    REQUIRE(client.Close().ok());
+    common = StoreImage::Take(world.machine);
+  });
+  const auto grow = [&](uint64_t seed, const std::string& tag, int puts, State* truth) {
+    StoreImage files;
+    InSchedule(seed, [&](SimWorld& world) {
+      common.PutOn(world.machine);
+      Client client(world);
+      client.set_image_keys_min(1);
+      REQUIRE(client.Open().ok());
+      for (int i = 0; i < puts; ++i) REQUIRE(client.Put(tag + std::to_string(i), tag).ok());
+      *truth = Look(client.db());
+      REQUIRE(client.Close().ok());
+      files = StoreImage::Take(world.machine);
+    });
+    return files;
+  };
+  State here, there;
+  StoreImage files = grow(15, "here", 8, &here);
+  files.files[kImage] = grow(16, "there", 4, &there).files.at(kImage);
+  const OpenedWith opened = OpenFiles(files);
+  CHECK(opened.ignored == 1);
+  REQUIRE(opened.state == here);
+}
+
 TEST_CASE("rule 7: a crash while a store is closed with an image costs nothing", "[rule7]") {
   AtEachCrash(7, {.prepare = MakeAllKinds, .run = [](SimWorld&, Client& client) {
                     client.Put("last", "of all").IgnoreError();
@@ -288,21 +321,31 @@ TEST_CASE("rule 7: newer segments are merged over an image that is out of date, 
 
 TEST_CASE("rule 7: values are moved, where holes cannot be punched, under an image that names the old place",
           "[rule7]") {
-  AtEachCrash(10, {.prepare =
-                       [](SimWorld& world, Client& client) {
-                         world.machine.set_can_punch(false);
-                         CloseWithImage(world, client);
-                         for (int i = 0; i < 6; ++i) REQUIRE(client.Put(KeyOf(i), Extent(std::to_string(i))).ok());
-                         REQUIRE(client.Close().ok());
-                         REQUIRE(client.Open().ok());
-                       },
+  const auto prepare = [](SimWorld& world, Client& client) {
+    world.machine.set_can_punch(false);
+    OpenWithImages(client, SeparatingOptions());
+    for (int i = 0; i < 12; ++i) REQUIRE(client.Put(KeyOf(i), Extent(std::to_string(i))).ok());
+    REQUIRE(client.SetExpiry(KeyOf(8), kNeverMs).ok());
+    REQUIRE(client.SetExpiry(KeyOf(9), kNeverMs).ok());
+    REQUIRE(client.Close().ok());
+    REQUIRE(client.Open().ok());
+    for (int i = 0; i < 7; ++i) REQUIRE(client.Delete(KeyOf(i)).ok());
+  };
+  AtEachCrash(10, {.prepare = prepare,
                    .run =
                        [](SimWorld&, Client& client) {
-                         for (int i = 0; i < 5; ++i) client.Delete(KeyOf(i), Durability::kBuffered).IgnoreError();
-                         client.Flush().IgnoreError();
+                         const auto snapshot = client.db().GetSnapshot();
+                         client.Delete(KeyOf(11), Durability::kBuffered).IgnoreError();
+                         client.db().Compact().IgnoreError();
                          client.db().Compact().IgnoreError();
                          Nap(kUpkeepMs);
                          client.Put("last", "of all").IgnoreError();
+                       },
+                   .look =
+                       [](SimWorld&, Client& client) {
+                         const auto verified = client.db().Verify();
+                         REQUIRE(verified.ok());
+                         REQUIRE(verified->damages.empty());
                        }});
 }
 
@@ -324,6 +367,26 @@ TEST_CASE("rule 7: a store left alone writes an image, and a kill after that mer
                          client.Put("last", "of all").IgnoreError();
                        },
                    .look = [](SimWorld&, Client& client) { RequireNoneBack(client.db()); }});
+}
+
+TEST_CASE("rule 7: an image of an idle store is of use after a power cut, and so is what it leaves out", "[rule7]") {
+  InSchedule(17, [&](SimWorld& world) {
+    Client client(world);
+    REQUIRE(client.Open().ok());
+    OpenWithImages(client);
+    PutMany(client, "first");
+    REQUIRE(client.Flush().ok());
+    Nap(kUpkeepMs);  // what upkeep has to make durable it makes durable now
+    REQUIRE(client.Delete(KeyOf(1), Durability::kBuffered).ok());
+    Nap(kIdleMs);
+    client.Crash({CrashKind::kPowerCut, Survival::kNothing});
+    REQUIRE(client.Open().ok());
+    CHECK(client.db().GetStats().open_image_records > 0);
+    const State found = Look(client.db());
+    CHECK(found.contains(KeyOf(0)));
+    CHECK(!found.contains(KeyOf(1)));
+    REQUIRE(client.Close().ok());
+  });
 }
 
 TEST_CASE("rule 7: what an open with salvage has brought back stays", "[rule7]") {

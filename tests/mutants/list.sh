@@ -90,15 +90,11 @@ mutant image_names_what_is_gone db/directory_merge.cc '[rule7]' \
   's/if \(!index\) continue;//; s/source\.index = \*index;/source.index = index.value_or(0);/'
 mutant newer_segments_not_merged db/directory_merge.cc '[rule7]' \
   's/if \(!segments\[i\]\.directory\) continue;/if (!segments[i].directory || image != nullptr) continue;/'
-mutant image_decides_over_copies db/directory_merge.cc '[rule7]' \
-  's/x\.entry\.revision, segments_\[x\.index\]/x.entry.revision, segments_[y.index]/
-   s/y\.entry\.revision, segments_\[y\.index\]/y.entry.revision, segments_[x.index]/'
-mutant image_before_what_it_leaves_out db/image_writer.cc '[rule7]' \
+mutant image_says_more_than_is_durable db/image_writer.cc '[rule7]' \
   's/^  FIRN_RETURN_IF_ERROR\(store_\.log_->WaitDurable\(head_\.revision\)\);//'
 mutant image_not_synced db/image_writer.cc '[rule7]' 's/return file_->Sync\(\);/return absl::OkStatus();/'
 mutant image_kept_by_salvage db/image.cc '[rule7]' 's/image_found_ && !options_\.read_only \? DropImage\(\)/false ? DropImage()/'
 mutant image_forgets_expiry_changes db/image_writer.cc '[rule7]' 's/if \(expiry\.change_segment != 0\) \{/if (false) {/'
-mutant image_forgets_own_revision db/image_writer.cc '[rule7]' 's/put\.revision = own->revision;//'
 mutant image_block_not_verified format/index_image.cc 'format -# [#index_image_test]' \
   's/base::LoadLe<uint64_t>\(bytes\.data\(\)\) != base::Hash64\(bytes\.subspan\(kRecordsAt\)/false \&\& &/'
 mutant image_filter_not_verified db/image_reader.cc '[rule7]' 's/!= covered\.filter_checksum/== 0/'

@@ -14,6 +14,8 @@ namespace {
 // at the next open, and in a store that has been left alone for a while, which may yet be killed.
 constexpr uint64_t kClosePart = 16, kIdlePart = 4;
 constexpr uint64_t kIdleNanos = 2'000'000'000;
+// Where it could not be written, as for want of room or while older versions are kept.
+constexpr uint64_t kRetryNanos = 30'000'000'000;
 // A close is not to take more than a few seconds: of larger stores only an idle one writes images.
 constexpr uint64_t kCloseKeysMax = 32'000'000;
 // One of a store that has shrunk is given up when this part of its records is left.
@@ -114,9 +116,9 @@ void Store::ImageTurn() {
     image_quiet_since_nanos_ = now;
     return;
   }
-  if (now - image_quiet_since_nanos_ < kIdleNanos || tree_->entries() < image_keys_min_ || room_->full()) return;
+  if (now < image_quiet_since_nanos_ + kIdleNanos || tree_->entries() < image_keys_min_ || room_->full()) return;
   if (RecordsBesideImage() * kIdlePart < tree_->entries()) return;
-  image_quiet_since_nanos_ = now;  // another attempt after as long
+  image_quiet_since_nanos_ = now + kRetryNanos;
   base::MutexLock lock(reclaim_mutex_);
   WriteImage([this, revision] {
     base::MutexLock upkeep(upkeep_mutex_);

@@ -258,7 +258,7 @@ class Demo {
             " %",
         "acknowledged bytes lost: 0");
     row("recovery", Fixed(recovery_seconds_ * 1000, 1) + " ms", "after the kill");
-    row("clean open", Fixed(clean_open_seconds_ * 1000, 1) + " ms", "all keys, from footers");
+    row("clean open", Fixed(clean_open_seconds_ * 1000, 1) + " ms", "all keys, from footers or the index image");
     row("index", Fixed(index_bytes_per_key_, 1), "bytes per key, whole paths as keys");
     row("commits per second", CountText(static_cast<uint64_t>(commits_per_second_)),
         "synced, one thread, one key each");

@@ -238,6 +238,7 @@ class DB {
   absl::Status Close();
 
  private:
+  friend class AsyncContext;
   friend absl::StatusOr<std::unique_ptr<DB>> OpenOn(const Options& options, Environment environment);
   friend std::string CheckReferences(DB& db);
   friend uint64_t UnexplainedValueBytes(DB& db);

@@ -15,6 +15,11 @@ inline constexpr size_t kNamespaceNameBytesMax = 64;            // 1..64 of A-Z 
 inline constexpr size_t kNamespacesMax = 1'024;                 // beside the default one
 inline constexpr size_t kMultiGetKeysMax = 1'048'576;
 
+// Operations in flight of one AsyncContext, and values that its iterators read at a time.
+inline constexpr uint32_t kAsyncInFlightMin = 1;
+inline constexpr uint32_t kAsyncInFlightMax = 4'096;
+inline constexpr uint32_t kAsyncReadAhead = 32;
+
 inline constexpr uint64_t kMemoryBudgetBytesMin = uint64_t{16} << 20;
 inline constexpr uint64_t kValueSeparationThresholdBytesMin = uint64_t{4} << 10;
 inline constexpr uint32_t kValueAlignmentBytesMin = 4 * 1024;

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/memory.h"
+#include "io/async_reads.h"
 
 namespace firn::io {
 namespace {
@@ -41,14 +42,6 @@ absl::Status CheckPlace(std::string_view operation, const File& file, uint64_t o
   return absl::OkStatus();
 }
 
-absl::Status CheckRead(const File& file, uint64_t offset, base::MutableBytes out) {
-  FIRN_RETURN_IF_ERROR(CheckPlace("read", file, offset, out.data(), out.size()));
-  const uint64_t size_bytes = file.size_bytes();
-  if (offset + out.size() <= size_bytes) return absl::OkStatus();
-  return base::MakeStatus(absl::StatusCode::kOutOfRange,
-                          Context("read", file, offset, out.size()) + "the file ends at " + std::to_string(size_bytes));
-}
-
 void CountRead(Counters& counters, size_t size_bytes) {
   counters.reads.fetch_add(1, std::memory_order_relaxed);
   counters.read_bytes.fetch_add(size_bytes, std::memory_order_relaxed);
@@ -56,8 +49,16 @@ void CountRead(Counters& counters, size_t size_bytes) {
 
 }  // namespace
 
+absl::Status File::CheckRead(uint64_t offset, base::MutableBytes out) const {
+  FIRN_RETURN_IF_ERROR(CheckPlace("read", *this, offset, out.data(), out.size()));
+  const uint64_t size_bytes = this->size_bytes();
+  if (offset + out.size() <= size_bytes) return absl::OkStatus();
+  return base::MakeStatus(absl::StatusCode::kOutOfRange, Context("read", *this, offset, out.size()) +
+                                                             "the file ends at " + std::to_string(size_bytes));
+}
+
 absl::Status File::Read(uint64_t offset, base::MutableBytes out) {
-  FIRN_RETURN_IF_ERROR(CheckRead(*this, offset, out));
+  FIRN_RETURN_IF_ERROR(CheckRead(offset, out));
   if (out.empty()) return absl::OkStatus();
   FIRN_RETURN_IF_ERROR(DoRead(offset, out));
   CountRead(counters_, out.size());
@@ -161,7 +162,7 @@ void Disk::ReadMany(std::span<ReadRequest> requests) {
       request.status = base::InvalidArgument("read of a file that is not one of this disk's");
       return false;
     }
-    request.status = CheckRead(*request.file, request.offset, request.out);
+    request.status = request.file->CheckRead(request.offset, request.out);
     return request.status.ok() && !request.out.empty();
   };
   // Requests stay where the caller put them, so a bad one between good ones splits the batch.
@@ -178,6 +179,11 @@ void Disk::ReadMany(std::span<ReadRequest> requests) {
 
 void Disk::DoReadMany(std::span<ReadRequest> requests) {
   for (ReadRequest& request : requests) request.status = DoReadOf(*request.file, request.offset, request.out);
+}
+
+absl::StatusOr<std::unique_ptr<AsyncReads>> Disk::NewAsyncReads(size_t depth) {
+  FIRN_ASSIGN_OR_RETURN(WakeDescriptor wake, WakeDescriptor::Create());
+  return std::make_unique<ReadsInTurn>(counters_, depth, std::move(wake));
 }
 
 }  // namespace firn::io

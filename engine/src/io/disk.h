@@ -87,7 +87,9 @@ class File {
   Counters& counters() { return counters_; }
 
  private:
+  friend class AsyncReads;
   friend class Disk;
+  absl::Status CheckRead(uint64_t offset, base::MutableBytes out) const;
   void Settle();
 
   const std::string name_;
@@ -122,6 +124,8 @@ struct ReadRequest {
   absl::Status status;  // result
 };
 
+class AsyncReads;
+
 enum class OpenMode { kRead, kReadWrite, kCreate };  // kCreate: AlreadyExists if it is there
 
 class Disk {
@@ -142,6 +146,9 @@ class Disk {
 
   // All reads are in flight together; each request gets its own status. Same rules as File::Read.
   void ReadMany(std::span<ReadRequest> requests);
+  // For the calling thread: reads of this disk's files, `depth` of them at a time. The default does one after the
+  // other.
+  virtual absl::StatusOr<std::unique_ptr<AsyncReads>> NewAsyncReads(size_t depth);
 
   // Unavailable when another process, or another open store of this one, holds it. Creates the file when
   // `exclusive`.

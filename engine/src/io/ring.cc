@@ -1,8 +1,10 @@
 #include "io/ring.h"
 
+#include <poll.h>
 #include <sched.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <string>
 #include <utility>
@@ -105,6 +107,48 @@ void Ring::QueueDataSync(int fd, uint64_t tag) {
   io_uring_sqe* entry = NextEntry();
   io_uring_prep_fsync(entry, fd, IORING_FSYNC_DATASYNC);
   entry->user_data = tag;
+}
+
+void Ring::QueuePoll(int fd, uint64_t tag) {
+  io_uring_sqe* entry = NextEntry();
+  io_uring_prep_poll_add(entry, fd, POLLIN);
+  entry->user_data = tag;
+}
+
+bool Ring::SubmitFor(uint64_t timeout_nanos) {
+  constexpr uint64_t kNanosPerSecond = 1'000'000'000;
+  for (int refusals = 0;;) {
+    const unsigned queued_before = queued();
+    int result;
+    if (timeout_nanos == 0) {
+      result = io_uring_submit_and_get_events(&ring_);
+    } else {
+      __kernel_timespec timeout{
+          .tv_sec = static_cast<int64_t>(std::min(timeout_nanos / kNanosPerSecond, uint64_t{1} << 32)),
+          .tv_nsec = static_cast<int64_t>(timeout_nanos % kNanosPerSecond)};
+      io_uring_cqe* completion = nullptr;
+      result = io_uring_submit_and_wait_timeout(&ring_, &completion, 1, &timeout, nullptr);
+    }
+    in_flight_ += queued_before - queued();
+    const bool again = result == -EAGAIN || result == -EBUSY;
+    if (result >= 0 || result == -EINTR || result == -ETIME) {
+      if (queued() == 0 || result < 0) return true;
+      timeout_nanos = 0;  // not all was taken
+    } else if (!again || ++refusals == kRefusalsMax) {
+      return false;
+    } else {
+      sched_yield();
+    }
+  }
+}
+
+void Ring::AwaitInFlight() {
+  while (io_uring_cq_ready(&ring_) < in_flight_) {
+    io_uring_cqe* completion = nullptr;
+    const int result = io_uring_wait_cqe_nr(&ring_, &completion, in_flight_);
+    // The kernel writes into buffers until then: there is no way on without it.
+    FIRN_CHECK(result >= 0 || result == -EINTR || result == -EAGAIN);
+  }
 }
 
 bool Ring::Submit(unsigned completions_min) {

@@ -33,11 +33,24 @@ class Ring {
   // The next queued operation starts only when this one has moved every byte, and is cancelled otherwise.
   void QueueLinkedWrite(int fd, uint64_t offset, base::Bytes data, uint64_t tag);
   void QueueDataSync(int fd, uint64_t tag);
+  // Completes once, when there is something to be read.
+  void QueuePoll(int fd, uint64_t tag);
 
   // Hands over what is queued and waits until `completions_min` completions are there. False when the kernel
   // takes nothing more: what is queued will never start, what is in flight has completed, and the ring is
   // only good for reading its completions and being destroyed.
   bool Submit(unsigned completions_min);
+  // Hands over what is queued and waits until a completion is there, or so much time has passed; may return earlier,
+  // and with 0 does not wait. False as above, but for what is in flight, which completes still.
+  bool SubmitFor(uint64_t timeout_nanos);
+  // Waits until all that was handed over has completed; what is queued stays queued.
+  void AwaitInFlight();
+  // Queued, and not handed over.
+  unsigned queued() const { return io_uring_sq_ready(&ring_); }
+  // Whether SubmitFor() waits for the time it is told.
+  bool waits_with_timeout() const { return (ring_.features & IORING_FEAT_EXT_ARG) != 0; }
+  // Every completion from now on is signalled to an eventfd. False where there is no memory for it.
+  bool SignalTo(int eventfd) { return io_uring_register_eventfd(&ring_, eventfd) == 0; }
   // True when everything queued so far went to the kernel in the last Submit() as one batch; links hold only
   // then.
   bool submitted_as_one() const { return submitted_as_one_; }

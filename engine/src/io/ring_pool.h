@@ -35,6 +35,7 @@ class RingPool : public std::enable_shared_from_this<RingPool> {
   void DropOfThisThread();
 
   size_t size();
+  const RingFeatures& features() const { return features_; }
 
  private:
   friend struct ThreadRings;

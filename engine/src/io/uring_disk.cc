@@ -7,6 +7,7 @@
 #include "base/fork.h"
 #include "io/posix_file.h"
 #include "io/transfer.h"
+#include "io/uring_reads.h"
 
 namespace firn::io {
 namespace {
@@ -172,6 +173,12 @@ void UringDisk::DoReadMany(std::span<ReadRequest> requests) {
   BatchRead batch(*ring, requests);
   if (!batch.Run()) rings_->DropOfThisThread();
   batch.Finish();
+}
+
+absl::StatusOr<std::unique_ptr<AsyncReads>> UringDisk::NewAsyncReads(size_t depth) {
+  auto reads = UringReads::Create(counters_, depth, rings_->features());
+  if (!reads.ok()) return PosixDisk::NewAsyncReads(depth);  // descriptors or memory are used up
+  return *std::move(reads);
 }
 
 }  // namespace firn::io

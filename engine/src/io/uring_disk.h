@@ -30,6 +30,7 @@ class UringDisk : public PosixDisk {
   UringDisk(OpenedDirectory directory, const RingFeatures& features, SyncedWrite synced_write);
 
   std::string_view kind() const override { return "io_uring"; }
+  absl::StatusOr<std::unique_ptr<AsyncReads>> NewAsyncReads(size_t depth) override;
 
   // Threads that have a ring on this disk.
   size_t rings() { return rings_->size(); }

@@ -1,6 +1,7 @@
 // Group commit: one flusher at a time writes what has been appended; everybody else waits for its group or the next.
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "base/check.h"
 #include "format/unit.h"
@@ -22,6 +23,37 @@ absl::Status Log::WaitDurable(uint64_t revision) {
     group_done_[(flush_group_ + (next_group ? 1 : 0)) % 2].Wait(flush_mutex_);
   }
   return absl::OkStatus();
+}
+
+void Log::AddWaiter(DurableWaiter& waiter) {
+  base::MutexLock lock(flush_mutex_);
+  waiters_.push_back(&waiter);
+}
+
+void Log::RemoveWaiter(DurableWaiter& waiter) {
+  base::MutexLock lock(flush_mutex_);
+  std::erase(waiters_, &waiter);
+}
+
+bool Log::AwaitDurable(DurableWaiter& waiter, uint64_t first, uint64_t last) {
+  {
+    base::MutexLock lock(flush_mutex_);
+    if (!poison_.ok() || durable_revision() >= first) return false;
+    waiter.awaited_revision_ = first;
+    if (asked_revision_.load(std::memory_order_relaxed) >= last) return true;  // firn-flush was kicked
+    asked_revision_.store(last, std::memory_order_relaxed);
+  }
+  flushing_full_.Kick();
+  return true;
+}
+
+void Log::TellWaiters() {
+  for (DurableWaiter* const waiter : waiters_) {
+    if (poison_.ok() && waiter->awaited_revision_ > durable_revision()) continue;
+    if (std::exchange(waiter->awaited_revision_, DurableWaiter::kNothing) != DurableWaiter::kNothing) {
+      waiter->NoteDurable();
+    }
+  }
 }
 
 absl::Status Log::WaitWritten(uint64_t revision) {
@@ -49,9 +81,10 @@ absl::Status Log::WaitForBuffer() {
   return poison_;
 }
 
-// Writes what nobody who waits for it has written by now: full buffers, and all of it once the interval has passed.
-// Returns when that will be.
+// Writes what nobody who waits for it has written by now: what waiters asked for, full buffers, and all of it once the
+// interval has passed. Returns when that will be.
 uint64_t Log::FlushTurn() {
+  static_cast<void>(WaitDurable(asked_revision_.load(std::memory_order_relaxed)));  // a failure is kept in health()
   const auto full_buffers = [this] {
     base::MutexLock lock(append_mutex_);
     return closed_ != nullptr;
@@ -83,6 +116,7 @@ void Log::LeadFlush(Extent extent) {
   if (!status.ok()) Poison(status);
   flush_mutex_.Lock();
   flushing_ = false;
+  TellWaiters();
   flush_done_.NotifyAll();
   group_done_[group % 2].NotifyAll();
   // Of the next group one is enough: it becomes the flusher. Unless this flush left its own group waiting as well.
@@ -244,6 +278,7 @@ void Log::Poison(const absl::Status& why) noexcept {
     if (!poison_.ok()) return;
     poison_ = poison;
     poisoned_.store(true, std::memory_order_release);
+    TellWaiters();
     group_done_[0].NotifyAll();
     group_done_[1].NotifyAll();
     flush_done_.NotifyAll();

@@ -147,6 +147,23 @@ class Log {
 
   // Returns when everything up to `revision` is durable: leads a flush, or waits for the one under way.
   absl::Status WaitDurable(uint64_t revision);
+  // Somebody who is told, instead of waiting. One thing is asked for at a time.
+  class DurableWaiter {
+   public:
+    virtual ~DurableWaiter() = default;
+    // By the flusher, under its lock: calls nothing of the log, allocates nothing.
+    virtual void NoteDurable() noexcept = 0;
+
+   private:
+    friend class Log;
+    static constexpr uint64_t kNothing = UINT64_MAX;
+    uint64_t awaited_revision_ = kNothing;
+  };
+  void AddWaiter(DurableWaiter& waiter);
+  void RemoveWaiter(DurableWaiter& waiter);
+  // Everything up to `last` is to become durable; the waiter is told once `first` is, or never will be. False where
+  // that is so already: it is not told then.
+  bool AwaitDurable(DurableWaiter& waiter, uint64_t first, uint64_t last);
   // Returns when everything up to `revision` has been handed to the file: it survives this process.
   absl::Status WaitWritten(uint64_t revision);
   uint64_t durable_revision() const { return durable_revision_.load(std::memory_order_acquire); }
@@ -255,6 +272,7 @@ class Log {
     kDurable,      // and synced
   };
   void LeadFlush(Extent extent) ABSL_EXCLUSIVE_LOCKS_REQUIRED(flush_mutex_);
+  void TellWaiters() ABSL_EXCLUSIVE_LOCKS_REQUIRED(flush_mutex_);
   // Writers stand in the units it takes: it waits for them before it lets go of any.
   absl::Status FlushUnits(Extent extent) noexcept;
   absl::Status WriteUnits(Unit* first, bool sync);
@@ -349,6 +367,8 @@ class Log {
   std::atomic<uint64_t> flush_takes_up_to_{0};  // revisions above wait for the next group
   std::array<base::CondVar, 2> group_done_;
   base::CondVar flush_done_;  // for those who wait for written data or buffers, not for a group
+  std::vector<DurableWaiter*> waiters_ ABSL_GUARDED_BY(flush_mutex_);
+  std::atomic<uint64_t> asked_revision_{0};  // by waiters: firn-flush makes it durable
   absl::Status poison_ ABSL_GUARDED_BY(flush_mutex_);
   const absl::Status out_of_memory_poison_;  // made before memory can run out
   std::atomic<bool> poisoned_{false};

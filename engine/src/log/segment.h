@@ -39,7 +39,8 @@ std::string SegmentFileName(SegmentId id);  // "log/0000000001.seg"
 // What key filters are asked: the hash of the key as the index has it, namespace id (big-endian) first.
 uint64_t KeyHash(uint32_t namespace_id, std::string_view key);
 
-struct Segment {
+// Owned by shared pointers: whoever holds one keeps the file open, though after a retirement it may be another's.
+struct Segment : std::enable_shared_from_this<Segment> {
   SegmentId id = format::kNoSegment;
   std::unique_ptr<io::File> file;
   format::SegmentHeader header;

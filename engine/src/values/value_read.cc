@@ -29,7 +29,14 @@ absl::Status ValueStore::Read(Slot slot, base::MutableBytes out) {
 absl::StatusOr<ValueStore::Blocks> ValueStore::BlocksOf(Slot slot) {
   const Place place = table_.PlaceOf(slot);
   FIRN_ASSIGN_OR_RETURN(Handle handle, files_.Open(files_.At(place.file)));
-  return Blocks{std::move(handle), place.offset, base::RoundUp(place.length, format::kBlockBytes)};
+  return Blocks{std::move(handle), place.offset, base::RoundUp(place.length, format::kBlockBytes), place.length,
+                table_.HashOf(slot)};
+}
+
+absl::Status ValueStore::Verify(const Blocks& blocks, base::Bytes value) const {
+  if (options_.hash(value, secret_) == blocks.hash) return absl::OkStatus();
+  return base::DataLoss(blocks.file->name() + " at " + std::to_string(blocks.offset) + ", " +
+                        std::to_string(blocks.length) + " bytes: the value's hash does not match");
 }
 
 ValueStore::PlaceInFile ValueStore::PlaceInFileOf(Slot slot) const {

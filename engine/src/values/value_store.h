@@ -154,8 +154,12 @@ class ValueStore {
   struct Blocks {
     Handle file;
     uint64_t offset = 0, size_bytes = 0;
+    uint64_t length = 0;  // of the value
+    base::Hash128Value hash{};
   };
   absl::StatusOr<Blocks> BlocksOf(Slot slot);
+  // Whether it is the value of that time, whoever has the slot now.
+  absl::Status Verify(const Blocks& blocks, base::Bytes value) const;
   // For reports.
   struct PlaceInFile {
     std::string file;

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "io/async_reads.h"
 #include "io/disk.h"
 #include "support/uncounted.h"
 
@@ -79,6 +80,10 @@ class UncountedDisk final : public io::Disk {
   absl::StatusOr<uint64_t> FreeBytes() override {
     const Uncounted uncounted;
     return disk_->FreeBytes();
+  }
+  absl::StatusOr<std::unique_ptr<io::AsyncReads>> NewAsyncReads(size_t depth) override {
+    const Uncounted uncounted;
+    return disk_->NewAsyncReads(depth);
   }
   std::string_view kind() const override { return disk_->kind(); }
   std::string_view fallback_reason() const override { return disk_->fallback_reason(); }

@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "base/sync.h"
+#include "io/async_reads.h"
 
 namespace firn::test {
 namespace {
@@ -217,6 +218,45 @@ class SimLock final : public io::FileLock {
   const std::string name_;
 };
 
+// Which of the reads under way end next, and in which order, follows from a seed.
+class SimReads final : public io::AsyncReads {
+ public:
+  SimReads(io::Counters& counters, size_t depth, const Rng& rng) : AsyncReads(counters, depth), rng_(rng) {
+    under_way_.reserve(depth);
+  }
+  void Wake() noexcept override {
+    base::MutexLock lock(mutex_);
+    woken_ = true;
+    wake_.NotifyOne();
+  }
+  int descriptor() override { return -1; }
+
+ protected:
+  void DoQueue(io::ReadRequest& request) override { under_way_.push_back(&request); }
+  void DoWait(uint64_t timeout_nanos) override {
+    {
+      base::MutexLock lock(mutex_);
+      if (!woken_ && under_way_.empty() && timeout_nanos != 0) wake_.WaitFor(mutex_, timeout_nanos);
+      woken_ = false;
+    }
+    const size_t least = timeout_nanos == 0 || under_way_.empty() ? 0 : 1;
+    for (size_t ending = rng_.Between(least, under_way_.size()); ending > 0; --ending) {
+      std::swap(under_way_[rng_.Below(under_way_.size())], under_way_.back());
+      io::ReadRequest& request = *under_way_.back();
+      under_way_.pop_back();
+      ReadNow(request);
+      Ended(request);
+    }
+  }
+
+ private:
+  Rng rng_;
+  std::vector<io::ReadRequest*> under_way_;
+  base::Mutex mutex_;
+  base::CondVar wake_;
+  bool woken_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
 class SimDisk final : public io::Disk {
  public:
   SimDisk(SimMachine& machine, std::shared_ptr<SimMachine::Process> process)
@@ -227,6 +267,7 @@ class SimDisk final : public io::Disk {
   absl::Status SyncFolder(std::string_view folder) override;
   absl::StatusOr<std::unique_ptr<io::FileLock>> Lock(std::string_view name, bool exclusive) override;
   absl::StatusOr<uint64_t> FreeBytes() override;
+  absl::StatusOr<std::unique_ptr<io::AsyncReads>> NewAsyncReads(size_t depth) override;
   std::string_view kind() const override { return "simulated"; }
   std::string_view fallback_reason() const override { return ""; }
   std::string_view path() const override { return "/simulated"; }
@@ -378,6 +419,14 @@ absl::StatusOr<uint64_t> SimDisk::FreeBytes() {
   if (!process_->alive) return Dead();
   const uint64_t claimed = machine_.folders_.ClaimedBytes();
   return machine_.capacity_bytes_ - std::min<uint64_t>(machine_.capacity_bytes_, claimed);
+}
+
+// Draws from a copy: the machine's own chances stay what they are without such reads.
+absl::StatusOr<std::unique_ptr<io::AsyncReads>> SimDisk::NewAsyncReads(size_t depth) {
+  base::SchedulePoint();
+  std::lock_guard lock(machine_.mutex_);
+  if (!process_->alive) return Dead();
+  return std::make_unique<SimReads>(counters_, depth, machine_.rng_);
 }
 
 std::unique_ptr<io::Disk> SimMachine::Attach() {

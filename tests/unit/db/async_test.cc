@@ -454,4 +454,63 @@ TEST_CASE("a write that fails fails those who wait for it to be durable") {
   store.world.machine.ClearFaults();
 }
 
+TEST_CASE("reads in flight see what is there, though reclaim takes their segments and uses them again") {
+  for (const uint64_t seed : {1, 2, 3, 4, 5, 6}) {
+    Scheduled(seed, [&](SimWorld& world) {
+      const std::unique_ptr<DB> db = Must(OpenIn(world, {.value_separation_threshold_bytes = 4'096}, 64 * 1024));
+      const auto bytes_of = [](size_t i) { return i % 4 == 0 ? 9'000 : 900; };
+      constexpr size_t kMoved = 100;
+      for (size_t i = 0; i < kMoved; ++i) Must(db->Put(NumberedKey(i), ValueOf(i, bytes_of(i)), Buffered()));
+      Must(db->Flush());
+      const auto context = ContextOf(*db, 64);
+      std::vector<Slot<AsyncValue>> slots(kMoved);
+      base::Thread other("other", [&] {
+        for (int round = 0; round < 4; ++round) {
+          for (size_t i = 1; i < kMoved; i += 2) Must(db->Put(NumberedKey(i), ValueOf(i, bytes_of(i)), Buffered()));
+          Must(db->Compact());
+          Must(db->Flush());
+        }
+      });
+      for (int round = 0; round < 20; ++round) {
+        for (size_t i = 0; i < kMoved; ++i) {
+          while (Code(context->Get(NumberedKey(i), slots[i].Taker())) == kExhausted) context->Wait();
+        }
+        WaitForAll(*context);
+        size_t right = 0;
+        for (size_t i = 0; i < kMoved; ++i) right += Text(*slots[i].answer) == ValueOf(i, bytes_of(i)) ? 1 : 0;
+        CHECK(right == kMoved);
+      }
+      other.Join();
+      Must(db->Close());
+    });
+  }
+}
+
+TEST_CASE("what is damaged is DataLoss, and what cannot be read is told, for that key alone") {
+  SimStore store;
+  Fill(store, 600);
+  store.Reopen();
+  const auto context = ContextOf(*store.db);
+  store.world.machine.FlipBits("log/0000000001.seg", 100'000, std::byte{1});
+  size_t lost = 0;
+  std::vector<Slot<AsyncValue>> slots(600);
+  for (size_t i = 0; i < slots.size(); ++i) {
+    while (Code(context->Get(NumberedKey(i), slots[i].Taker())) == kExhausted) context->Wait();
+  }
+  WaitForAll(*context);
+  for (size_t i = 0; i < slots.size(); ++i) {
+    lost += Code(*slots[i].answer) == kDataLoss ? 1 : 0;
+    if (Code(*slots[i].answer) != kDataLoss) CHECK(Text(*slots[i].answer) == ValueOf(i));
+  }
+  CHECK(lost == 1);
+  store.world.machine.Inject({.operations = test::kReadOperation});
+  Slot<AsyncValue> failed, good;
+  Must(context->Get(NumberedKey(0), failed.Taker()).status());
+  WaitForAll(*context);
+  Must(context->Get(NumberedKey(0), good.Taker()).status());
+  WaitForAll(*context);
+  CHECK(Code(*failed.answer) == kDataLoss);
+  CHECK(Text(*good.answer) == ValueOf(0));
+}
+
 }  // namespace firn::testing

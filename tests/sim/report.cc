@@ -99,6 +99,10 @@ const std::array<const char*, kFeatures> kFeatureNames = {
     "salvaged into another store",
     "salvaged whole",
     "files shared with a copy",
+    "asynchronous write",
+    "asynchronous read",
+    "asynchronous scan",
+    "asynchronous call given up",
 };
 
 std::vector<uint64_t> ChooseSeeds(const std::vector<SeedReport>& reports, size_t count) {

@@ -103,6 +103,10 @@ enum class Feature : uint32_t {
   kSalvagedElsewhere,
   kSalvagedWhole,
   kLinked,
+  kAsyncWrite,
+  kAsyncRead,
+  kAsyncScan,
+  kAsyncGivenUp,
   kCount,
 };
 inline constexpr size_t kFeatures = static_cast<size_t>(Feature::kCount);

@@ -45,6 +45,7 @@ bool Session::End(Window& window) {
 void Client::Run() {
   while (!session_.over()) OneCall();
   held_.clear();
+  context_ = nullptr;
 }
 
 void Client::OneCall() {
@@ -85,6 +86,8 @@ void Client::OneCall() {
     for (const Choice& choice : kChoices) total += choice.weight;
     return total;
   }();
+  const double async_share = session_.settings_.async_share;
+  if (async_share > 0 && async_rng_.Chance(async_share)) return AsyncCalls();
   uint64_t ticket = rng_.Below(kTotal);
   for (const Choice& choice : kChoices) {
     if (ticket < choice.weight) return choice.call(*this);

@@ -1,9 +1,11 @@
 // One life of a store: from an open to a crash or a close, with the clients that use it and the history they leave.
 #pragma once
 
+#include <firn/async.h>
 #include <firn/db.h>
 
 #include <algorithm>
+#include <deque>
 #include <map>
 #include <memory>
 #include <set>
@@ -40,6 +42,7 @@ struct Settings {
   bool links = false;            // a copy shares the store's files at times
   uint64_t cache_bytes_max = 0;  // of the value cache; 0: none, so that every read meets the disk
   uint64_t image_keys_min = 0;   // of a store that gets an index image; 0: none does
+  double async_share = 0;        // of the clients' calls: some in flight together
 };
 
 class Session {
@@ -111,7 +114,7 @@ class Session {
 // Makes calls of all kinds, one after the other, until the session is over.
 class Client {
  public:
-  Client(Session& session, Rng rng) : session_(session), rng_(rng) {}
+  Client(Session& session, Rng rng) : session_(session), rng_(rng), async_rng_(Rng(rng).Fork()) {}
   void Run();
   void OneCall();
 
@@ -149,6 +152,19 @@ class Client {
   static ReadOptions AsOf(const Held* held);  // the newest state without one
   void Record(ReadCall read, const Held* held);
 
+  // async.cc
+  struct Flight;
+  void AsyncCalls();
+  void MakeAsyncCalls();
+  void RunFlights(std::deque<Flight>& flights);
+  void BeginFlight(Flight& flight);
+  absl::StatusOr<AsyncId> BeginWrite(Flight& flight, uint32_t timeout_ms);
+  absl::StatusOr<AsyncId> BeginRead(Flight& flight, uint32_t timeout_ms);
+  absl::StatusOr<AsyncId> BeginSync(Flight& flight, uint32_t timeout_ms);
+  void JudgeFlights(std::deque<Flight>& flights);
+  void JudgeFlight(Flight& flight);
+  void WalkAsync();
+
   // administration.cc
   void CreateSpace();
   void DropSpace();
@@ -172,7 +188,9 @@ class Client {
 
   Session& session_;
   Rng rng_;
+  Rng async_rng_;
   std::vector<Held> held_;
+  std::unique_ptr<AsyncContext> context_;
 };
 
 }  // namespace firn::test

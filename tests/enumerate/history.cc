@@ -1,5 +1,7 @@
 #include "enumerate/history.h"
 
+#include <firn/async.h>
+
 #include <functional>
 #include <optional>
 #include <stdexcept>
@@ -94,6 +96,28 @@ class Player {
         [&] { return db_->Put(key, value, options); });
   }
 
+  void PutInFlight(const std::string& part, Durability durability) {
+    auto context = AsyncContext::Create(*db_);
+    Require(context.status(), "an asynchronous context");
+    AsyncPutOptions options;
+    options.durability = durability;
+    for (const size_t bytes : {size_t{90}, kLargeBytes, size_t{110}}) {
+      const std::string key = "flying" + part + "/" + std::to_string(bytes), value = ValueOf(key, bytes);
+      State next = states_.back();
+      next["/" + key] = {Short(value, ""), 0};
+      states_.push_back(std::move(next));
+      const auto done = [this, durability, number = states_.size() - 1](const AsyncRevision& revision) {
+        Require(revision.status(), "a write in flight");
+        revision_max_ = std::max(revision_max_, *revision);
+        acknowledged_ = number;
+        if (durability == Durability::kSynced) durable_ = number;
+        machine_.NoteMoment();
+      };
+      Require((*context)->Put(key, value, done, options).status(), "to begin a write");
+    }
+    while ((*context)->in_flight() > 0) (*context)->Wait();
+  }
+
   void Delete(const std::string& key, Durability durability) {
     WriteOptions options;
     options.durability = durability;
@@ -186,6 +210,8 @@ class Player {
         return Free("freed" + part, durability, /*nothing_else_flushes=*/part == "0");
       case Step::kSecondCrash:
         return CrashTwice();
+      case Step::kInFlight:
+        return PutInFlight(part, durability);
       case Step::kCount:
         break;
     }
@@ -299,9 +325,9 @@ void AddSpace(const Namespace& space, const std::string& prefix, View& view) {
 
 }  // namespace
 
-const std::array<const char*, kSteps> kStepNames = {"put",     "overwrite", "large-put", "delete",      "batch",
-                                                    "expire",  "drop",      "seal",      "rotate",      "close",
-                                                    "recover", "relocate",  "free",      "second-crash"};
+const std::array<const char*, kSteps> kStepNames = {"put",     "overwrite", "large-put", "delete",       "batch",
+                                                    "expire",  "drop",      "seal",      "rotate",       "close",
+                                                    "recover", "relocate",  "free",      "second-crash", "in-flight"};
 
 std::string NameOf(const HistoryPlan& plan) {
   std::string name;

@@ -29,6 +29,7 @@ enum class Step : uint32_t {
   kRelocate,
   kFree,         // an extent, up to the hole in its file
   kSecondCrash,  // a power cut, and another in the recovery from it
+  kInFlight,     // puts of one thread, all in flight before the first is answered
   kCount,
 };
 inline constexpr size_t kSteps = static_cast<size_t>(Step::kCount);

@@ -40,13 +40,13 @@ UringReads::UringReads(Counters& counters, size_t depth, WakeDescriptor wake, Wa
 
 int UringReads::descriptor() {
   if (!signals_ && ring_usable_ && !ring_->SignalTo(completed_.get())) return -1;
-  if (!std::exchange(signals_, true)) completed_.Signal();  // what came before
+  if (!signals_.exchange(true)) completed_.Signal();  // what came before
   return completed_.get();
 }
 
 void UringReads::Wake() noexcept {
   wake_.Signal();
-  if (!ring_usable_.load()) completed_.Signal();  // nothing else would
+  if (signals_.load()) completed_.Signal();
 }
 
 void UringReads::QueuePoll() {
@@ -70,7 +70,7 @@ void UringReads::QueueRest(size_t flight) {
 }
 
 void UringReads::DoWait(uint64_t timeout_nanos) {
-  if (signals_) completed_.Clear();
+  if (signals_.load()) completed_.Clear();
   // What Reap() queues, the rest of a short read or the poll, is handed over as well.
   while (ring_usable_ && ring_->SubmitFor(timeout_nanos)) {
     queued_.clear();
@@ -114,7 +114,6 @@ void UringReads::Finish(size_t flight) {
 // The kernel takes nothing more. What it has taken is waited for; the rest, and all that follows, goes by system calls.
 void UringReads::GiveUpRing() {
   ring_usable_ = false;
-  completed_.Signal();  // for a Wake() that came just before
   queued_.erase(queued_.begin(), queued_.end() - static_cast<std::ptrdiff_t>(ring_->queued()));
   std::erase(queued_, kWakeTag);
   wake_.Signal();  // or the poll would be waited for

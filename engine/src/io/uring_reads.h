@@ -43,10 +43,11 @@ class UringReads final : public AsyncReads {
   // Signalled by the ring for those who wait elsewhere, once somebody asked for it. The ring's own descriptor does not
   // become readable when a completion is left for its owner to run (IORING_SETUP_DEFER_TASKRUN).
   const WakeDescriptor completed_;
-  bool signals_ = false;
+  // A wake-up signals it itself: of a completion that an eventfd sets off the kernel does not always tell another one.
+  std::atomic<bool> signals_{false};
   const std::unique_ptr<Ring> ring_;
-  std::atomic<bool> ring_usable_{true};  // changed by the owner
-  std::vector<Flight> flights_;          // by tag
+  bool ring_usable_ = true;
+  std::vector<Flight> flights_;  // by tag
   // Have room for all.
   std::vector<size_t> free_;
   std::vector<size_t> queued_;  // tags in the order of the ring's queue, since it was handed over last

@@ -16,7 +16,7 @@ namespace firn::io {
 
 AsyncReads::AsyncReads(Counters& counters, size_t depth) : counters_(counters) { ended_.reserve(depth); }
 
-AsyncReads::~AsyncReads() = default;
+AsyncReads::~AsyncReads() { FIRN_CHECK(in_flight_ == 0); }
 
 void AsyncReads::Queue(ReadRequest& request) noexcept {
   FIRN_CHECK(in_flight_ < ended_.capacity());

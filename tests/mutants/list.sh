@@ -440,13 +440,13 @@ mutant torn_batch_not_told log/stretch.cc '[salvage]' \
 mutant tail_units_not_salvaged log/salvage_find.cc '[salvage]' 's/^    segment\.overlays\.push_back\(.*$//'
 
 # Asynchronous operations: what was in flight is verified, answered once, and durable where it says so.
-mutant async_moved_is_damage db/point_read.cc 'db -# [#async_test]' \
+mutant async_moved_is_damage db/point_read.cc 'db -# [#async_faults_test]' \
   's/if \(version && SamePlace\(version->entry, version_\.entry\)\) return/return/'
-mutant async_extent_not_verified db/point_read.cc 'db -# [#async_test]' \
+mutant async_extent_not_verified db/point_read.cc 'db -# [#async_faults_test]' \
   's/^  FIRN_RETURN_IF_ERROR\(store_\.values_->Verify\(extent_, value\)\);$//'
 mutant async_synced_not_awaited db/async.cc 'enumerate --history in-flight,put,synced' \
   's/^    if \(durability == Durability::kSynced\) return AwaitDurable\(operation\);$//'
-mutant async_failed_is_durable db/async_queue.cc 'db -# [#async_test]' 's/^ *operation\.status = health;$//'
+mutant async_failed_is_durable db/async_queue.cc 'db -# [#async_faults_test]' 's/^ *operation\.status = health;$//'
 mutant async_one_flush_each db/async_queue.cc 'db -# [#async_test]' \
   's/^  if \(operation\.revision <= store_\.log_->durable_revision\(\)\) return/  static_cast<void>(store_.log_->WaitDurable(operation.revision));\n&/'
 mutant async_multi_get_of_no_revision db/async_queue.cc 'db -# [#async_test]' \

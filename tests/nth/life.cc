@@ -1,4 +1,7 @@
+// Long file: every call is judged by the same few private functions.
 #include "nth/life.h"
+
+#include <firn/async.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -317,6 +320,55 @@ void Life::Scan() {
     if (!Judge(walked.status(), "scan")) continue;
     Demand(*walked == expected, "a scan shows something else");
   }
+}
+
+void Life::InFlight(std::string_view key, std::string_view value) {
+  if (db_ == nullptr) return;
+  auto context = Engine("make a context", [&] { return AsyncContext::Create(*db_); });
+  if (!Judge(context.status(), "make a context")) return;
+  const auto wait = [&] {
+    Engine("wait", [&] {
+      while ((*context)->in_flight() > 0) (*context)->Wait();
+      return 0;
+    });
+  };
+  WriteKeys({{std::string(key), std::string(value)}}, Durability::kSynced, "put in flight " + std::string(key), [&] {
+    std::optional<absl::Status> answer;
+    const auto done = [&answer](const AsyncRevision& revision) { answer = revision.status(); };
+    const auto id = (*context)->Put(key, value, done);
+    if (!id.ok()) return id.status();
+    while (!answer) (*context)->Wait();
+    return *answer;
+  });
+  std::map<std::string, absl::StatusOr<std::string>> values;
+  for (const auto& [name, state] : keys_) {
+    if (name.find('/') == name.npos) values.emplace(name, absl::UnknownError("not answered"));
+  }
+  for (auto& [name, place] : values) {
+    const auto done = [&value = place](AsyncValue answer) { value = std::move(answer); };
+    const auto id = Engine("get in flight", [&, &name = name] { return (*context)->Get(name, done); });
+    if (!id.ok()) place = id.status();
+  }
+  wait();
+  for (const auto& [name, found] : values) CheckValue(name, found, keys_.find(name)->second.now, "get in flight");
+  const auto iterator = Engine("make an iterator", [&] { return (*context)->NewIterator(); });
+  Demand(iterator != nullptr || failing_, "no iterator");
+  for (bool more = iterator != nullptr; more;) {
+    more = false;
+    const auto done = [&](const AsyncStep& step) {
+      const Uncounted uncounted;
+      more = step.ok() && *step;
+      if (more) CheckValue((*step)->key, (*step)->value, keys_.find((*step)->key)->second.now, "step in flight");
+      if (!step.ok()) Judge(step.status(), "step in flight");
+    };
+    const auto id = Engine("step in flight", [&] { return iterator->Next(done); });
+    Judge(id.status(), "step in flight");
+    wait();
+  }
+  Engine("destroy a context", [&] {
+    context->reset();
+    return 0;
+  });
 }
 
 void Life::WithSnapshot(const std::function<void()>& meanwhile) {

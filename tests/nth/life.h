@@ -67,6 +67,8 @@ class Life {
   void GetStream(std::string_view key);
   void MultiGet();
   void Scan();
+  // Puts over an asynchronous context, and reads everything over it, all in flight together.
+  void InFlight(std::string_view key, std::string_view value);
   // Takes a view, changes the store by `meanwhile`, and reads what was there before, in every way.
   void WithSnapshot(const std::function<void()>& meanwhile);
   void Sync();

@@ -206,6 +206,13 @@ const NthScenario kScenarios[] = {
            life.Put("small", "one");
            life.LookAround();
          }},
+    {.name = "in-flight",
+     .prepare = PutSome,
+     .run =
+         [](Life& life) {
+           life.InFlight("small", "flying");
+           life.InFlight("large", Text("l", 40'000));
+         }},
     {.name = "close",
      .prepare = PutSome,
      .run =

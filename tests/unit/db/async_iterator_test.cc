@@ -1,24 +1,11 @@
 // Asynchronous iterators, and coroutines that await operations.
-#include <firn/async.h>
-
 #include <coroutine>
 #include <exception>
-#include <utility>
 
-#include "unit/db/testing.h"
+#include "unit/db/async_testing.h"
 
 namespace firn::testing {
 namespace {
-
-constexpr absl::StatusCode kCancelled = absl::StatusCode::kCancelled;
-
-std::unique_ptr<AsyncContext> ContextOf(DB& db, uint32_t in_flight_max = 256) {
-  return Must(AsyncContext::Create(db, {.in_flight_max = in_flight_max}));
-}
-
-void WaitForAll(AsyncContext& context) {
-  while (context.in_flight() > 0) context.Wait();
-}
 
 AsyncStep StepOf(AsyncContext& context, AsyncIterator& iterator) {
   std::optional<AsyncStep> answer;

@@ -73,7 +73,7 @@ PointRead::Next PointRead::Look() {
 PointRead::Next PointRead::Fetch() {
   const bool separated = IsSeparated(version_.entry);
   const Part part = separated ? Part::kSeparatedValue : Part::kRecord;
-  if (memory::Cached found; store_.FindCached(version_.entry, part, found, caching_)) {
+  if (memory::Cached found; store_.FindCached(index_key_, version_.entry, part, found, caching_)) {
     value_.assign(base::AsText(found.value));
     return Next::kDone;
   }
@@ -126,7 +126,7 @@ absl::Status PointRead::TakeRecord(bool from_disk) {
   value_.assign(base::AsText(record.value));
   // What is still in the tail buffers was put into the cache when it was written, if it is to be there.
   if (from_disk && caching_ == Store::Caching::kFill) {
-    store_.KeepCached(entry, Part::kRecord, record.value, record.metadata);
+    store_.KeepCached(index_key_, entry, Part::kRecord, record.value, record.metadata);
   }
   return absl::OkStatus();
 }
@@ -135,7 +135,7 @@ absl::Status PointRead::TakeExtent() {
   const base::Bytes value = base::Bytes(buffer_.bytes()).first(extent_.length);
   FIRN_RETURN_IF_ERROR(store_.values_->Verify(extent_, value));
   value_.assign(base::AsText(value));
-  if (caching_ == Store::Caching::kFill) store_.KeepCached(version_.entry, Part::kSeparatedValue, value, {});
+  if (caching_ == Store::Caching::kFill) store_.KeepCached(index_key_, version_.entry, Part::kSeparatedValue, value, {});
   return absl::OkStatus();
 }
 

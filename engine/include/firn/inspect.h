@@ -41,9 +41,8 @@ inline constexpr size_t kAffectedKeysMax = 1'000;
 //     and the zeros that fill its last block; live records and dead ones alike), and, once it is sealed, the footer up
 //     to the end of the file, trailer included;
 //   - each separated value that a key has now, and the header's block of the file it lies in;
-//   - the index image, if there is one;
-//   - in a store that is open for reading only, the size of TAIL and the close mark in it; and that there is
-//     one, unless the log ends as a close leaves it, which is whole without.
+//   - in a store that is open for reading only, the index image, if there is one, and the size of TAIL and the close
+//     mark in it; and that there is a TAIL, unless the log ends as a close leaves it, which is whole without.
 // A single wrong bit in any of these is found. Everything else is dead, and may be anything: LOCK, RESERVE, spare
 // files, what an unsealed segment has behind its last unit, the rest of TAIL, and in value files what no key names: the
 // up to 4,095 zeros behind a value, extents that were dropped, holes, what is claimed ahead. Three things are live and

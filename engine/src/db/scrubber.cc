@@ -103,8 +103,10 @@ absl::StatusOr<VerifyReport> Scrubber::Run() {
   if (options_.from.empty()) {
     report_.damages = store_.found_by_open_;  // whoever opened it was told
     for (Damage& damage : store_.CheckSuperblock()) Found(std::move(damage));
-    if (store_.options_.read_only) CheckTail();
-    FIRN_RETURN_IF_ERROR(CheckImage());
+    if (store_.options_.read_only) {
+      CheckTail();
+      FIRN_RETURN_IF_ERROR(CheckImage());
+    }
   }
   total_bytes_ = store_.values_->GetStats().live_bytes;
   due_nanos_ = store_.raw_clock_.MonotonicNanos();
@@ -179,6 +181,7 @@ void Scrubber::CheckTail() {
                  "; nothing is lost by that, but it no longer vouches for the end of the log"});
 }
 
+// An open for writing has read it, or removed it.
 absl::Status Scrubber::CheckImage() {
   const auto image = ImageReader::Open(*store_.disk_, store_.superblock_);
   if (absl::IsNotFound(image.status())) return absl::OkStatus();

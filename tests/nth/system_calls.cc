@@ -224,6 +224,7 @@ WRAPPED(ssize_t, pread, (int fd, void* to, size_t size, off_t at),
         (fd, to, Shortened(CallFailure::kShort, "pread", size), at), kIo | kRam | kSignals | kBusy, -1)
 WRAPPED(ssize_t, pwrite, (int fd, const void* from, size_t size, off_t at),
         (fd, from, Shortened(CallFailure::kShort, "pwrite", size), at), kIo | kSpace | kRam | kSignals | kBusy, -1)
+WRAPPED(int, eventfd, (unsigned count, int flags), (count, flags), kFiles | kRam, -1)
 WRAPPED(int, fdatasync, (int fd), (fd), kIo | kSpace | kSync, -1)
 WRAPPED(int, fsync, (int fd), (fd), kIo | kSpace | kSync, -1)
 WRAPPED(int, fallocate, (int fd, int mode, off_t at, off_t size), (fd, mode, at, size), kIo | kSpace | kSignals, -1)
@@ -298,6 +299,26 @@ int __real_io_uring_ring_dontfork(io_uring* ring);
 int __wrap_io_uring_ring_dontfork(io_uring* ring) {
   if (const int error = Fails("io_uring_ring_dontfork", kRam); error != 0) return -error;
   return __real_io_uring_ring_dontfork(ring);
+}
+
+int __real_io_uring_submit_and_get_events(io_uring* ring);
+int __wrap_io_uring_submit_and_get_events(io_uring* ring) {
+  if (const int error = Fails("io_uring_submit_and_get_events", kRam | kSignals | kBusy); error != 0) return -error;
+  if (SpoilsCompletions()) ShortenQueued(*ring);
+  const int result = __real_io_uring_submit_and_get_events(ring);
+  if (SpoilsCompletions()) LookAt(*ring);
+  return result;
+}
+
+int __real_io_uring_submit_and_wait_timeout(io_uring* ring, io_uring_cqe** completion, unsigned wanted,
+                                            __kernel_timespec* timeout, sigset_t* signals);
+int __wrap_io_uring_submit_and_wait_timeout(io_uring* ring, io_uring_cqe** completion, unsigned wanted,
+                                            __kernel_timespec* timeout, sigset_t* signals) {
+  if (const int error = Fails("io_uring_submit_and_wait_timeout", kRam | kSignals | kBusy); error != 0) return -error;
+  if (SpoilsCompletions()) ShortenQueued(*ring);
+  const int result = __real_io_uring_submit_and_wait_timeout(ring, completion, wanted, timeout, signals);
+  if (SpoilsCompletions()) LookAt(*ring);
+  return result;
 }
 
 int __real_io_uring_submit_and_wait(io_uring* ring, unsigned wanted);

@@ -310,16 +310,17 @@ int AsyncQueue::timeout_ms() const {
 }
 
 size_t AsyncQueue::Poll(uint64_t timeout_nanos) {
-  if (delivering_) return 0;
+  if (delivering_ || store_.BelongsToParent()) return 0;  // the ring is the parent's as well
   for (;;) {
     SettleDurable();  // asks for what was written since the last time
     reads_->Wait(list(Stage::kReady).empty() ? timeout_nanos : 0);
     TakeReads();
     PassDeadlines();
     SettleDurable();
-    const size_t answered = DeliverReady() + AdmitLine();
-    // What was queued meanwhile is handed over before anybody waits.
-    if (answered > 0 || reads_->queued() == 0) return answered;
+    size_t answered = DeliverReady();
+    const bool admitted = AdmitLine(answered);
+    // What was begun meanwhile is handed over, and what is ready answered, before anybody waits.
+    if (answered > 0 || (!admitted && reads_->queued() == 0)) return answered;
     timeout_nanos = 0;
   }
 }
@@ -331,7 +332,7 @@ size_t AsyncQueue::WaitFor(uint32_t timeout_ms) {
     const uint64_t until = std::min(end, next_deadline_nanos_);
     const uint64_t now = until == kNever ? 0 : store_.raw_clock_.MonotonicNanos();
     const size_t answered = Poll(in_flight() == 0 || until <= now ? 0 : until == kNever ? kNever : until - now);
-    if (answered > 0 || in_flight() == 0 || delivering_) return answered;
+    if (answered > 0 || in_flight() == 0 || delivering_ || store_.BelongsToParent()) return answered;
     if (!for_ever && store_.raw_clock_.MonotonicNanos() >= end) return 0;
   }
 }
@@ -391,9 +392,9 @@ void AsyncQueue::LeaveLine(AwaitableBase& awaitable) {
   awaitable.state_ = AwaitableBase::State::kIdle;
 }
 
-// Returns how many failed at once, and went on.
-size_t AsyncQueue::AdmitLine() {
-  size_t failed = 0;
+// True if one has begun. Those that failed at once are answered.
+bool AsyncQueue::AdmitLine(size_t& answered) {
+  bool admitted = false;
   delivering_ = true;
   while (first_in_line_ != nullptr && !list(Stage::kFree).empty()) {
     AwaitableBase& awaitable = *first_in_line_;
@@ -402,14 +403,15 @@ size_t AsyncQueue::AdmitLine() {
     if (id.ok()) {
       awaitable.id_ = *id;
       awaitable.state_ = AwaitableBase::State::kInFlight;
+      admitted = true;
       continue;
     }
     awaitable.Fail(id.status());
     awaitable.Resume();
-    ++failed;
+    ++answered;
   }
   delivering_ = false;
-  return failed;
+  return admitted;
 }
 
 }  // namespace firn

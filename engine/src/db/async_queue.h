@@ -153,7 +153,7 @@ class AsyncQueue final : private log::Log::DurableWaiter {
   bool AskDurable();
   void Deliver(Operation& operation);
   size_t DeliverReady();
-  size_t AdmitLine();
+  bool AdmitLine(size_t& answered);
 
   Store& store_;
   std::unique_ptr<io::AsyncReads> reads_;

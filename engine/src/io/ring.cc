@@ -130,15 +130,12 @@ bool Ring::SubmitFor(uint64_t timeout_nanos) {
       result = io_uring_submit_and_wait_timeout(&ring_, &completion, 1, &timeout, nullptr);
     }
     in_flight_ += queued_before - queued();
-    const bool again = result == -EAGAIN || result == -EBUSY;
-    if (result >= 0 || result == -EINTR || result == -ETIME) {
-      if (queued() == 0 || result < 0) return true;
-      timeout_nanos = 0;  // not all was taken
-    } else if (!again || ++refusals == kRefusalsMax) {
-      return false;
-    } else {
-      sched_yield();
-    }
+    const bool waited = result >= 0 || result == -EINTR || result == -ETIME;
+    if (waited && queued() == 0) return true;
+    const bool transient = waited || result == -EAGAIN || result == -EBUSY;
+    if (!transient || ++refusals == kRefusalsMax) return false;
+    timeout_nanos = 0;
+    sched_yield();
   }
 }
 

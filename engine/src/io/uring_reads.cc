@@ -78,7 +78,10 @@ void UringReads::DoWait(uint64_t timeout_nanos) {
     if (queued_.empty()) return;
     timeout_nanos = 0;
   }
-  if (ring_usable_) GiveUpRing();
+  if (ring_usable_) {
+    GiveUpRing();
+    timeout_nanos = 0;  // something may have ended
+  }
   if (wake_.Wait(queued_.empty() ? timeout_nanos : 0)) wake_.Clear();
   for (const size_t flight : queued_) Finish(flight);
   queued_.clear();

@@ -1,5 +1,6 @@
 // Asynchronous operations on disks that fail, beside reclaim, and on stores that take none.
 #include "unit/db/async_testing.h"
+#include "unit/io/child_process.h"
 
 namespace firn::testing {
 
@@ -130,6 +131,24 @@ TEST_CASE("what is damaged is DataLoss, and what cannot be read is told, for tha
   WaitForAll(*context);
   CHECK(Code(*failed.answer) == kDataLoss);
   CHECK(Text(*good.answer) == ValueOf(0));
+}
+
+TEST_CASE("the child of a fork gets nothing from its parent's context, and does it no harm") {
+  RealStore store;
+  Fill(store, 500);
+  store.Reopen();
+  auto context = ContextOf(*store.db);
+  std::vector<Slot<AsyncValue>> slots(100);
+  for (size_t i = 0; i < slots.size(); ++i) Must(context->Get(NumberedKey(i), slots[i].Taker()).status());
+  CHECK(InChild([&]() -> std::string {
+          Slot<AsyncValue> slot;
+          if (Code(context->Get("a", slot.Taker())) != kPrecondition) return "a get began";
+          if (context->Poll() != 0 || context->Wait() != 0) return "something was answered";
+          context.reset();
+          return slot.times == 0 ? "" : "the get was answered";
+        }) == "");
+  WaitForAll(*context);
+  for (size_t i = 0; i < slots.size(); ++i) CHECK(Text(*slots[i].answer) == ValueOf(i));
 }
 
 }  // namespace firn::testing

@@ -13,6 +13,7 @@
 
 #include <firn/async.h>
 
+#include <array>
 #include <list>
 #include <memory>
 #include <optional>

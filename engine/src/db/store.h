@@ -1,7 +1,7 @@
 // The engine behind a DB: wires disk, log, index and versions together. What users see is firn/db.h.
 //
 // Where things are: open.cc (opening, recovery, closing), superblock.cc, write.cc (all changes), release.cc (what they
-// replace), read.cc (point reads), read_many.cc (many at once), point_read.cc and async_*.cc (those that do not wait),
+// replace), read.cc (point reads), read_many.cc (many at once), point_read.cc and async*.cc (those that do not wait),
 // caching.cc (the value cache), cursor.cc (iterators), namespace_ops.cc, upkeep.cc (background work), reclaim.cc and
 // relocator.cc (space), room.cc (a full disk), scrubber.cc (verify and scrub), salvage.cc, report.cc (statistics),
 // references.cc (a check for tests).

@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "base/aligned_buffer.h"
-#include "base/check.h"
 #include "db/store.h"
 
 namespace firn {
@@ -30,12 +29,13 @@ class Store::DiskReads {
   struct Blocks {
     ManyRead* read;
     io::File* file;
-    uint64_t begin, end;        // in the file, whole blocks
-    values::Handle value_file;  // of a separated value
+    uint64_t begin, end;          // in the file, whole blocks
+    const log::Segment* segment;  // of a record; it may have left the store since, and stays as long as the guard
+    values::Handle value_file;    // of a separated value
     size_t request = 0;
   };
 
-  void Take(ManyRead& read, io::File& file, uint64_t begin, uint64_t end, values::Handle value_file);
+  void Take(Blocks blocks);
   void Alone(ManyRead& read);
   void Accept(const Blocks& blocks, const absl::Status& status, base::Bytes bytes);
 
@@ -55,8 +55,8 @@ void Store::DiskReads::Add(ManyRead& read) {
       read.status = place.status();
       return;
     }
-    io::File& file = *place->file;
-    return Take(read, file, place->offset, place->offset + place->size_bytes, std::move(place->file));
+    io::File* const file = place->file.get();
+    return Take({&read, file, place->offset, place->offset + place->size_bytes, nullptr, std::move(place->file)});
   }
   base::SchedulePoint();  // the segment may go here, unless the index named it inside the caller's epoch guard
   const log::Segment* segment = store_.log_->segments().Find(entry.segment);
@@ -64,14 +64,15 @@ void Store::DiskReads::Add(ManyRead& read) {
       store_.log_->IsResident(entry.segment, entry.offset)) {
     return Alone(read);
   }
-  Take(read, *segment->file, base::RoundDown(entry.offset, io::File::kAlignmentBytes),
-       base::RoundUp(uint64_t{entry.offset} + entry.size, io::File::kAlignmentBytes), nullptr);
+  Take({&read, segment->file.get(), base::RoundDown(entry.offset, io::File::kAlignmentBytes),
+        base::RoundUp(uint64_t{entry.offset} + entry.size, io::File::kAlignmentBytes), segment, nullptr});
 }
 
-void Store::DiskReads::Take(ManyRead& read, io::File& file, uint64_t begin, uint64_t end, values::Handle value_file) {
-  if (bytes_ + (end - begin) > kBytesInFlightMax) Finish();
-  blocks_.push_back({&read, &file, begin, end, std::move(value_file)});
-  bytes_ += end - begin;
+void Store::DiskReads::Take(Blocks blocks) {
+  const uint64_t bytes = blocks.end - blocks.begin;
+  if (bytes_ + bytes > kBytesInFlightMax) Finish();
+  blocks_.push_back(std::move(blocks));
+  bytes_ += bytes;
 }
 
 void Store::DiskReads::Alone(ManyRead& read) {
@@ -136,10 +137,8 @@ void Store::DiskReads::Accept(const Blocks& blocks, const absl::Status& status, 
     if (caching_ == Caching::kFill) store_.KeepCached(read.index_key, entry, Part::kSeparatedValue, value, {});
     return;
   }
-  const log::Segment* segment = store_.log_->segments().Find(entry.segment);
-  FIRN_CHECK(segment != nullptr);  // the caller's guard keeps what was found in it
   const auto record =
-      Verified(*segment, read.index_key, read.version, bytes.subspan(entry.offset - blocks.begin, entry.size));
+      Verified(*blocks.segment, read.index_key, read.version, bytes.subspan(entry.offset - blocks.begin, entry.size));
   if (!record.ok()) {
     read.status = record.status();
     return;

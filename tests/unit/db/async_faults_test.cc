@@ -120,7 +120,7 @@ TEST_CASE("what is damaged is DataLoss, and what cannot be read is told, for tha
   WaitForAll(*context);
   for (size_t i = 0; i < slots.size(); ++i) {
     lost += Code(*slots[i].answer) == kDataLoss ? 1 : 0;
-    if (Code(*slots[i].answer) != kDataLoss) CHECK(Text(*slots[i].answer) == ValueOf(i));
+    if (Code(*slots[i].answer) != kDataLoss) CHECK(Text(*slots[i].answer) == NumberedValue(i));
   }
   CHECK(lost == 1);
   store.world.machine.Inject({.operations = test::kReadOperation});
@@ -130,7 +130,7 @@ TEST_CASE("what is damaged is DataLoss, and what cannot be read is told, for tha
   Must(context->Get(NumberedKey(0), good.Taker()).status());
   WaitForAll(*context);
   CHECK(Code(*failed.answer) == kDataLoss);
-  CHECK(Text(*good.answer) == ValueOf(0));
+  CHECK(Text(*good.answer) == NumberedValue(0));
 }
 
 TEST_CASE("the child of a fork gets nothing from its parent's context, and does it no harm") {
@@ -148,7 +148,7 @@ TEST_CASE("the child of a fork gets nothing from its parent's context, and does 
           return slot.times == 0 ? "" : "the get was answered";
         }) == "");
   WaitForAll(*context);
-  for (size_t i = 0; i < slots.size(); ++i) CHECK(Text(*slots[i].answer) == ValueOf(i));
+  for (size_t i = 0; i < slots.size(); ++i) CHECK(Text(*slots[i].answer) == NumberedValue(i));
 }
 
 }  // namespace firn::testing

@@ -37,7 +37,7 @@ TEST_CASE("one thread has many gets in flight, from the disk and from memory") {
       context->Wait();
     }
     size_t right = 0;
-    for (size_t i = 0; i < kKeys; ++i) right += slots[i].times == 1 && Text(*slots[i].answer) == ValueOf(i) ? 1 : 0;
+    for (size_t i = 0; i < kKeys; ++i) right += slots[i].times == 1 && Text(*slots[i].answer) == NumberedValue(i) ? 1 : 0;
     CHECK(right == kKeys);
   }
   const Stats stats = store->GetStats();
@@ -50,7 +50,7 @@ TEST_CASE("gets answer as the blocking ones do") {
   RealStore store({.value_separation_threshold_bytes = 8 * 1024});
   const auto space = Must(store->CreateNamespace("other"));
   Must(store->Put("a", "here"));
-  Must(store->root().Put("large", ValueOf(7, 100'000)));
+  Must(store->root().Put("large", NumberedValue(7, 100'000)));
   Must(store->Put("gone", "x", Expiring(1)));
   Namespace other = space;
   Must(other.Put("a", "there"));
@@ -63,8 +63,8 @@ TEST_CASE("gets answer as the blocking ones do") {
     return *slot.answer;
   };
   CHECK(Text(get("a")) == "here");
-  CHECK(Text(get("large")) == ValueOf(7, 100'000));
-  CHECK(Text(get("large")) == ValueOf(7, 100'000));
+  CHECK(Text(get("large")) == NumberedValue(7, 100'000));
+  CHECK(Text(get("large")) == NumberedValue(7, 100'000));
   CHECK(Text(get("b")) == kAbsent);
   CHECK(Text(get("gone")) == kAbsent);
   CHECK(Code(get("")) == kInvalid);
@@ -92,7 +92,7 @@ TEST_CASE("a get sees its snapshot, though that goes before the answer") {
   options.read_durable = true;
   Must(context->Get(NumberedKey(1), durable.Taker(), options).status());
   WaitForAll(*context);
-  CHECK(Text(*then.answer) == ValueOf(1));
+  CHECK(Text(*then.answer) == NumberedValue(1));
   CHECK(Text(*now.answer) == "new");
   CHECK(Text(*durable.answer) == "new");
   CHECK(store->DurableRevision() >= kKeys + 1);
@@ -119,7 +119,7 @@ TEST_CASE("a multi-get has all keys of one revision, in the order they were aske
   CHECK(Code(values.front()) == kInvalid);
   CHECK(Text(values.back()) == kAbsent);
   size_t right = 0;
-  for (size_t i = 0; i < kKeys; ++i) right += Text(values[i + 1]) == ValueOf(i) ? 1 : 0;
+  for (size_t i = 0; i < kKeys; ++i) right += Text(values[i + 1]) == NumberedValue(i) ? 1 : 0;
   CHECK(right == kKeys);
   CHECK((*nothing.answer)->empty());
   CHECK(context->Cancel(0) == false);
@@ -232,7 +232,7 @@ TEST_CASE("an operation is cancelled at every stage, and answered once") {
 
   Must(context->Get(NumberedKey(1), cached.Taker()).status());
   WaitForAll(*context);
-  CHECK(Text(*cached.answer) == ValueOf(1));
+  CHECK(Text(*cached.answer) == NumberedValue(1));
   for (const int times : {fed.times, put.times, buffered.times, cached.times}) CHECK(times == 1);
 }
 
@@ -344,7 +344,7 @@ TEST_CASE("the descriptor is readable when there is something to poll", "[descri
     for (size_t i = 0; i < gets.size(); ++i) Must(context->Get(NumberedKey(round * 200 + i), gets[i].Taker()).status());
     for (size_t i = 0; i < puts.size(); ++i) Must(context->Put("p", "1", puts[i].Taker()).status());
     CHECK(wait_for_all());
-    for (size_t i = 0; i < gets.size(); ++i) CHECK(Text(*gets[i].answer) == ValueOf(round * 200 + i));
+    for (size_t i = 0; i < gets.size(); ++i) CHECK(Text(*gets[i].answer) == NumberedValue(round * 200 + i));
     for (const auto& slot : puts) CHECK(slot.answer->ok());
     CHECK(context->Poll() == 0);
   }

@@ -17,11 +17,11 @@ inline constexpr absl::StatusCode kDeadline = absl::StatusCode::kDeadlineExceede
 
 // More than the tail buffers hold, so that most reads go to the disk.
 inline constexpr size_t kKeys = 1'000;
-inline std::string ValueOf(size_t i, size_t bytes = 3'000) { return std::to_string(i) + std::string(bytes, 'v'); }
+inline std::string NumberedValue(size_t i, size_t bytes = 3'000) { return std::to_string(i) + std::string(bytes, 'v'); }
 
 template <typename Store>
 void Fill(Store& store, size_t keys = kKeys, size_t value_bytes = 3'000) {
-  for (size_t i = 0; i < keys; ++i) Must(store->Put(NumberedKey(i), ValueOf(i, value_bytes), Buffered()));
+  for (size_t i = 0; i < keys; ++i) Must(store->Put(NumberedKey(i), NumberedValue(i, value_bytes), Buffered()));
 }
 
 inline std::unique_ptr<AsyncContext> ContextOf(DB& db, uint32_t in_flight_max = 256) {

@@ -21,6 +21,8 @@ LargeMemory AllocateLarge(size_t bytes) {
 }
 
 void ForgetPages(std::byte* memory, size_t bytes) noexcept {
+  // A huge page that is half empty would be made whole again behind our back.
+  static_cast<void>(::madvise(memory, bytes, MADV_NOHUGEPAGE));
   static_cast<void>(::madvise(memory, bytes, MADV_DONTNEED));
 }
 

@@ -12,6 +12,9 @@ using Part = memory::CacheKey::Part;
 // The cache gives way to a growing index by this part of all it may take at a time, and takes back what is more than
 // twice as much.
 constexpr uint64_t kCacheSteps = 32;
+// Of the budget, for a round of reclaim and what is read ahead for the next.
+constexpr uint64_t kReclaimPart = 8;
+constexpr uint64_t kReclaimBytesMax = uint64_t{16} << 20;
 
 Part ValuePart(const index::Entry& entry) { return IsSeparated(entry) ? Part::kSeparatedValue : Part::kRecord; }
 
@@ -96,9 +99,10 @@ void Store::CacheMoved(std::string_view index_key, const format::Position& from,
   }
 }
 
-// What the budget leaves for the cache beside an index of that size.
+// What the budget leaves for the cache beside an index of that size, and beside what reclaim reads and copies.
 uint64_t Store::CacheRoom(uint64_t index_bytes) const {
-  const uint64_t taken_bytes = std::min(kBuffersBytes + index_bytes, options_.memory_budget_bytes);
+  const uint64_t reclaim_bytes = std::min(options_.memory_budget_bytes / kReclaimPart, kReclaimBytesMax);
+  const uint64_t taken_bytes = std::min(kBuffersBytes + reclaim_bytes + index_bytes, options_.memory_budget_bytes);
   return std::min(options_.memory_budget_bytes - taken_bytes, cache_->capacity_bytes_max());
 }
 

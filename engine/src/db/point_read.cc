@@ -135,7 +135,8 @@ absl::Status PointRead::TakeExtent() {
   const base::Bytes value = base::Bytes(buffer_.bytes()).first(extent_.length);
   FIRN_RETURN_IF_ERROR(store_.values_->Verify(extent_, value));
   value_.assign(base::AsText(value));
-  if (caching_ == Store::Caching::kFill) store_.KeepCached(index_key_, version_.entry, Part::kSeparatedValue, value, {});
+  if (caching_ == Store::Caching::kFill)
+    store_.KeepCached(index_key_, version_.entry, Part::kSeparatedValue, value, {});
   return absl::OkStatus();
 }
 

@@ -37,7 +37,8 @@ TEST_CASE("one thread has many gets in flight, from the disk and from memory") {
       context->Wait();
     }
     size_t right = 0;
-    for (size_t i = 0; i < kKeys; ++i) right += slots[i].times == 1 && Text(*slots[i].answer) == NumberedValue(i) ? 1 : 0;
+    for (size_t i = 0; i < kKeys; ++i)
+      right += slots[i].times == 1 && Text(*slots[i].answer) == NumberedValue(i) ? 1 : 0;
     CHECK(right == kKeys);
   }
   const Stats stats = store->GetStats();

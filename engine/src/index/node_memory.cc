@@ -32,7 +32,7 @@ std::vector<std::unique_ptr<NodeMemory::Region>>::iterator NodeMemory::Find(cons
 
 void NodeMemory::AddRegion() {
   auto region = std::make_unique<Region>();
-  region->memory = base::AllocateLarge(kRegionBytes);
+  region->memory = io::AllocateLarge(kRegionBytes);
   const auto place = std::find_if(regions_.begin(), regions_.end(),
                                   [&](const auto& other) { return other->memory.get() > region->memory.get(); });
   Region& added = **regions_.insert(place, std::move(region));

@@ -13,13 +13,13 @@
 #include <mutex>
 #include <vector>
 
-#include "base/large_memory.h"
+#include "io/large_memory.h"
 
 namespace firn::index {
 
 class NodeMemory {
  public:
-  static constexpr size_t kRegionBytes = base::kHugePageBytes;
+  static constexpr size_t kRegionBytes = io::kHugePageBytes;
   static constexpr size_t kRunBytes = size_t{64} << 10;
   static constexpr size_t kStepBytes = 512;  // sizes are multiples of it
   static constexpr size_t kNodeBytesMax = 4096;
@@ -54,7 +54,7 @@ class NodeMemory {
     bool IsFull() const { return used == capacity(); }
   };
   struct Region {
-    base::LargeMemory memory;
+    io::LargeMemory memory;
     std::array<Run, kRuns> runs;
     size_t used_runs = 0;
   };

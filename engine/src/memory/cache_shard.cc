@@ -30,11 +30,11 @@ uint64_t ChunkBytesFor(uint64_t bytes) {
 }  // namespace
 
 CacheTable::CacheTable(size_t buckets) : mask_(buckets - 1) {
-  if (buckets * sizeof(Bucket) < base::kHugePageBytes) {
+  if (buckets * sizeof(Bucket) < io::kHugePageBytes) {
     small_.reset(new Bucket[buckets]);
     buckets_ = small_.get();
   } else {
-    large_ = base::AllocateLarge(buckets * sizeof(Bucket));
+    large_ = io::AllocateLarge(buckets * sizeof(Bucket));
     buckets_ = new (large_.get()) Bucket[buckets];
   }
 }

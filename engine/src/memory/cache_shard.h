@@ -10,8 +10,8 @@
 
 #include "base/epoch.h"
 #include "base/fork.h"
-#include "base/large_memory.h"
 #include "base/sync.h"
+#include "io/large_memory.h"
 #include "memory/chunk_memory.h"
 #include "memory/value_cache.h"
 
@@ -138,7 +138,7 @@ class CacheTable {
   Slots& BucketOf(uint64_t hash, size_t probe) const { return buckets_[(hash + probe) & mask_].slots; }
 
   const size_t mask_;
-  base::LargeMemory large_;  // of a table that fills a huge page
+  io::LargeMemory large_;  // of a table that fills a huge page
   std::unique_ptr<Bucket[]> small_;
   Bucket* buckets_;
 };

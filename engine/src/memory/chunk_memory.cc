@@ -3,7 +3,7 @@
 namespace firn::memory {
 
 ChunkMemory::ChunkMemory(size_t chunks, size_t chunk_bytes)
-    : chunks_(chunks), chunk_bytes_(chunk_bytes), memory_(base::AllocateLarge(chunks * chunk_bytes)) {
+    : chunks_(chunks), chunk_bytes_(chunk_bytes), memory_(io::AllocateLarge(chunks * chunk_bytes)) {
   base::MutexLock lock(mutex_);
   given_.reserve(chunks);
 }
@@ -24,7 +24,7 @@ bool ChunkMemory::Holds(const void* memory) const {
 }
 
 void ChunkMemory::Give(std::byte* chunk) noexcept {
-  base::ForgetPages(chunk, chunk_bytes_);
+  io::ForgetPages(chunk, chunk_bytes_);
   base::MutexLock lock(mutex_);
   given_.push_back(chunk);
 }

@@ -5,8 +5,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "base/large_memory.h"
 #include "base/sync.h"
+#include "io/large_memory.h"
 
 namespace firn::memory {
 
@@ -24,7 +24,7 @@ class ChunkMemory {
 
  private:
   const size_t chunks_, chunk_bytes_;
-  const base::LargeMemory memory_;
+  const io::LargeMemory memory_;
   base::Mutex mutex_;
   size_t never_taken_ ABSL_GUARDED_BY(mutex_) = 0;         // the first of those
   std::vector<std::byte*> given_ ABSL_GUARDED_BY(mutex_);  // has room for all

@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <memory>
 
-namespace firn::base {
+namespace firn::io {
 
 inline constexpr size_t kHugePageBytes = size_t{2} << 20;
 
@@ -21,4 +21,4 @@ LargeMemory AllocateLarge(size_t bytes);
 // What lay there is lost, and its memory given back until it is touched again. Both are multiples of the page size.
 void ForgetPages(std::byte* memory, size_t bytes) noexcept;
 
-}  // namespace firn::base
+}  // namespace firn::io

@@ -1,4 +1,4 @@
-#include "base/large_memory.h"
+#include "io/large_memory.h"
 
 #include <sys/mman.h>
 
@@ -6,14 +6,14 @@
 
 #include "base/coding.h"
 
-namespace firn::base {
+namespace firn::io {
 
 void FreeLarge::operator()(void* memory) const noexcept {
   ::operator delete (memory, std::align_val_t{kHugePageBytes});
 }
 
 LargeMemory AllocateLarge(size_t bytes) {
-  const size_t whole = RoundUp(bytes, kHugePageBytes);
+  const size_t whole = base::RoundUp(bytes, kHugePageBytes);
   LargeMemory memory(static_cast<std::byte*>(::operator new (whole, std::align_val_t{kHugePageBytes})));
   // Where there are none, ordinary pages do.
   static_cast<void>(::madvise(memory.get(), whole, MADV_HUGEPAGE));
@@ -26,4 +26,4 @@ void ForgetPages(std::byte* memory, size_t bytes) noexcept {
   static_cast<void>(::madvise(memory, bytes, MADV_DONTNEED));
 }
 
-}  // namespace firn::base
+}  // namespace firn::io

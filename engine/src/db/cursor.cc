@@ -195,7 +195,7 @@ bool Cursor::Accept(Direction direction) {
   if (version_.expiry.at_ms == 0) return true;
   if (version_.expiry.at_ms > store_.NowMs()) {
     if (keys_only_) return true;
-    LoadRecord();  // it may expire while the iterator stands on it, and then its record and extent go
+    LoadMetadata();  // it may expire while the iterator stands on it, and then its record and extent go
     if (status_.ok()) status_ = row().status;
     if (!absl::IsNotFound(status_)) return true;
   }

@@ -253,6 +253,25 @@ TEST_CASE("expiry changes, iterators, multi-gets and existence are the same for 
   CHECK(seen == 9);
 }
 
+TEST_CASE("an iterator has value and metadata of an entry that expires while it stands there, separated or not") {
+  for (const size_t size : {100, 12'000}) {
+    SimStore store(Separating(), kSegmentBytes);
+    PutOptions options;
+    options.metadata = "about it";
+    options.expires_at_ms = store.NowMs() + 1'000;
+    Must(store->Put("k", ValueOf(1, size), options));
+    const auto iterator = store->NewIterator();
+    iterator->SeekToFirst();
+    REQUIRE(iterator->Valid());
+    store.world.clock.JumpWall(5'000);
+    CHECK(iterator->metadata() == "about it");
+    CHECK(iterator->value() == ValueOf(1, size));
+    CHECK(iterator->status().ok());
+    iterator->Next();
+    CHECK_FALSE(iterator->Valid());
+  }
+}
+
 TEST_CASE("a multi-get of separated values, small, large and damaged, is as one get after the other") {
   SimStore store(Separating(), kSegmentBytes);
   std::vector<std::string> names;

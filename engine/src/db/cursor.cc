@@ -186,7 +186,11 @@ std::string_view Cursor::metadata() {
 }
 
 bool Cursor::Accept(Direction direction) {
-  if (!IsInWindow() || direction != direction_) MakeWindow(direction, value_wanted_);
+  if (!IsInWindow() || direction != direction_) {
+    // Where memory does not suffice for a value it has not been asked for yet.
+    const bool with_values = value_wanted_;
+    if (!base::IfMemoryPermits([&] { MakeWindow(direction, with_values); })) MakeWindow(direction, false);
+  }
   version_ = row().version;
   if (version_.entry.revision == 0) return false;
   value_wanted_ = metadata_read_ = false;

@@ -465,12 +465,6 @@ mutant async_waiter_not_told log/commit.cc 'db [descriptor]' '0,/^  TellWaiters\
 swarm="sim --regressions $here/../sim/regressions.txt --regressions-only"
 mutant swarm_superblock_name_not_flushed db/superblock.cc "$swarm" \
   '/Rename\(kUnfinishedSuperblockFile/{n;s/return disk_->SyncFolder\(""\);/return absl::OkStatus();/}'
-mutant swarm_taken_over_units_not_rewritten log/recovery.cc "$swarm" \
-  's/FIRN_RETURN_IF_ERROR\(newest_->file->Write\(at, bytes, io::Flush::kNone\)\);//'
-mutant swarm_recovered_tail_not_synced log/recovery.cc "$swarm" \
-  's/return newest_->file->Sync\(\);/return absl::OkStatus();/'
-mutant swarm_dead_at_open_not_given_back db/build_index.cc "$swarm" \
-  's/store_\.values_->NoteDead\(\*state\.extent\);//'
 mutant swarm_expired_is_lost_to_salvage db/salvage.cc "$swarm" \
   's/^  if \(\(lost != nullptr \|\| change != nullptr\) && has_expired\(\)\) return absl::OkStatus\(\);$//'
 mutant swarm_dropped_namespace_salvaged db/salvage.cc "$swarm" \

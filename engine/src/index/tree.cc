@@ -136,7 +136,7 @@ std::optional<Entry> Tree::FindAt(std::string_view key, Step step, const Place& 
   return Find(key);
 }
 
-Tree::Lookup::Lookup(const Tree& tree, std::string_view key) : guard_(tree.epochs_), tree_(tree), key_(key) {
+Tree::Lookup::Lookup(const Tree& tree, std::string_view key) : tree_(tree), key_(key) {
   place_.node = tree.top_;
   place_.version = tree.top_->lock().Read();
   step_ = tree.GoDown(key, Side::kAt, place_);

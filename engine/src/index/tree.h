@@ -199,7 +199,6 @@ class Tree::Lookup {
   std::optional<Entry> Get();
 
  private:
-  const base::EpochGuard guard_;
   const Tree& tree_;
   const std::string_view key_;
   Place place_;

@@ -63,7 +63,7 @@ void CheckBackward(const Tree& tree, const Model& model) {
 }
 
 // All keys and some that are not there, many at once and in two steps.
-void CheckFound(const Tree& tree, const Model& model) {
+void CheckFound(base::EpochDomain& epochs, const Tree& tree, const Model& model) {
   std::vector<std::string> keys;
   for (const auto& [key, entry] : model) {
     keys.push_back(key);
@@ -76,17 +76,18 @@ void CheckFound(const Tree& tree, const Model& model) {
     const auto expected = model.find(keys[i]);
     REQUIRE(found[i].has_value() == (expected != model.end()));
     if (found[i]) REQUIRE(*found[i] == expected->second);
+    const base::EpochGuard guard(epochs);
     Tree::Lookup lookup(tree, views[i]);
     REQUIRE(lookup.Get() == found[i]);
   }
 }
 
-void CheckSame(const Tree& tree, const Model& model) {
+void CheckSame(base::EpochDomain& epochs, const Tree& tree, const Model& model) {
   REQUIRE(tree.CheckConsistency() == "");
   REQUIRE(tree.entries() == model.size());
   CheckForward(tree, model);
   CheckBackward(tree, model);
-  CheckFound(tree, model);
+  CheckFound(epochs, tree, model);
 }
 
 TEST_CASE("an empty tree has one empty leaf without bounds") {
@@ -97,7 +98,7 @@ TEST_CASE("an empty tree has one empty leaf without bounds") {
   CHECK_FALSE(tree.Find("").has_value());
   CHECK_FALSE(tree.Erase("a").has_value());
   CHECK(tree.memory_bytes() <= 2048);
-  CheckSame(tree, {});
+  CheckSame(epochs, tree, {});
 }
 
 TEST_CASE("Upsert returns what was there, Erase what it removed") {
@@ -135,7 +136,7 @@ TEST_CASE("keys that are prefixes of one another, with zero bytes, are all diffe
     }
   }
   for (const auto& [key, entry] : model) REQUIRE(tree.Find(key) == entry);
-  CheckSame(tree, model);
+  CheckSame(epochs, tree, model);
 }
 
 TEST_CASE("the longest keys are kept whole, also where they differ in their last byte only") {
@@ -148,10 +149,10 @@ TEST_CASE("the longest keys are kept whole, also where they differ in their last
     tree.Upsert(key, EntryOf(i));
     model[key] = EntryOf(i);
   }
-  CheckSame(tree, model);
+  CheckSame(epochs, tree, model);
   for (const auto& [key, entry] : model) REQUIRE(tree.Erase(key) == entry);
   epochs.Drain();
-  CheckSame(tree, {});
+  CheckSame(epochs, tree, {});
   CHECK(tree.memory_bytes() <= 2048);
 }
 
@@ -188,7 +189,7 @@ TEST_CASE("random operations on keys of all shapes do what std::map does") {
       REQUIRE(page.low() < key);
       REQUIRE((!page.has_high() || key <= page.high()));
     }
-    CheckSame(tree, model);
+    CheckSame(epochs, tree, model);
   }
 }
 
@@ -206,15 +207,15 @@ TEST_CASE("a bulk-loaded tree is the tree that inserts make, and can be changed 
       for (const auto& [key, entry] : model) loader.Add(key, entry);
       loader.Finish();
     }
-    CheckSame(tree, model);
+    CheckSame(epochs, tree, model);
     for (size_t i = 0; i < size; ++i) {
       const std::string key = shapes.Next();
       tree.Upsert(key, EntryOf(i + size));
       model[key] = EntryOf(i + size);
     }
-    CheckSame(tree, model);
+    CheckSame(epochs, tree, model);
     for (const auto& [key, entry] : model) REQUIRE(tree.Erase(key) == entry);
-    CheckSame(tree, {});
+    CheckSame(epochs, tree, {});
   }
 }
 
@@ -240,9 +241,9 @@ TEST_CASE("parts that are loaded by themselves join to the tree that one load ma
     }
     for (size_t i = 1; i < loaders.size(); ++i) loaders[0].Join(loaders[i]);
     loaders[0].Finish();
-    CheckSame(tree, model);
+    CheckSame(epochs, tree, model);
     for (const auto& [key, entry] : model) REQUIRE(tree.Erase(key) == entry);
-    CheckSame(tree, {});
+    CheckSame(epochs, tree, {});
   }
 }
 
@@ -255,7 +256,7 @@ TEST_CASE("a bulk load that is given up leaves the tree empty and its memory fre
     for (uint64_t i = 0; i < 10000; ++i) loader.Add(std::to_string(100000 + i), EntryOf(i));
   }
   CHECK(tree.memory_bytes() == before);
-  CheckSame(tree, {});
+  CheckSame(epochs, tree, {});
 }
 
 TEST_CASE("erasing everything gives all memory back, in whatever order") {
@@ -276,7 +277,7 @@ TEST_CASE("erasing everything gives all memory back, in whatever order") {
     if (order == 2) std::sort(keys.rbegin(), keys.rend());
     for (const std::string& key : keys) REQUIRE(tree.Erase(key).has_value());
     CHECK(epochs.Drain() == 0);
-    CheckSame(tree, {});
+    CheckSame(epochs, tree, {});
     CHECK(tree.memory_bytes() <= before);
   }
 }
@@ -297,7 +298,7 @@ TEST_CASE("a tree that has outgrown the heap is like any other, and gives its me
     }
     CHECK(tree.memory_bytes() > (uint64_t{5} << 20));
     CHECK(tree.free_bytes() < (uint64_t{3} << 20));
-    CheckSame(tree, model);
+    CheckSame(epochs, tree, model);
     while (!model.empty()) {
       const auto at = rng.OneIn(2) ? model.begin() : std::prev(model.end());
       REQUIRE(tree.Erase(at->first) == at->second);

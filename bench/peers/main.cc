@@ -117,7 +117,7 @@ int main(int argc, char** argv) {
       app.add_option("--runs", config.runs, "Runs of everything; medians are given (default 3; published: 5)")
           ->check(CLI::Range(1, 100));
   app.add_flag("--quick", quick,
-               "Less of everything, in five minutes: 200,000 keys, 192 MiB, 0.3 s for a figure, one run");
+               "Less of everything: 200,000 keys, 192 MiB, 0.3 s for a figure, one run");
   app.add_option("--dir", parent, "Where on the disk to work (default /var/tmp); emptied again afterwards");
   app.add_option("--plot", plot, "Write an SVG of bars to this file as well");
   app.add_flag("--json", config.json, "One line of JSON for each run instead of the table");

@@ -60,7 +60,7 @@ class PinnedValue {
     small_size_ = 0;
     is_cached_ = false;
   }
-  // Now empty, and nothing is held; memory of its own stays for the next value.
+  // Now empty, and nothing is held.
   void Release() noexcept;
   void Copy(std::string_view bytes) {
     if (bytes.size() <= kSmallBytesMax) {

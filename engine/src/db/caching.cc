@@ -53,8 +53,11 @@ void Store::Pin(const memory::Cached& found, PinnedValue& value, size_t copied_b
 }
 
 void PinnedValue::Release() noexcept {
+  // Of memory of its own what ordinary values need stays for the next one.
+  constexpr size_t kKeptBytesMax = size_t{16} << 10;
   const memory::CachePin pin(std::exchange(frame_, nullptr));
   SetEmpty();
+  if (own_.capacity() > kKeptBytesMax) own_ = std::string();
 }
 
 void Store::KeepCached(std::string_view index_key, const index::Entry& entry, Part part, base::Bytes value,

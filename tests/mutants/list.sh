@@ -255,6 +255,11 @@ mutant cache_ghosts_forgotten memory/cache_shard.cc memory 's/^  wanted = TakeGh
 mutant cache_keeps_from_index db/caching.cc 'db -# [#cache_test]' 's/if \(cache_->capacity_bytes\(\) <= room_bytes\) return;/return;/'
 mutant cache_counts_scans db/read_many.cc 'db -# [#cache_test]' 's/if \(caching == Caching::kFill\) \{/if (true) {/'
 mutant cache_pins_not_counted memory/cache_shard.cc memory 's/ \+ left_pinned_bytes_ \+ table_bytes/ + table_bytes/'
+mutant iterator_reads_one_at_a_time db/cursor.cc 'db -# [#iterator_test]' \
+  's/std::min\(kDiskRowsGrowth \* disk_rows_max_, kDiskRowsMax\)/1/'
+mutant neighbours_read_apart db/read_many.cc 'db -# [#multiget_test]' 's/const bool joins = /const bool joins = false \&\& /'
+mutant metadata_expires_under_iterator db/cursor.cc 'db -# [#values_test]' \
+  's/LoadMetadata\(\);  \/\/ it may/LoadRecord();  \/\/ it may/'
 mutant cache_hides_damage db/scrubber.cc 'db -# [#cache_test]' 's/Caching::kFromDisk/Caching::kPassBy/'
 mutant cache_forgets_moved db/relocator.cc 'db -# [#cache_test]' 's/^ *store_\.CacheMoved\(.*$//'
 # A mapping that its file system no longer keeps: nothing relies on it.

@@ -6,6 +6,7 @@
 #include "crash/extents.h"
 #include "crash/image.h"
 #include "crash/reclaim_history.h"
+#include "crash/salvaging.h"
 #include "format/index_image.h"
 #include "format/superblock.h"
 #include "support/rng.h"
@@ -422,6 +423,27 @@ TEST_CASE("rule 7: what an open with salvage has brought back stays", "[rule7]")
     REQUIRE(salvaged.Open().ok());
     CHECK(Look(salvaged.db()).at("key") == "old");
     salvaged.Drop();
+  });
+}
+
+TEST_CASE("rule 7: the id of a namespace that was dropped is never given again", "[rule7]") {
+  InSchedule(14, [&](SimWorld& world) {
+    Client client(world);
+    REQUIRE(client.Open().ok());
+    OpenWithImages(client);
+    REQUIRE(client.Put("key", "value").ok());
+    REQUIRE(client.db().CreateNamespace("dropped").ok());
+    REQUIRE(client.db().DropNamespace("dropped").ok());
+    REQUIRE(client.Close().ok());
+    REQUIRE(client.Open().ok());
+    REQUIRE(client.db().GetStats().open_image_records > 0);
+    auto space = client.db().CreateNamespace("space");
+    REQUIRE(space.ok());
+    REQUIRE(space->Put("in it", "value", {}).ok());
+    const State truth = LookAtAll(client.db());
+    REQUIRE(client.Close().ok());
+    // The record of the drop would hide it.
+    RequireAll(SalvageImage(StoreImage::Take(world.machine)), truth);
   });
 }
 

@@ -95,6 +95,7 @@ mutant image_says_more_than_is_durable db/image_writer.cc '[rule7]' \
 mutant image_not_synced db/image_writer.cc '[rule7]' 's/return file_->Sync\(\);/return absl::OkStatus();/'
 mutant image_kept_by_salvage db/image.cc '[rule7]' 's/image_found_ && !options_\.read_only \? DropImage\(\)/false ? DropImage()/'
 mutant image_forgets_expiry_changes db/image_writer.cc '[rule7]' 's/if \(expiry\.change_segment != 0\) \{/if (false) {/'
+mutant image_gives_ids_again db/image.cc '[rule7]' 's/^  recovered\.next_namespace_id = .*//'
 mutant image_block_not_verified format/index_image.cc 'format -# [#index_image_test]' \
   's/base::LoadLe<uint64_t>\(bytes\.data\(\)\) != base::Hash64\(bytes\.subspan\(kRecordsAt\)/false \&\& &/'
 mutant image_filter_not_verified db/image_reader.cc '[rule7]' 's/!= covered\.filter_checksum/== 0/'

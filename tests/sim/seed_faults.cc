@@ -43,7 +43,7 @@ Settings DrawSettings(Rng& rng) {
   Rng apart = rng;
   static constexpr uint64_t kCacheBytes[] = {0, 0, memory::ValueCache::kShardBytesMin, uint64_t{8} << 20};
   settings.cache_bytes_max = kCacheBytes[apart.Below(std::size(kCacheBytes))];
-  apart.OneIn(4);  // was for index images, which no store has until seeds 1337 and 1704 agree (docs/roadmap.md)
+  settings.image_keys_min = apart.OneIn(4) ? 0 : 1;
   if (apart.OneIn(3)) settings.async_share = 0.3;
   return settings;
 }

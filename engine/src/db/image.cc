@@ -44,13 +44,16 @@ void Store::IgnoreImage(std::string_view why) {
 }
 
 // The log has been recovered. An image that is not used must never be found again: later on it might seem to fit.
-absl::Status Store::AskImage(const log::RecoveredLog& recovered) {
+absl::Status Store::AskImage(log::RecoveredLog& recovered) {
   if (image_ != nullptr && !recovered.image_agrees) IgnoreImage("it does not agree with the segments");
   if (image_ == nullptr) return image_found_ && !options_.read_only ? DropImage() : absl::OkStatus();
   const absl::Status taken = image_->TakeSegments(recovered.segments, options_.read_only);
   image_failed_ = !taken.ok();
-  if (taken.ok()) values_->NoteFile(image_->head().next_value_file - 1);
-  return taken;
+  if (!taken.ok()) return taken;
+  // Ids that nothing alive names any more are not told by anything else, and must not be given again.
+  values_->NoteFile(image_->head().next_value_file - 1);
+  recovered.next_namespace_id = std::max(recovered.next_namespace_id, image_->head().next_namespace_id);
+  return absl::OkStatus();
 }
 
 // Durably, or it might be there again.

@@ -14,9 +14,7 @@ namespace {
 
 constexpr std::string_view kLockFile = "LOCK";
 // Below this many keys footers are read about as fast as an index image.
-// None yet: in two seeds of the model check a salvage of a store that had opened by its image did not find all of it
-// (docs/roadmap.md).
-constexpr uint64_t kImageKeysMin = UINT64_MAX;
+constexpr uint64_t kImageKeysMin = 32'768;
 
 absl::Status CheckOptions(const Options& options, uint64_t max_disk_bytes_min) {
   if (options.memory_budget_bytes < kMemoryBudgetBytesMin) {

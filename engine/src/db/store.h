@@ -228,7 +228,7 @@ class Store {
   // The index image (image.cc).
   void OpenImage();
   void IgnoreImage(std::string_view why);
-  absl::Status AskImage(const log::RecoveredLog& recovered);
+  absl::Status AskImage(log::RecoveredLog& recovered);
   absl::Status DropImage();
   uint64_t RecordsBesideImage();
   void WriteImage(const std::function<bool()>& keep_going) noexcept;

@@ -369,7 +369,7 @@ mutant erased_without_version index/tree.cc index \
   '/^  leaf\.Remove\(position\);$/,/Unlock/s/lock\(\)\.Unlock\(\)/lock().UnlockUnchanged()/'
 mutant read_not_validated index/tree.cc index \
   's/if \(place\.node->lock\(\)\.Unchanged\(place\.version\)\) return entry;/return entry;/'
-mutant descent_not_validated index/tree.cc index \
+mutant descent_not_validated index/tree.cc 'index -# [#concurrency_test]' \
   's/if \(!place\.node->lock\(\)\.Unchanged\(place\.version\)\) return Step::kAgain;//'
 mutant obsolete_node_believed index/tree.cc 'index -# [#schedule_test]' \
   's/if \(VersionLock::IsObsolete\(place\.version\)\) return Step::kAgain;//'

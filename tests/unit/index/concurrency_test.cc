@@ -1,5 +1,7 @@
 // Readers, scanners and writers at once. Stable keys are never touched, churned ones come and go; what a
 // reader sees of either must be whole.
+#include <unistd.h>
+
 #include <algorithm>
 #include <atomic>
 #include <catch2/catch.hpp>
@@ -21,6 +23,17 @@ constexpr uint64_t kRounds = 6;
 constexpr uint64_t kRounds = 30;
 #endif
 constexpr uint64_t kKeys = 6000;
+
+// A reader that has gone astray may never come back. Then the process ends, which is a failure like any other.
+class EndsInTime {
+ public:
+  EndsInTime() { alarm(kSeconds); }
+  ~EndsInTime() { alarm(0); }
+  EndsInTime(const EndsInTime&) = delete;
+
+ private:
+  static constexpr unsigned kSeconds = 120;
+};
 
 // An entry that shows when halves of two writes were mixed.
 bool IsWhole(const Entry& entry) { return entry == EntryOf(entry.revision); }
@@ -117,6 +130,7 @@ void Scan(Stage& stage, bool backward) {
 }
 
 TEST_CASE("readers and scanners find every stable key, whole and in order, while writers churn the others") {
+  const EndsInTime ends_in_time;
   const uint64_t seed = std::random_device{}();
   std::cout << "churn: seed " << seed << "\n";
   INFO("seed " << seed);

@@ -18,13 +18,16 @@ constexpr uint64_t kSmallQueuePart = 10;
 // The part that is kept for chunks whose readers have yet to leave; and for what main-queue entries are copied to.
 constexpr uint64_t kLeavingPart = 16;
 constexpr uint64_t kLeavingChunksMin = 3;
+// On average; smaller ones are copied by who reads them.
+constexpr uint64_t kLargeValueBytes = 256;
 constexpr uint64_t kTablePartMax = 4;  // of a shard; a smaller capacity makes it smaller
 
 constexpr size_t kFirstEntryAt = sizeof(Chunk);
+constexpr size_t kHeaderEndMax = Chunk::kColours * sizeof(Chunk);
 
 // Of the chunk that an entry of `bytes` goes to. It shares it with others, or has one of its own size.
 uint64_t ChunkBytesFor(uint64_t bytes) {
-  return bytes > ValueCache::kChunkBytes / 4 ? kFirstEntryAt + bytes : ValueCache::kChunkBytes;
+  return bytes > ValueCache::kChunkBytes / 4 ? kHeaderEndMax + bytes : ValueCache::kChunkBytes;
 }
 
 }  // namespace
@@ -145,12 +148,12 @@ bool CacheShard::TryInsert(CacheKey key, base::Bytes value, base::Bytes metadata
     return false;
   }
   ++inserted_;
+  has_large_values_.store((small_.bytes + main_.bytes) / values_ > kLargeValueBytes, std::memory_order_relaxed);
   return true;
 }
 
 bool CacheShard::HasRoom(const Queue& queue, uint64_t bytes) {
-  return ChunkBytesFor(bytes) == ValueCache::kChunkBytes && queue.open != nullptr &&
-         queue.open->memory_bytes - queue.open->end >= bytes;
+  return ChunkBytesFor(bytes) == ValueCache::kChunkBytes && queue.open != nullptr && queue.open->bytes_left() >= bytes;
 }
 
 // Null if there is no room and no memory for another chunk.
@@ -190,7 +193,7 @@ Chunk* CacheShard::NewChunk(uint64_t bytes) {
     if (memory == nullptr) return nullptr;
     used_bytes_.fetch_add(bytes, std::memory_order_relaxed);
     ++chunks_;
-    chunk = new (memory) Chunk;
+    chunk = new (Chunk::In(reinterpret_cast<uintptr_t>(memory))) Chunk;
     chunk->shard = this;
     chunk->memory_bytes = bytes;
   }
@@ -205,9 +208,9 @@ void CacheShard::Free(Chunk* chunk) {
   used_bytes_.fetch_sub(chunk->memory_bytes, std::memory_order_relaxed);
   --chunks_;
   if (memory_ != nullptr && memory_->Holds(chunk)) {
-    memory_->Give(reinterpret_cast<std::byte*>(chunk));
+    memory_->Give(chunk->memory());
   } else {
-    ::operator delete (chunk, std::align_val_t{ValueCache::kChunkBytes});
+    ::operator delete (chunk->memory(), std::align_val_t{ValueCache::kChunkBytes});
   }
 }
 

@@ -42,22 +42,36 @@ inline size_t EntryBytes(size_t value_bytes, size_t metadata_bytes) {
   return base::RoundUp(sizeof(CacheEntry) + value_bytes + metadata_bytes, alignof(CacheEntry));
 }
 
-// Aligned to ValueCache::kChunkBytes, so that an entry, which begins in the first so many bytes, leads to it.
+// The header of a chunk, whose memory is aligned to ValueCache::kChunkBytes, so that an entry, which begins in the
+// first so many bytes, leads to it. Headers begin at different offsets, or all would want the same few places in the
+// processor's caches: those who pin values change them.
 struct alignas(64) Chunk {
+  static constexpr size_t kColours = 64;
+
   CacheShard* shard = nullptr;
   Chunk* next = nullptr;    // the newer one in its queue, or any in another list
-  size_t memory_bytes = 0;  // this header included
+  size_t memory_bytes = 0;  // all of it
   size_t end = 0;           // where the next entry goes, from the start of the header
   // The cache's own, given up once no reader can find the chunk any more, and the pins.
   std::atomic<uint32_t> holds{0};
   bool has_left = false;  // only pins hold it; under the shard's mutex
 
   std::byte* at(size_t offset) { return reinterpret_cast<std::byte*>(this) + offset; }
-  static Chunk* Of(const CacheEntry* entry) {
-    const auto address = reinterpret_cast<uintptr_t>(entry) & ~uintptr_t{ValueCache::kChunkBytes - 1};
-    return reinterpret_cast<Chunk*>(address);
+  std::byte* memory() { return reinterpret_cast<std::byte*>(MemoryOf(this)); }
+  size_t bytes_left() { return memory_bytes - static_cast<size_t>(at(end) - memory()); }
+  // Of chunk memory that begins here.
+  static Chunk* In(uintptr_t memory) {
+    const uintptr_t colour = memory / ValueCache::kChunkBytes % kColours;
+    return reinterpret_cast<Chunk*>(memory + colour * sizeof(Chunk));
+  }
+  static Chunk* Of(const CacheEntry* entry) { return In(MemoryOf(entry)); }
+
+ private:
+  static uintptr_t MemoryOf(const void* at) {
+    return reinterpret_cast<uintptr_t>(at) & ~uintptr_t{ValueCache::kChunkBytes - 1};
   }
 };
+static_assert(sizeof(Chunk) == 64);
 
 // Where entries are found: buckets of a cache line. A word is an entry's address with the hash's first 16 bits in the
 // place of the address's, which are zero on every 64-bit Linux; 0 is a free slot. An entry lies in the bucket that its
@@ -78,8 +92,9 @@ class CacheTable {
     return FindIf(key.hash, [&](uint64_t address) { return ((address ^ key.address) >> CacheKey::kPartShift) == 0; });
   }
   void Prefetch(uint64_t hash) const { __builtin_prefetch(&BucketOf(hash, 0)); }
-  // Of what has the same tag in the first bucket: the entry's head and the beginning of its value.
-  void PrefetchEntry(uint64_t hash) const {
+  // Of what has the same tag in the first bucket: the entry's head and the beginning of its value. And its chunk, if
+  // the value `will_be_pinned`.
+  void PrefetchEntry(uint64_t hash, bool will_be_pinned) const {
     for (const std::atomic<uint64_t>& slot : BucketOf(hash, 0)) {
       const uint64_t word = slot.load(std::memory_order_relaxed);
       if ((word ^ hash) >> kTagShift != 0) continue;
@@ -87,6 +102,7 @@ class CacheTable {
       if (at == nullptr) continue;
       __builtin_prefetch(at);
       __builtin_prefetch(at + 64);
+      if (will_be_pinned) __builtin_prefetch(Chunk::Of(EntryOf(word)), /*rw=*/1);
     }
   }
 
@@ -164,7 +180,9 @@ class CacheShard {
     if (const CacheTable* const table = table_.load(std::memory_order_acquire)) table->Prefetch(hash);
   }
   void PrefetchEntry(uint64_t hash) const {
-    if (const CacheTable* const table = table_.load(std::memory_order_acquire)) table->PrefetchEntry(hash);
+    if (const CacheTable* const table = table_.load(std::memory_order_acquire)) {
+      table->PrefetchEntry(hash, has_large_values_.load(std::memory_order_relaxed));
+    }
   }
   void Insert(CacheKey key, base::Bytes value, base::Bytes metadata) noexcept;
   void Move(CacheKey from, uint64_t to_address) noexcept;
@@ -217,6 +235,7 @@ class CacheShard {
   const std::shared_ptr<ChunkMemory> memory_;
   const uint64_t fork_generation_ = base::ForkGeneration();
   std::atomic<const CacheTable*> table_{nullptr};  // owned by own_table_
+  std::atomic<bool> has_large_values_{false};      // most are pinned by those who read them, not copied
   mutable base::Mutex mutex_;
   std::unique_ptr<CacheTable> own_table_ ABSL_GUARDED_BY(mutex_);
   Queue small_ ABSL_GUARDED_BY(mutex_), main_ ABSL_GUARDED_BY(mutex_);

@@ -14,16 +14,11 @@
 #include <absl/status/status.h>
 #include <absl/status/statusor.h>
 
+#include "support/data.h"
+
 namespace firn::bench {
 
 using Pair = std::pair<std::string_view, std::string_view>;
-
-// What is read must come to the processor, or an engine that gives views has done nothing: looks at every cache line.
-inline void Touch(std::string_view value) {
-  uint64_t sum = 0;
-  for (size_t at = 0; at < value.size(); at += 64) sum += static_cast<unsigned char>(value[at]);
-  asm volatile("" : : "r"(sum));
-}
 
 // What one thread does with an open engine. Made and used by that thread.
 class Client {

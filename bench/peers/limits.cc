@@ -4,7 +4,6 @@
 #include <liburing.h>
 #include <unistd.h>
 
-#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
@@ -12,6 +11,7 @@
 #include <vector>
 
 #include "peers/config.h"
+#include "support/timing.h"
 
 namespace firn::bench {
 namespace {
@@ -20,9 +20,6 @@ constexpr uint64_t kFileBytes = 1'024 * kMiB;
 constexpr uint64_t kLargeBytes = kMiB;
 constexpr uint64_t kSmallBytes = 4 * kKiB;
 constexpr unsigned kDepthMax = 128;
-
-using Clock = std::chrono::steady_clock;
-double SecondsSince(Clock::time_point began) { return std::chrono::duration<double>(Clock::now() - began).count(); }
 
 struct FreeMemory {
   void operator()(void* memory) const { std::free(memory); }
@@ -94,7 +91,7 @@ uint64_t KeepInFlight(int fd, unsigned depth, uint64_t bytes, char* memory, cons
 
 double RandomReads(int fd, unsigned depth, double seconds, char* memory) {
   std::mt19937_64 random(depth);
-  const auto began = Clock::now();
+  const auto began = SteadyClock::now();
   const uint64_t done = KeepInFlight(fd, depth, kSmallBytes, memory, [&](Transfer& transfer) {
     transfer.offset = random() % (kFileBytes / kSmallBytes) * kSmallBytes;
     return SecondsSince(began) < seconds;
@@ -103,7 +100,7 @@ double RandomReads(int fd, unsigned depth, double seconds, char* memory) {
 }
 
 double Sequential(int fd, bool write, char* memory) {
-  const auto began = Clock::now();
+  const auto began = SteadyClock::now();
   uint64_t offset = 0;
   const uint64_t done = KeepInFlight(fd, 4, kLargeBytes, memory, [&](Transfer& transfer) {
     if (offset == kFileBytes) return false;
@@ -116,7 +113,7 @@ double Sequential(int fd, bool write, char* memory) {
 }
 
 double SyncedWrites(int fd, double seconds, const char* memory) {
-  const auto began = Clock::now();
+  const auto began = SteadyClock::now();
   uint64_t done = 0;
   for (; SecondsSince(began) < seconds; ++done) {
     const auto offset = static_cast<off_t>(done * kSmallBytes % kFileBytes);
@@ -131,7 +128,7 @@ double MemoryCopy() {
   const Memory from = Aligned(kBytes), to = Aligned(kBytes);
   std::memset(from.get(), 1, kBytes);
   std::memset(to.get(), 2, kBytes);
-  const auto began = Clock::now();
+  const auto began = SteadyClock::now();
   constexpr int kTimes = 4;
   for (int i = 0; i < kTimes; ++i) {
     std::memcpy(to.get(), from.get(), kBytes);

@@ -26,7 +26,7 @@ bool Contains(const std::vector<std::string>& names, std::string_view name) {
 int Run(Config config, const std::string& parent, const std::string& plot) {
   const FreshDirectory fresh(parent, "firn-peers");
   if (fresh.path().empty()) {
-    std::fprintf(stderr, "peers_bench: cannot make a directory in %s\n", parent.c_str());
+    std::fprintf(stderr, "peers_bench: %s\n", fresh.error().c_str());
     return 1;
   }
   config.directory = fresh.path();
@@ -116,8 +116,7 @@ int main(int argc, char** argv) {
   CLI::Option* const runs =
       app.add_option("--runs", config.runs, "Runs of everything; medians are given (default 3; published: 5)")
           ->check(CLI::Range(1, 100));
-  app.add_flag("--quick", quick,
-               "Less of everything: 200,000 keys, 192 MiB, 0.3 s for a figure, one run");
+  app.add_flag("--quick", quick, "Less of everything: 200,000 keys, 192 MiB, 0.3 s for a figure, one run");
   app.add_option("--dir", parent, "Where on the disk to work (default /var/tmp); emptied again afterwards");
   app.add_option("--plot", plot, "Write an SVG of bars to this file as well");
   app.add_flag("--json", config.json, "One line of JSON for each run instead of the table");

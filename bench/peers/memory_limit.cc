@@ -1,11 +1,12 @@
 #include "peers/memory_limit.h"
 
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
+
+#include "support/device.h"
 
 namespace firn::bench {
 namespace {
@@ -47,9 +48,7 @@ bool LimitMemory(uint64_t bytes) {
 uint64_t PeakMemoryBytes() {
   uint64_t peak = 0;
   if (std::ifstream file(peak_file); !peak_file.empty() && file >> peak) return peak;
-  struct rusage usage {};
-  ::getrusage(RUSAGE_SELF, &usage);
-  return static_cast<uint64_t>(usage.ru_maxrss) * 1'024;
+  return PeakResidentBytes();
 }
 
 void RemoveMemoryLimits() {

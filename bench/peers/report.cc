@@ -1,37 +1,16 @@
 #include "peers/report.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstdio>
-#include <fstream>
 #include <optional>
 
-#include <nlohmann/json.hpp>
-
 #include "peers/workloads.h"
+#include "support/json_line.h"
+#include "support/svg.h"
+#include "support/table.h"
 
 namespace firn::bench {
 namespace {
-
-// "3.71 M", three digits.
-std::string Short(double value) {
-  constexpr std::pair<double, const char*> kUnits[] = {{1e9, " G"}, {1e6, " M"}, {1e3, " k"}};
-  char text[32];
-  for (const auto& [unit, name] : kUnits) {
-    if (value < unit) continue;
-    const double scaled = value / unit;
-    std::snprintf(text, sizeof(text), "%.*f%s", scaled < 10 ? 2 : scaled < 100 ? 1 : 0, scaled, name);
-    return text;
-  }
-  std::snprintf(text, sizeof(text), "%.3g", value);
-  return text;
-}
-
-std::string Ratio(double value) {
-  char text[32];
-  std::snprintf(text, sizeof(text), "%.2f", value);
-  return text;
-}
 
 std::optional<double> FigureOf(const Results& results, const Line& line, const std::string& engine,
                                std::string_view suffix = "") {
@@ -40,22 +19,6 @@ std::optional<double> FigureOf(const Results& results, const Line& line, const s
   const Figures combined = Combined(runs->second);
   const auto figure = combined.find(std::string(line.figure).append(suffix));
   return figure == combined.end() ? std::nullopt : std::optional(figure->second);
-}
-
-using Rows = std::vector<std::vector<std::string>>;
-
-// The first column to the left, the others to the right.
-void PrintAligned(const Rows& rows) {
-  std::vector<size_t> widths(rows[0].size());
-  for (const auto& row : rows) {
-    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
-  }
-  for (const auto& row : rows) {
-    for (size_t i = 0; i < row.size(); ++i) {
-      std::printf("%s%*s", i == 0 ? "" : "  ", static_cast<int>(widths[i]) * (i == 0 ? -1 : 1), row[i].c_str());
-    }
-    std::printf("\n");
-  }
 }
 
 Rows WithHead(const char* title, const std::vector<std::string>& engines) {
@@ -82,9 +45,9 @@ void PrintFigures(const Results& results, const Figures& limits, const std::vect
     }
     if (!firn && !best) continue;
     // Above 1 is better for firn, whatever the figure is.
-    row.push_back(firn && best ? Ratio(line.less_is_better ? *best / *firn : *firn / *best) : "-");
+    row.push_back(firn && best ? Decimals(line.less_is_better ? *best / *firn : *firn / *best, 2) : "-");
     const auto limit = limits.find(std::string(line.limit));
-    row.push_back(firn && limit != limits.end() ? Ratio(*firn * line.limit_factor / limit->second) : "");
+    row.push_back(firn && limit != limits.end() ? Decimals(*firn * line.limit_factor / limit->second, 2) : "");
     rows.push_back(std::move(row));
   }
   PrintAligned(rows);
@@ -126,9 +89,7 @@ void PrintMemory(const Results& results, const std::vector<std::string>& engines
 }  // namespace
 
 void PrintJson(std::string_view group, std::string_view engine, int run, const Figures& figures) {
-  nlohmann::ordered_json line = {{"group", group}, {"engine", engine}, {"run", run}};
-  for (const auto& [name, value] : figures) line[name] = value;
-  std::printf("%s\n", line.dump().c_str());
+  std::printf("%s\n", JsonLine({{"group", group}, {"engine", engine}, {"run", run}}, figures).c_str());
   std::fflush(stdout);
 }
 
@@ -148,10 +109,14 @@ void PrintTable(const Results& results, const Figures& limits, const std::vector
 
 bool WritePlot(const std::string& path, const Results& results, const std::vector<std::string>& engines) {
   constexpr const char* kColours[] = {"#1f4e9c", "#c0504d", "#d9908e", "#7f9c3b", "#8064a2", "#b8860b"};
-  constexpr int kBar = 9, kLeft = 240, kWidth = 600;
-  std::ofstream file(path);
-  std::string bars;
-  int y = 40;
+  constexpr double kBar = 9, kLeft = 240, kWidth = 600;
+  Svg svg;
+  for (size_t i = 0; i < engines.size(); ++i) {
+    const double x = kLeft + 100 * static_cast<double>(i);
+    svg.Rect({x, 12}, 10, 10, kColours[i % std::size(kColours)]);
+    svg.Text({x + 14, 21}, engines[i]);
+  }
+  double y = 40;
   for (const Line& line : Lines()) {
     std::vector<std::optional<double>> figures;
     double best = 0;
@@ -160,27 +125,13 @@ bool WritePlot(const std::string& path, const Results& results, const std::vecto
       best = std::max(best, figures.back().value_or(0));
     }
     if (best == 0) continue;
-    char text[512];
-    std::snprintf(text, sizeof(text), "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">%s</text>\n", kLeft - 8,
-                  y + kBar * static_cast<int>(engines.size()) / 2 + 4, std::string(line.title).c_str());
-    bars += text;
+    svg.Text({kLeft - 8, y + kBar * static_cast<double>(engines.size()) / 2 + 4}, line.title, Svg::Anchor::kEnd);
     for (size_t i = 0; i < engines.size(); ++i, y += kBar) {
-      if (!figures[i]) continue;
-      std::snprintf(text, sizeof(text), "<rect x=\"%d\" y=\"%d\" width=\"%.1f\" height=\"%d\" fill=\"%s\"/>\n", kLeft,
-                    y, kWidth * *figures[i] / best, kBar - 1, kColours[i % std::size(kColours)]);
-      bars += text;
+      if (figures[i]) svg.Rect({kLeft, y}, kWidth * *figures[i] / best, kBar - 1, kColours[i % std::size(kColours)]);
     }
     y += kBar;
   }
-  file << "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"" << kLeft + kWidth + 20 << "\" height=\"" << y + 10
-       << "\" font-family=\"sans-serif\" font-size=\"11\">\n";
-  for (size_t i = 0; i < engines.size(); ++i) {
-    const size_t x = static_cast<size_t>(kLeft) + 100 * i;
-    file << "<rect x=\"" << x << "\" y=\"12\" width=\"10\" height=\"10\" fill=\"" << kColours[i % std::size(kColours)]
-         << "\"/><text x=\"" << x + 14 << "\" y=\"21\">" << engines[i] << "</text>\n";
-  }
-  file << bars << "</svg>\n";
-  return static_cast<bool>(file.flush());
+  return svg.Write(path, kLeft + kWidth + 20, y + 10);
 }
 
 }  // namespace firn::bench

@@ -1,31 +1,13 @@
 #include "peers/session.h"
 
-#include <sys/resource.h>
-
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <barrier>
-#include <mutex>
-#include <thread>
-#include <vector>
 
 #include "peers/memory_limit.h"
 #include "support/device.h"
 
 namespace firn::bench {
-namespace {
-
-double CpuSeconds() {
-  struct rusage usage {};
-  ::getrusage(RUSAGE_SELF, &usage);
-  const auto seconds = [](const timeval& time) {
-    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) / 1e6;
-  };
-  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
-}
-
-}  // namespace
 
 StepMaker Gets(uint64_t keys) {
   return [keys](int) -> Step {
@@ -41,7 +23,7 @@ StepMaker Gets(uint64_t keys) {
 StepMaker MultiGets(uint64_t keys) {
   return [keys](int) -> Step {
     return [keys](Client& client, std::mt19937_64& random) -> absl::StatusOr<uint64_t> {
-      std::array<std::string, 32> names;
+      std::array<Key, 32> names;
       std::array<std::string_view, 32> views;
       for (size_t i = 0; i < names.size(); ++i) views[i] = names[i] = KeyOfNumber(random() % keys);
       const auto bytes = client.MultiGet(views);
@@ -85,13 +67,12 @@ void Session::Close() {
 }
 
 void Session::MeasureFor(double seconds, const std::string& name, int threads, const StepMaker& make) {
-  Run(name, threads, make, [seconds](SteadyClock::time_point began) { return SecondsSince(began) < seconds; });
+  RunSteps({.name = name, .threads = threads, .seconds = seconds}, make);
 }
 
 void Session::MeasureAll(const std::string& name, int threads, const StepMaker& make,
                          const std::function<absl::Status()>& finish) {
-  Run(
-      name, threads, make, [](SteadyClock::time_point) { return true; }, finish);
+  RunSteps({.name = name, .threads = threads, .finish = finish}, make);
 }
 
 void Session::Fill(const std::string& name, uint64_t keys, int threads, bool sync) {
@@ -151,47 +132,23 @@ Figures Session::Finish() {
   return std::move(figures_);
 }
 
-void Session::Run(const std::string& name, int threads, const StepMaker& make,
-                  const std::function<bool(SteadyClock::time_point)>& goes_on,
-                  const std::function<absl::Status()>& finish) {
-  std::atomic<uint64_t> operations{0};
-  std::atomic<bool> failed{false};
-  std::mutex mutex;
-  absl::Status failure;
-  double cpu_before = 0;
-  SteadyClock::time_point began;
-  // Once all have what they work with.
-  std::barrier start(threads, [&]() noexcept {
-    cpu_before = CpuSeconds();
-    began = SteadyClock::now();
+void Session::RunSteps(const Phase& phase, const StepMaker& make) {
+  const Took took = RunPhase(phase, [&](int thread) -> Turn {
+    struct Mine {
+      std::shared_ptr<Client> client;
+      std::mt19937_64 random;
+      Step step;
+    };
+    const auto mine = std::make_shared<Mine>(
+        Mine{engine_->NewClient(), std::mt19937_64(static_cast<uint64_t>(thread) + 1), make(thread)});
+    return [mine] {
+      const absl::StatusOr<uint64_t> count = mine->step(*mine->client, mine->random);
+      Demand(count.status());
+      return *count;
+    };
   });
-  const auto work = [&](int thread) {
-    const std::unique_ptr<Client> client = engine_->NewClient();
-    std::mt19937_64 random(static_cast<uint64_t>(thread) + 1);
-    const Step step = make(thread);
-    start.arrive_and_wait();
-    uint64_t mine = 0;
-    for (uint64_t turn = 0; !failed && (turn % 16 != 0 || goes_on(began)); ++turn) {
-      const auto count = Caught([&] { return step(*client, random); });
-      if (!count.ok()) {
-        const std::lock_guard lock(mutex);
-        failure.Update(count.status());
-        failed = true;
-      }
-      if (!count.ok() || *count == 0) break;
-      mine += *count;
-    }
-    operations += mine;
-  };
-  std::vector<std::thread> others;
-  for (int i = 1; i < threads; ++i) others.emplace_back(work, i);
-  work(0);
-  for (std::thread& thread : others) thread.join();
-  if (failure.ok() && finish) failure = finish();
-  if (!failure.ok()) throw Failure{absl::Status(failure.code(), name + ": " + std::string(failure.message()))};
-  const double seconds = SecondsSince(began), count = static_cast<double>(std::max<uint64_t>(operations, 1));
-  figures_[name] = count / seconds;
-  figures_[name + "_cpu_us"] = (CpuSeconds() - cpu_before) * 1e6 / count;
+  figures_[phase.name] = took.per_second();
+  figures_[phase.name + "_cpu_us"] = took.cpu_ns_each() / 1e3;
 }
 
 }  // namespace firn::bench

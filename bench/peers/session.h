@@ -1,12 +1,10 @@
 // A store under test, and the phases that are measured of it.
 #pragma once
 
-#include <chrono>
 #include <functional>
 #include <memory>
 #include <random>
 #include <string>
-#include <type_traits>
 #include <utility>
 
 #include <absl/status/status.h>
@@ -15,30 +13,12 @@
 #include "peers/config.h"
 #include "peers/engine.h"
 #include "support/data.h"
+#include "support/failure.h"
 #include "support/figures.h"
+#include "support/phase.h"
+#include "support/timing.h"
 
 namespace firn::bench {
-
-using SteadyClock = std::chrono::steady_clock;
-inline double SecondsSince(SteadyClock::time_point began) {
-  return std::chrono::duration<double>(SteadyClock::now() - began).count();
-}
-
-// Ends the run of a group, from whatever depth.
-struct Failure {
-  absl::Status status;
-};
-inline void Demand(const absl::Status& status) {
-  if (!status.ok()) throw Failure{status};
-}
-template <typename Call>
-std::invoke_result_t<Call> Caught(const Call& call) {
-  try {
-    return call();
-  } catch (const Failure& failure) {
-    return failure.status;
-  }
-}
 
 // What one thread of a phase does: one or more operations at a time, of which it says how many.
 using Step = std::function<absl::StatusOr<uint64_t>(Client& client, std::mt19937_64& random)>;
@@ -81,9 +61,7 @@ class Session {
   Figures Finish();
 
  private:
-  void Run(const std::string& name, int threads, const StepMaker& make,
-           const std::function<bool(SteadyClock::time_point)>& goes_on,
-           const std::function<absl::Status()>& finish = nullptr);
+  void RunSteps(const Phase& phase, const StepMaker& make);
 
   const Config& config_;
   const Peer& peer_;

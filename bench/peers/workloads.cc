@@ -71,7 +71,7 @@ Figures Batches(const Config& config, const Peer& peer, const std::string& direc
       std::vector<Pair> pairs;
       bytes.reserve(2 * kBatch);
       for (uint64_t i = 0; i < kBatch; ++i, ++next) {
-        bytes.push_back(KeyOfNumber(next));
+        bytes.emplace_back(KeyOfNumber(next));
         bytes.emplace_back(maker.Make(next, 1));
         pairs.emplace_back(bytes[2 * i], bytes[2 * i + 1]);
       }
@@ -180,7 +180,7 @@ Figures Ycsb(const Config& config, const Peer& peer, const std::string& director
       return [&, values, version](Client& client, std::mt19937_64& random) -> absl::StatusOr<uint64_t> {
         const double drawn = std::uniform_real_distribution<double>(0, 1)(random);
         const uint64_t rank = zipf(random), newest = inserted.load();
-        const std::string key = KeyOfNumber(mix.latest ? newest - 1 - std::min(rank, newest - 1) : rank);
+        const Key key = KeyOfNumber(mix.latest ? newest - 1 - std::min(rank, newest - 1) : rank);
         const auto get = [&]() -> absl::Status {
           const auto value = client.Get(key);
           // The newest may be in another thread's hands still.
@@ -262,7 +262,7 @@ Figures Mixed(const Config& config, const Peer& peer, const std::string& directo
     });
     return [&, mine](Client& client, std::mt19937_64& random) -> absl::StatusOr<uint64_t> {
       const uint64_t drawn = random() % 100, rank = zipf(random);
-      const std::string key = KeyOfNumber(rank);
+      const Key key = KeyOfNumber(rank);
       const Kind kind = drawn < 48 ? kGet : drawn < 96 ? kPut : kScan;
       const std::string_view value = kind == kPut ? mine->values.Make(rank, ++mine->version) : std::string_view();
       const auto began = SteadyClock::now();

@@ -1,55 +1,37 @@
 #include "space/cases.h"
 
-#include <algorithm>
 #include <cstdio>
 #include <filesystem>
-#include <map>
-#include <optional>
-
-#include <nlohmann/json.hpp>
 
 #include "support/child.h"
+#include "support/json_line.h"
+#include "support/table.h"
 
 namespace firn::bench {
 namespace {
 
-using Json = nlohmann::ordered_json;
-
 void PrintJson(const Workload& workload, const Case& row, const std::string& run_key, int run, const Figures& figures) {
-  Json line = {{"workload", workload.name}, {"case", row.label}, {"engine", row.engine}, {run_key, run}};
-  for (const auto& [name, value] : figures) line[name] = value;
-  std::printf("%s\n", line.dump().c_str());
+  const std::string line =
+      JsonLine({{"workload", workload.name}, {"case", row.label}, {"engine", row.engine}, {run_key, run}}, figures);
+  std::printf("%s\n", line.c_str());
   std::fflush(stdout);
 }
 
 std::string CellText(const Figures& figures, const Column& column) {
   const auto figure = figures.find(column.figure);
   if (figure == figures.end()) return "-";
-  char text[48];
-  std::snprintf(text, sizeof(text), "%.*f", column.decimals, figure->second * column.factor);
-  return text;
+  return Decimals(figure->second * column.factor, column.decimals);
 }
 
 void PrintTable(const Workload& workload, const std::vector<Row>& rows) {
-  std::vector<std::vector<std::string>> lines(1, {"", "engine"});
+  Rows lines(1, {"", "engine"});
   for (const Column& column : workload.columns) lines[0].push_back(column.title);
   for (const Row& row : rows) {
     lines.push_back({row.label, row.engine});
     for (const Column& column : workload.columns) lines.back().push_back(CellText(row.figures, column));
   }
-  std::vector<size_t> widths(lines[0].size());
-  for (const auto& line : lines) {
-    for (size_t i = 0; i < line.size(); ++i) widths[i] = std::max(widths[i], line[i].size());
-  }
   std::printf("\n%s: %s\n", workload.name.c_str(), workload.title.c_str());
-  for (const auto& line : lines) {
-    for (size_t i = 0; i < line.size(); ++i) {
-      const int width = static_cast<int>(widths[i]);
-      std::printf("%s%*s", i == 0 ? "" : "  ", i < 2 ? -width : width, line[i].c_str());
-    }
-    std::printf("\n");
-  }
-  std::fflush(stdout);
+  PrintAligned(lines, 2);
 }
 
 }  // namespace

@@ -18,7 +18,7 @@ namespace {
 int Run(Config config, const std::string& parent) {
   const FreshDirectory fresh(parent, "firn-space");
   if (fresh.path().empty()) {
-    std::fprintf(stderr, "space_bench: cannot make a directory in %s\n", parent.c_str());
+    std::fprintf(stderr, "space_bench: %s\n", fresh.error().c_str());
     return 1;
   }
   config.directory = fresh.path();

@@ -1,8 +1,6 @@
 #include "space/session.h"
 
 #include <algorithm>
-#include <chrono>
-#include <thread>
 
 #include "space/config.h"
 #include "space/watchers.h"
@@ -38,7 +36,7 @@ Session::Session(std::unique_ptr<Engine> engine, std::string directory, const En
 
 absl::Status Session::Put(uint64_t number, const PutObserver& observe, bool synced) {
   const uint32_t version = versions_[number] + 1;
-  const std::string key = KeyOfNumber(number);
+  const Key key = KeyOfNumber(number);
   const std::string_view value = values_.Make(number, version);
   const uint64_t start = NowNs();
   if (absl::Status status = synced ? engine_->PutSynced(key, value) : engine_->Put(key, value); !status.ok()) {
@@ -66,7 +64,7 @@ absl::StatusOr<Figures> Session::Measure(const KeyChoice& choose, const PutObser
   if (absl::Status status = engine_->Sync(); !status.ok()) return status;
   const double seconds = SecondsSince(start);
   space.Stop();
-  const double rested = WaitForRest();
+  const double rested = WaitForRest(kRestSeconds, kRestSecondsMax);
 
   const double user_bytes = static_cast<double>(puts * pair_bytes_), live = static_cast<double>(live_bytes());
   const double device_bytes = static_cast<double>(ProcessWrittenBytes() - device_before);
@@ -130,18 +128,6 @@ absl::Status Session::DeleteAll() {
   }
   live_keys_ = 0;
   return engine_->Sync();
-}
-
-double Session::WaitForRest() {
-  const uint64_t start = NowNs();
-  uint64_t written = ProcessWrittenBytes(), last_change = start;
-  while (SecondsSince(last_change) < kRestSeconds && SecondsSince(start) < kRestSecondsMax) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(50));
-    const uint64_t now = ProcessWrittenBytes();
-    if (now != written) last_change = NowNs();
-    written = now;
-  }
-  return static_cast<double>(last_change - start) * 1e-9;
 }
 
 }  // namespace firn::bench

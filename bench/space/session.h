@@ -51,9 +51,6 @@ class Session {
   // All keys; their versions are forgotten.
   absl::Status DeleteAll();
 
-  // Until nothing has been written for two seconds, a minute at most. How long that took is the result.
-  static double WaitForRest();
-
  private:
   Session(std::unique_ptr<Engine> engine, std::string directory, const EngineSpec& spec, uint64_t keys);
 

@@ -17,14 +17,30 @@ uint64_t Mixed(uint64_t x) {
   return x ^ (x >> 31);
 }
 
+// The number that Mixed() makes this of: its steps backwards, with the inverses of its factors modulo 2^64.
+uint64_t Unmixed(uint64_t x) {
+  x = (x ^ (x >> 31) ^ (x >> 62)) * 0x319642B2D24D8EC3u;
+  x = (x ^ (x >> 27) ^ (x >> 54)) * 0x96DE1B173F119089u;
+  return x ^ (x >> 30) ^ (x >> 60);
+}
+
 }  // namespace
 
-std::string KeyOfNumber(uint64_t number) {
+Key KeyOfNumber(uint64_t number) {
   // From 1: zero would stay zero.
   const uint64_t words[2] = {Mixed(number + 1), Mixed(~number)};
-  std::string key(sizeof(words), '\0');
-  std::memcpy(key.data(), words, sizeof(words));
+  Key key;
+  static_assert(sizeof(words) == sizeof(key.bytes));
+  std::memcpy(key.bytes.data(), words, sizeof(words));
   return key;
+}
+
+std::optional<uint64_t> NumberOfKey(std::string_view key) {
+  uint64_t word = 0;
+  if (key.size() != sizeof(Key)) return std::nullopt;
+  std::memcpy(&word, key.data(), sizeof(word));
+  const uint64_t number = Unmixed(word) - 1;
+  return std::string_view(KeyOfNumber(number)) == key ? std::optional(number) : std::nullopt;
 }
 
 ValueMaker::ValueMaker(uint64_t value_bytes)

@@ -1,7 +1,9 @@
 // Keys and values, all made of random bytes, and the orders in which keys are chosen.
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <optional>
 #include <random>
 #include <string>
 #include <string_view>
@@ -9,8 +11,22 @@
 
 namespace firn::bench {
 
-// 16 bytes that look random; the same for the same number, so that ascending numbers are keys in random order.
-std::string KeyOfNumber(uint64_t number);
+// What is read must come to the processor, or an engine that gives views has done nothing: looks at every cache line.
+inline void Touch(std::string_view value) {
+  uint64_t sum = 0;
+  for (size_t at = 0; at < value.size(); at += 64) sum += static_cast<unsigned char>(value[at]);
+  asm volatile("" : : "r"(sum));
+}
+
+// 16 bytes that look random, made without an allocation.
+struct Key {
+  std::array<char, 16> bytes;
+  operator std::string_view() const { return {bytes.data(), bytes.size()}; }
+};
+// The same for the same number, so that ascending numbers are keys in random order.
+Key KeyOfNumber(uint64_t number);
+// Nothing for what is the key of no number.
+std::optional<uint64_t> NumberOfKey(std::string_view key);
 
 // Values that no compressor makes smaller and of which no two are equal. Making one costs no copy: it is a window of a
 // fixed pool of random bytes whose first bytes are stamped with the key and version.

@@ -1,7 +1,9 @@
 #include "support/workplace.h"
 
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <thread>
 
@@ -11,7 +13,9 @@ FreshDirectory::FreshDirectory(const std::string& parent, const std::string& pre
     : path_(parent + "/" + prefix + "-XXXXXX") {
   std::error_code ignored;
   std::filesystem::create_directories(parent, ignored);
-  if (::mkdtemp(path_.data()) == nullptr) path_.clear();
+  if (::mkdtemp(path_.data()) != nullptr) return;
+  error_ = "cannot make a directory in " + parent + ": " + std::strerror(errno);
+  path_.clear();
 }
 
 FreshDirectory::~FreshDirectory() {

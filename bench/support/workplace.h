@@ -12,14 +12,15 @@ inline constexpr uint64_t kKeyBytes = 16;
 
 class FreshDirectory {
  public:
-  // Below `parent`, which is made if it is missing. path() is empty where that is not possible.
+  // Below `parent`, which is made if it is missing. Where that is not possible path() is empty and error() says why.
   FreshDirectory(const std::string& parent, const std::string& prefix);
   ~FreshDirectory();
   FreshDirectory(const FreshDirectory&) = delete;
   const std::string& path() const { return path_; }
+  const std::string& error() const { return error_; }
 
  private:
-  std::string path_;
+  std::string path_, error_;
 };
 
 // On standard error, in the name of `program`.

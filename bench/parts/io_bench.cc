@@ -7,9 +7,7 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstdlib>
 #include <cstring>
-#include <filesystem>
 #include <memory>
 #include <numeric>
 #include <string>
@@ -18,6 +16,7 @@
 #include "base/aligned_buffer.h"
 #include "base/check.h"
 #include "io/open_disk.h"
+#include "parts/scratch.h"
 
 namespace firn::io {
 namespace {
@@ -27,11 +26,8 @@ constexpr uint64_t kFileBytes = 64 << 20;
 // A file of written blocks, and the ways to reach it.
 struct Bench {
   Bench() {
-    const char* parent = std::getenv("FIRN_TEST_DIR");
-    path = std::string(parent == nullptr ? "/tmp" : parent) + "/firn-bench-XXXXXX";
-    FIRN_CHECK(::mkdtemp(path.data()) != nullptr);
-    calls = *OpenDisk(path, DiskOptions{}, SyncedWrite::kCalls);
-    linked = *OpenDisk(path, DiskOptions{}, SyncedWrite::kLinked);
+    calls = *OpenDisk(directory.path(), DiskOptions{}, SyncedWrite::kCalls);
+    linked = *OpenDisk(directory.path(), DiskOptions{}, SyncedWrite::kLinked);
     calls_file = *calls->Open("data", OpenMode::kCreate);
     std::memset(buffer.data(), 1, buffer.size());
     for (uint64_t at = 0; at < kFileBytes; at += buffer.size()) {
@@ -39,13 +35,10 @@ struct Bench {
     }
     FIRN_CHECK(calls_file->Sync().ok());
     linked_file = *linked->Open("data", OpenMode::kReadWrite);
-    raw = ::open((path + "/data").c_str(), O_RDWR | O_DIRECT | O_CLOEXEC);
+    raw = ::open((directory.path() + "/data").c_str(), O_RDWR | O_DIRECT | O_CLOEXEC);
     FIRN_CHECK(raw >= 0);
   }
-  ~Bench() {
-    ::close(raw);
-    std::filesystem::remove_all(path);
-  }
+  ~Bench() { ::close(raw); }
 
   static Bench& Get() {
     static Bench bench;
@@ -55,7 +48,7 @@ struct Bench {
     return place = (place + 7 * size_bytes) % (kFileBytes - size_bytes) & ~4095ull;
   }
 
-  std::string path;
+  const bench::ScratchDirectory directory;
   base::AlignedBuffer buffer{1 << 20};
   std::unique_ptr<Disk> calls;
   std::unique_ptr<Disk> linked;

@@ -390,6 +390,23 @@ TEST_CASE("rule 7: an image of an idle store is of use after a power cut, and so
   });
 }
 
+TEST_CASE("rule 7: a store that is still filling a segment writes an image too once it is left alone", "[rule7]") {
+  InSchedule(18, [&](SimWorld& world) {
+    Client client(world);
+    REQUIRE(client.Open().ok());
+    OpenWithImages(client);
+    // Each segment is prepared while the one before it is filled.
+    const std::string value(4'096, 'v');
+    for (int i = 0; client.events().Count(EventKind::kSegmentSealed) < 5; ++i) {
+      REQUIRE(client.Put(KeyOf(i % 100), value).ok());
+    }
+    REQUIRE(!StoreImage::Take(world.machine).files.contains(kImage));
+    Nap(kIdleMs);
+    CHECK(StoreImage::Take(world.machine).files.contains(kImage));
+    REQUIRE(client.Close().ok());
+  });
+}
+
 TEST_CASE("rule 7: what an open with salvage has brought back stays", "[rule7]") {
   InSchedule(12, [&](SimWorld& world) {
     Client client(world);

@@ -58,7 +58,7 @@ absl::Status ImageWriter::ChooseSegments() {
     (covered ? segments_ : others).push_back(segment);
   }
   for (const auto& segment : others) {
-    if (segment->header.generation > 0 || segment->header.first_revision <= last_revision) {
+    if (segment->header.generation > 0 || segment->revision_min.load() <= last_revision) {
       return base::FailedPrecondition(segment->file->name() + " is not sealed");
     }
   }

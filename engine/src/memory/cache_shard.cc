@@ -12,7 +12,7 @@ namespace {
 
 constexpr size_t kTableBucketsMin = 64;
 // A table grows when this many of a bucket's eight slots are taken on average: few buckets are full by then.
-constexpr size_t kTakenPerBucketMax = 5;
+constexpr size_t kTakenPerBucketMax = 4;
 // The part of a shard that the small queue gets, as in the paper.
 constexpr uint64_t kSmallQueuePart = 10;
 // The part that is kept for chunks whose readers have yet to leave; and for what main-queue entries are copied to.
@@ -293,6 +293,7 @@ void CacheShard::Leave(Leaving& leaving) noexcept {
     leaving.promises.pop_back();
     return promise;
   };
+  if (leaving.table == nullptr && leaving.chunks == nullptr) return;
   if (leaving.table != nullptr) {
     const CacheTable* const table = leaving.table.release();
     take_promise().Retire([this, table] {
@@ -300,7 +301,6 @@ void CacheShard::Leave(Leaving& leaving) noexcept {
       delete table;
     });
   }
-  if (leaving.chunks == nullptr) return;
   while (leaving.chunks != nullptr) {
     Chunk* const chunk = std::exchange(leaving.chunks, leaving.chunks->next);
     take_promise().Retire([chunk] { chunk->shard->LetGoLeft(chunk); });

@@ -116,7 +116,7 @@ int main(int argc, char** argv) {
   CLI::Option* const runs =
       app.add_option("--runs", config.runs, "Runs of everything; medians are given (default 3; published: 5)")
           ->check(CLI::Range(1, 100));
-  app.add_flag("--quick", quick, "Less of everything: 200,000 keys, 192 MiB, 0.3 s for a figure, one run");
+  app.add_flag("--quick", quick, "Less of everything: 100,000 keys, 96 MiB, 0.2 s for a figure, one run");
   app.add_option("--dir", parent, "Where on the disk to work (default /var/tmp); emptied again afterwards");
   app.add_option("--plot", plot, "Write an SVG of bars to this file as well");
   app.add_flag("--json", config.json, "One line of JSON for each run instead of the table");
@@ -124,9 +124,9 @@ int main(int argc, char** argv) {
   if (quick) {
     if (groups->count() == 0)
       std::erase_if(config.groups, [](auto& name) { return name == "1KiB" || name == "32KiB"; });
-    if (keys->count() == 0) config.keys = 200'000;
-    if (data->count() == 0) config.data_bytes_max = 192 * firn::bench::kMiB;
-    if (seconds->count() == 0) config.seconds = 0.3;
+    if (keys->count() == 0) config.keys = 100'000;
+    if (data->count() == 0) config.data_bytes_max = 96 * firn::bench::kMiB;
+    if (seconds->count() == 0) config.seconds = 0.2;
     if (mixed->count() == 0) config.mixed_seconds = 2;
     if (runs->count() == 0) config.runs = 1;
   }

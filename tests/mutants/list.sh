@@ -374,6 +374,8 @@ mutant descent_not_validated index/tree.cc 'index -# [#concurrency_test]' \
 mutant obsolete_node_believed index/tree.cc 'index -# [#schedule_test]' \
   's/if \(VersionLock::IsObsolete\(place\.version\)\) return Step::kAgain;//'
 mutant page_not_validated index/tree_pages.cc index 's/return node\.lock\(\)\.Unchanged\(version\);/return true;/'
+mutant segments_large_among_garbage log/segments.cc 'log -# [#segments_test]' \
+  's/if \(dead_bytes > live_bytes \/ kGrowingDeadPart\) return target_bytes;//'
 # Reclaim.
 mutant live_segment_retired db/relocator.cc '[reclaim]' \
   's/victim == nullptr \|\| victim->live_records\.load\(.*\) != 0\) continue;/victim == nullptr) continue;/'

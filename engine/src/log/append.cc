@@ -224,6 +224,9 @@ Log::Need Log::Rotate(uint64_t bytes, uint64_t directory_bytes, io::Claimant cla
 
 // The segment's first record lists the live ones. A buffer is free.
 void Log::Activate(std::shared_ptr<Segment> segment, Beginning beginning) {
+  const uint64_t now = options_.monotonic_clock->MonotonicNanos();
+  last_fill_nanos_.store(active_ == nullptr ? UINT64_MAX : now - active_since_nanos_, std::memory_order_relaxed);
+  active_since_nanos_ = now;
   active_ = std::move(segment);
   for (Attempt& attempt : attempts_) attempt.capacity_bytes = 0;
   segments_.Insert(active_, std::move(beginning.room));

@@ -43,6 +43,12 @@ inline constexpr uint64_t kSegmentBytesMax = uint64_t{64} << 20;
 // A segment is at most this part of what lives in the log, so that a store has few files and one dead segment is
 // little.
 inline constexpr uint64_t kSegmentsPerLiveBytes = 128;
+// Of a store that grows fast: the last segment was full after no more than so long, and at most this part of what lives
+// is dead. Then a segment is at most so much of what lives, and of the room that is left.
+inline constexpr uint64_t kFastFillNanos = 100'000'000;
+inline constexpr uint64_t kGrowingDeadPart = 16;
+inline constexpr uint64_t kGrowingSegmentsPerLiveBytes = 32;
+inline constexpr uint64_t kGrowingFreePart = 64;
 
 // After this many small synced commits in a row more are expected.
 inline constexpr uint32_t kSmallSyncedCommitsMin = 8;
@@ -298,6 +304,7 @@ class Log {
   uint64_t WantedBytes(io::Claimant claimant) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_);
   void NoteAttempt(io::Claimant claimant, const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_mutex_);
   uint64_t TargetSegmentBytes() const;
+  uint64_t FreshSegmentBytes() const;
   uint64_t SmallSegmentBytes() const;
   void KeepBack();
   bool HoldsLittle() const;
@@ -344,6 +351,8 @@ class Log {
   // Who may append to the active segment, and will to the prepared one: these and those after them. Others only once
   // the reserve, which the segment was taken from, is whole again.
   io::Claimant active_for_ ABSL_GUARDED_BY(append_mutex_) = io::Claimant::kWrite;
+  uint64_t active_since_nanos_ ABSL_GUARDED_BY(append_mutex_) = 0;
+  std::atomic<uint64_t> last_fill_nanos_{UINT64_MAX};  // from the active segment's predecessor to it
   io::Claimant prepared_for_ ABSL_GUARDED_BY(append_mutex_) = io::Claimant::kWrite;
   // For each claimant: whether it waits for a segment, of what size, and what came of the last attempt to prepare one.
   struct Attempt {

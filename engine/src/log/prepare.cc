@@ -49,7 +49,7 @@ void Log::TryPrepareNext() {
     const bool first_try = claimant == Claimant::kWrite || young;
     const bool somebody_waits = wanted[static_cast<size_t>(claimant)] || wanted[io::kClaimants - 1];
     if (first_try || somebody_waits) {
-      const uint64_t bytes = first_try ? TargetSegmentBytes() : SmallSegmentBytes();
+      const uint64_t bytes = first_try ? FreshSegmentBytes() : SmallSegmentBytes();
       fresh = PrepareSegment(std::max(wanted_bytes[static_cast<size_t>(claimant)], bytes), 0, claimant);
       if (!absl::IsResourceExhausted(fresh.status())) break;
     }

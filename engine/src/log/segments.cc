@@ -37,6 +37,24 @@ uint64_t Log::TargetSegmentBytes() const {
   return std::clamp(part - part % options_.segment_bytes_min, options_.segment_bytes_min, kSegmentBytesMax);
 }
 
+// Of the next segment for writes. Making and sealing one takes several flushes, whatever its size, and those are what a
+// store that is being filled waits for. While next to nothing in it is dead its segments may be larger, as far as room
+// is plenty: on a full disk a victim's live records have to fit into what is kept back for them.
+uint64_t Log::FreshSegmentBytes() const {
+  const uint64_t target_bytes = TargetSegmentBytes();
+  if (last_fill_nanos_.load(std::memory_order_relaxed) > kFastFillNanos) return target_bytes;
+  uint64_t live_bytes = 0, dead_bytes = 0;
+  for (const auto& segment : segments_.All()) {
+    if (!segment->sealed.load(std::memory_order_acquire)) continue;
+    const auto live = static_cast<uint64_t>(std::max<int64_t>(0, segment->live_bytes.load(std::memory_order_relaxed)));
+    live_bytes += live;
+    dead_bytes += segment->record_bytes - std::min(segment->record_bytes, live);
+  }
+  if (dead_bytes > live_bytes / kGrowingDeadPart) return target_bytes;
+  const uint64_t bytes = std::min(live_bytes / kGrowingSegmentsPerLiveBytes, room_.FreeBytes() / kGrowingFreePart);
+  return std::clamp(bytes - bytes % options_.segment_bytes_min, target_bytes, kSegmentBytesMax);
+}
+
 // The smallest spare of at least `capacity_bytes`. If none is: the largest, unless it has to fit.
 SpareFile Log::TakeSpare(uint64_t capacity_bytes, bool has_to_fit) {
   base::MutexLock lock(spares_mutex_);
@@ -94,7 +112,7 @@ absl::StatusOr<std::unique_ptr<io::File>> Log::OpenSpare(Segment& segment, uint6
   }
 }
 
-// A file of at least `capacity_bytes` under the segment's name, which is durable.
+// A file of at least `capacity_bytes` under the segment's name.
 absl::StatusOr<std::unique_ptr<io::File>> Log::ClaimFile(Segment& segment, uint64_t capacity_bytes,
                                                          io::Claimant claimant) {
   const bool fresh_log = segment.header.generation == 0;
@@ -106,7 +124,7 @@ absl::StatusOr<std::unique_ptr<io::File>> Log::ClaimFile(Segment& segment, uint6
   } else {
     written_bytes = base::RoundDown(file->size_bytes(), format::kBlockBytes);
   }
-  const auto prepare = [&]() -> absl::Status {
+  const auto claim = [&]() -> absl::Status {
     if (fresh_log && file->size_bytes() >= 2 * capacity_bytes) {
       FIRN_RETURN_IF_ERROR(file->Truncate(capacity_bytes));  // a segment grows to its file's size
     }
@@ -117,9 +135,9 @@ absl::StatusOr<std::unique_ptr<io::File>> Log::ClaimFile(Segment& segment, uint6
     if (fresh_log && fill && written_bytes < capacity_bytes) {
       FIRN_RETURN_IF_ERROR(FillWithZeros(*file, written_bytes, file->size_bytes()));
     }
-    return disk_.SyncFolder(kLogFolder);
+    return absl::OkStatus();
   };
-  if (absl::Status status = base::OrOutOfMemory(prepare); !status.ok()) {
+  if (absl::Status status = base::OrOutOfMemory(claim); !status.ok()) {
     file.reset();
     static_cast<void>(disk_.Remove(name));  // gives back what it had claimed; recovery would take it for a spare
     return status;
@@ -127,8 +145,8 @@ absl::StatusOr<std::unique_ptr<io::File>> Log::ClaimFile(Segment& segment, uint6
   return file;
 }
 
-// A segment file of at least `capacity_bytes` with its header, ready to be appended to. The header is durable, but that
-// of a relocation segment.
+// A segment file of at least `capacity_bytes` with its header, ready to be appended to. Name and header are durable,
+// but the header of a relocation segment.
 absl::StatusOr<std::shared_ptr<Segment>> Log::PrepareSegment(uint64_t capacity_bytes, uint32_t generation,
                                                              io::Claimant claimant) {
   auto segment = std::make_shared<Segment>();
@@ -143,7 +161,12 @@ absl::StatusOr<std::shared_ptr<Segment>> Log::PrepareSegment(uint64_t capacity_b
   }
   if (!file.ok()) return file.status();
   segment->file = *std::move(file);
-  if (absl::Status status = base::OrOutOfMemory([&] { return WriteHeader(*segment); }); !status.ok()) {
+  // The name last: a journal has it by then, with what the header's flush has committed, and is not committed twice.
+  const auto finish = [&]() -> absl::Status {
+    FIRN_RETURN_IF_ERROR(WriteHeader(*segment));
+    return disk_.SyncFolder(kLogFolder);
+  };
+  if (absl::Status status = base::OrOutOfMemory(finish); !status.ok()) {
     Recycle(std::move(segment), /*keep=*/false);  // or every further attempt would claim more of the disk
     return status;
   }

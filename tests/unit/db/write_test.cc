@@ -362,6 +362,33 @@ TEST_CASE("where the next segment cannot be made no put waits for it before it h
   });
 }
 
+// Making and sealing a segment takes flushes that a fill waits for; small ones keep reclaim's rounds small.
+TEST_CASE("a store that is filled fast has larger segments than one that is filled slowly, or changed") {
+  constexpr uint64_t kKeys = 6'000;
+  const auto segments_for = [](bool slow, bool change) {
+    size_t segments = 0;
+    Scheduled(21, [&](SimWorld& world) {
+      Events events;
+      const auto db = Must(OpenIn(world, {.listener = &events}, 64 * 1024));
+      const auto put_all = [&](uint64_t step) {
+        for (uint64_t i = 0; i < kKeys; ++i) {
+          Must(db->Put(NumberedKey(i * step % kKeys), std::string(4'000, 'v'), Buffered()));
+          if (slow) PassTime(world, 10);
+        }
+      };
+      put_all(1'009);
+      const size_t filled = events.Count(EventKind::kSegmentSealed);
+      if (change) put_all(2'003);  // in another order: no segment dies whole
+      segments = events.Count(EventKind::kSegmentSealed) - (change ? filled : 0);
+      Must(db->Close());
+    });
+    return segments;
+  };
+  const size_t filled_fast = segments_for(/*slow=*/false, /*change=*/false);
+  CHECK(segments_for(true, false) > 3 * filled_fast / 2);
+  CHECK(segments_for(false, true) > 5 * filled_fast / 4);
+}
+
 TEST_CASE("buffered writes become durable within the flush interval however fast others follow") {
   const uint64_t seed = GENERATE(range<uint64_t>(1, 6));
   Scheduled(seed, [&](SimWorld& world) {

@@ -278,6 +278,7 @@ class Log {
     kDurable,      // and synced
   };
   void LeadFlush(Extent extent) ABSL_EXCLUSIVE_LOCKS_REQUIRED(flush_mutex_);
+  void Gather() ABSL_EXCLUSIVE_LOCKS_REQUIRED(flush_mutex_);
   void TellWaiters() ABSL_EXCLUSIVE_LOCKS_REQUIRED(flush_mutex_);
   // Writers stand in the units it takes: it waits for them before it lets go of any.
   absl::Status FlushUnits(Extent extent) noexcept;
@@ -375,6 +376,12 @@ class Log {
   uint64_t flush_group_ ABSL_GUARDED_BY(flush_mutex_) = 0;
   std::atomic<uint64_t> flush_takes_up_to_{0};  // revisions above wait for the next group
   std::array<base::CondVar, 2> group_done_;
+  // Gather(): who waits for this group and for the next, the flusher included; how many did so when the last one ended.
+  std::array<uint32_t, 2> group_waiters_ ABSL_GUARDED_BY(flush_mutex_){};
+  uint32_t expected_waiters_ ABSL_GUARDED_BY(flush_mutex_) = 0;
+  uint32_t gathers_left_out_ ABSL_GUARDED_BY(flush_mutex_) = 0, gathers_to_leave_out_ ABSL_GUARDED_BY(flush_mutex_) = 0;
+  uint64_t flush_nanos_ ABSL_GUARDED_BY(flush_mutex_) = 0;  // that the last one took which made anything durable
+  base::CondVar gathered_;
   base::CondVar flush_done_;  // for those who wait for written data or buffers, not for a group
   std::vector<DurableWaiter*> waiters_ ABSL_GUARDED_BY(flush_mutex_);
   std::atomic<uint64_t> asked_revision_{0};  // by waiters: firn-flush makes it durable

@@ -112,7 +112,7 @@ absl::StatusOr<std::unique_ptr<io::File>> Log::OpenSpare(Segment& segment, uint6
   }
 }
 
-// A file of at least `capacity_bytes` under the segment's name.
+// A file of at least `capacity_bytes` under the segment's name, which is durable.
 absl::StatusOr<std::unique_ptr<io::File>> Log::ClaimFile(Segment& segment, uint64_t capacity_bytes,
                                                          io::Claimant claimant) {
   const bool fresh_log = segment.header.generation == 0;
@@ -124,7 +124,7 @@ absl::StatusOr<std::unique_ptr<io::File>> Log::ClaimFile(Segment& segment, uint6
   } else {
     written_bytes = base::RoundDown(file->size_bytes(), format::kBlockBytes);
   }
-  const auto claim = [&]() -> absl::Status {
+  const auto prepare = [&]() -> absl::Status {
     if (fresh_log && file->size_bytes() >= 2 * capacity_bytes) {
       FIRN_RETURN_IF_ERROR(file->Truncate(capacity_bytes));  // a segment grows to its file's size
     }
@@ -135,9 +135,9 @@ absl::StatusOr<std::unique_ptr<io::File>> Log::ClaimFile(Segment& segment, uint6
     if (fresh_log && fill && written_bytes < capacity_bytes) {
       FIRN_RETURN_IF_ERROR(FillWithZeros(*file, written_bytes, file->size_bytes()));
     }
-    return absl::OkStatus();
+    return disk_.SyncFolder(kLogFolder);
   };
-  if (absl::Status status = base::OrOutOfMemory(claim); !status.ok()) {
+  if (absl::Status status = base::OrOutOfMemory(prepare); !status.ok()) {
     file.reset();
     static_cast<void>(disk_.Remove(name));  // gives back what it had claimed; recovery would take it for a spare
     return status;
@@ -145,8 +145,8 @@ absl::StatusOr<std::unique_ptr<io::File>> Log::ClaimFile(Segment& segment, uint6
   return file;
 }
 
-// A segment file of at least `capacity_bytes` with its header, ready to be appended to. Name and header are durable,
-// but the header of a relocation segment.
+// A segment file of at least `capacity_bytes` with its header, ready to be appended to. The header is durable, but that
+// of a relocation segment.
 absl::StatusOr<std::shared_ptr<Segment>> Log::PrepareSegment(uint64_t capacity_bytes, uint32_t generation,
                                                              io::Claimant claimant) {
   auto segment = std::make_shared<Segment>();
@@ -161,12 +161,7 @@ absl::StatusOr<std::shared_ptr<Segment>> Log::PrepareSegment(uint64_t capacity_b
   }
   if (!file.ok()) return file.status();
   segment->file = *std::move(file);
-  // The name last: a journal has it by then, with what the header's flush has committed, and is not committed twice.
-  const auto finish = [&]() -> absl::Status {
-    FIRN_RETURN_IF_ERROR(WriteHeader(*segment));
-    return disk_.SyncFolder(kLogFolder);
-  };
-  if (absl::Status status = base::OrOutOfMemory(finish); !status.ok()) {
+  if (absl::Status status = base::OrOutOfMemory([&] { return WriteHeader(*segment); }); !status.ok()) {
     Recycle(std::move(segment), /*keep=*/false);  // or every further attempt would claim more of the disk
     return status;
   }

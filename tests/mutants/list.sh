@@ -374,6 +374,7 @@ mutant descent_not_validated index/tree.cc 'index -# [#concurrency_test]' \
 mutant obsolete_node_believed index/tree.cc 'index -# [#schedule_test]' \
   's/if \(VersionLock::IsObsolete\(place\.version\)\) return Step::kAgain;//'
 mutant page_not_validated index/tree_pages.cc index 's/return node\.lock\(\)\.Unchanged\(version\);/return true;/'
+mutant group_not_gathered log/commit.cc 'log -# [#log_test]' 's/if \(extent == Extent::kDurable\) Gather\(\);//'
 mutant segments_large_among_garbage log/segments.cc 'log -# [#segments_test]' \
   's/if \(dead_bytes > live_bytes \/ kGrowingDeadPart\) return target_bytes;//'
 # Reclaim.

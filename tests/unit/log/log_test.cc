@@ -93,6 +93,33 @@ TEST_CASE("writers that wait together share a flush, and the next group forms wh
   }
 }
 
+TEST_CASE("writers that come again and again become one group, not two that wait for each other's flush") {
+  constexpr int kWriters = 8, kWrites = 20, kSeeds = 20;
+  uint64_t commits = 0;
+  for (uint64_t seed = 1; seed <= kSeeds; ++seed) {
+    Bench bench(seed);
+    bench.machine.set_latency_nanos_max(1'000'000);
+    Scheduled(seed, [&] {
+      auto log = bench.Open(true);
+      REQUIRE(log.ok());
+      const uint64_t before = (*log)->GetStats().commits;
+      std::vector<base::Thread> writers;
+      for (int w = 0; w < kWriters; ++w) {
+        writers.emplace_back("writer", [&, w] {
+          for (int i = 0; i < kWrites; ++i) {
+            REQUIRE((*log)->WaitDurable(*Bench::Put(**log, std::to_string(w), "value")).ok());
+          }
+        });
+      }
+      for (base::Thread& writer : writers) writer.Join();
+      commits += (*log)->GetStats().commits - before;
+      REQUIRE((*log)->Close().ok());
+    });
+  }
+  // All together would be an eighth of the writes, halves a quarter.
+  CHECK(commits < kSeeds * kWriters * kWrites / 5);
+}
+
 TEST_CASE("buffered writes become durable within the flush interval though nobody asks") {
   Bench bench(3);
   Scheduled(3, [&] {

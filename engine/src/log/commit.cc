@@ -35,9 +35,9 @@ absl::Status Log::WaitDurable(uint64_t revision) {
 // waits a little, as long as that has helped: for a part of what a flush takes.
 void Log::Gather() {
   constexpr uint64_t kFlushPart = 4, kNanosMax = 200'000;
-  constexpr uint32_t kLeftOutMax = 64, kEnough = 16;  // of more waiters a half keeps processor and device busy
+  constexpr uint32_t kLeftOutMax = 64;
   const uint32_t& waiters = group_waiters_[flush_group_ % 2];
-  if (waiters >= std::min(expected_waiters_, kEnough)) return;
+  if (waiters >= expected_waiters_) return;
   if (gathers_left_out_ < gathers_to_leave_out_) {
     ++gathers_left_out_;
     return;
@@ -145,7 +145,9 @@ void Log::LeadFlush(Extent extent) {
   flush_mutex_.Lock();
   flushing_ = false;
   if (extent == Extent::kDurable) flush_nanos_ = ended_nanos - began_nanos;
-  expected_waiters_ = std::exchange(group_waiters_[group % 2], 0) + group_waiters_[(group + 1) % 2];
+  constexpr uint32_t kEnough = 16;  // of more waiters a half keeps processor and device busy
+  const uint32_t waiters = std::exchange(group_waiters_[group % 2], 0) + group_waiters_[(group + 1) % 2];
+  expected_waiters_ = std::min(waiters, kEnough);
   TellWaiters();
   flush_done_.NotifyAll();
   group_done_[group % 2].NotifyAll();

@@ -376,7 +376,7 @@ class Log {
   uint64_t flush_group_ ABSL_GUARDED_BY(flush_mutex_) = 0;
   std::atomic<uint64_t> flush_takes_up_to_{0};  // revisions above wait for the next group
   std::array<base::CondVar, 2> group_done_;
-  // Gather(): who waits for this group and for the next, the flusher included; how many did so when the last one ended.
+  // Gather(): who waits for this group and for the next, the flusher included; how many come again, about.
   std::array<uint32_t, 2> group_waiters_ ABSL_GUARDED_BY(flush_mutex_){};
   uint32_t expected_waiters_ ABSL_GUARDED_BY(flush_mutex_) = 0;
   uint32_t gathers_left_out_ ABSL_GUARDED_BY(flush_mutex_) = 0, gathers_to_leave_out_ ABSL_GUARDED_BY(flush_mutex_) = 0;

@@ -22,7 +22,6 @@ namespace {
 constexpr uint64_t kCapacityBytes = uint64_t{128} << 20;  // more than the processor's caches hold
 constexpr int64_t kSmallBytes = 100, kLargeBytes = 4'096;
 constexpr size_t kKeysAtOnce = 32;
-constexpr uint64_t kInsertionsPerDrain = 1'000;
 
 CacheKey KeyOf(uint64_t number) {
   constexpr uint64_t kRecordsPerSegment = uint64_t{1} << 20, kRecordBytes = 4'096;
@@ -36,11 +35,7 @@ class Cache {
  public:
   Cache(int64_t value_bytes, uint64_t filled_bytes)
       : value_(static_cast<size_t>(value_bytes), std::byte{1}), keys_(filled_bytes / value_.size()) {
-    for (uint64_t number = 0; number < keys_; ++number) {
-      Insert(number);
-      // As the store does now and then: replaced tables count until they are gone.
-      if (number % kInsertionsPerDrain == 0) epochs_.Drain();
-    }
+    for (uint64_t number = 0; number < keys_; ++number) Insert(number);
   }
   void Insert(uint64_t number) { cache_.Insert(KeyOf(number), value_, {}); }
   uint64_t keys() const { return keys_; }  // numbers from 0 on, and no others, were inserted

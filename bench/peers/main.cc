@@ -31,6 +31,7 @@ int Run(Config config, const std::string& parent, const std::string& plot) {
   }
   config.directory = fresh.path();
   WarnIfBusy("peers_bench");
+  EndChildrenOnSignals();
   const auto probe = RunInChild([]() -> absl::StatusOr<Figures> {
     return Figures{{"limited", LimitMemory(256 * kMiB) ? 1.0 : 0.0}};
   });
@@ -54,7 +55,7 @@ int Run(Config config, const std::string& parent, const std::string& plot) {
     for (const Group& group : Groups()) {
       if (!Contains(config.groups, group.name)) continue;
       for (const Peer& peer : Peers()) {
-        if (!Contains(config.engines, peer.name)) continue;
+        if (Interrupted() || !Contains(config.engines, peer.name)) continue;
         const std::string name(peer.name);
         std::fprintf(stderr, "peers_bench: %s, %s, run %d ...\n", std::string(group.name).c_str(), name.c_str(), run);
         const std::string directory = config.directory + "/" + name;
@@ -64,6 +65,7 @@ int Run(Config config, const std::string& parent, const std::string& plot) {
           std::filesystem::remove_all(entry.path(), ignored);
         }
         RemoveMemoryLimits();
+        if (Interrupted()) continue;
         if (!figures.ok()) {
           std::fprintf(stderr, "peers_bench: failed: %s\n", figures.status().ToString().c_str());
           exit_code = 1;
@@ -73,6 +75,10 @@ int Run(Config config, const std::string& parent, const std::string& plot) {
         results[{std::string(group.name), name}].push_back(*std::move(figures));
       }
     }
+  }
+  if (Interrupted()) {
+    std::fprintf(stderr, "peers_bench: interrupted\n");
+    return 1;
   }
   const Figures of_machine = Combined(limits);
   if (!config.json) PrintTable(results, of_machine, config.engines);

@@ -15,6 +15,14 @@ absl::StatusOr<uint64_t> Client::MultiGet(std::span<const std::string_view> keys
   return bytes;
 }
 
+absl::StatusOr<uint64_t> Client::GetsInFlight(size_t, const std::function<Key()>&) {
+  return absl::UnimplementedError("this engine's gets wait");
+}
+
+absl::StatusOr<uint64_t> Client::SyncedPutsInFlight(size_t, const std::function<Pair()>&) {
+  return absl::UnimplementedError("this engine's puts wait");
+}
+
 std::span<const Peer> Peers() {
   static constexpr std::array kPeers = {
       Peer{"firn", &OpenFirn},       Peer{"rocksdb", &OpenRocksDb}, Peer{"rocksdb-blob", &OpenRocksDbBlob},

@@ -44,12 +44,17 @@ class Client {
     }
   };
   virtual absl::StatusOr<Scanned> Scan(std::string_view from, uint64_t count) = 0;
+  // One thread that waits for no operation by itself: begins as many as `in_flight` allows, and returns how many have
+  // ended since the last call, at least one. Only of an engine that is asynchronous.
+  virtual absl::StatusOr<uint64_t> GetsInFlight(size_t in_flight, const std::function<Key()>& next);
+  virtual absl::StatusOr<uint64_t> SyncedPutsInFlight(size_t in_flight, const std::function<Pair()>& next);
 };
 
 class PeerEngine {
  public:
   virtual ~PeerEngine() = default;
   virtual std::unique_ptr<Client> NewClient() = 0;
+  virtual bool asynchronous() const { return false; }
   virtual absl::Status Sync() = 0;
   virtual absl::Status Close() = 0;
 };

@@ -1,3 +1,4 @@
+#include <firn/async.h>
 #include <firn/db.h>
 
 #include "peers/engine.h"
@@ -45,17 +46,53 @@ class FirnClient final : public Client {
     if (!iterator->status().ok()) return iterator->status();
     return scanned;
   }
+  absl::StatusOr<uint64_t> GetsInFlight(size_t in_flight, const std::function<Key()>& next) override {
+    return Turn(in_flight, [&] {
+      const auto done = [this](const AsyncValue& value) {
+        if (value.ok()) {
+          Touch(*value);
+        } else {
+          failure_ = value.status();
+        }
+      };
+      return context_->Get(next(), done).status();
+    });
+  }
+  absl::StatusOr<uint64_t> SyncedPutsInFlight(size_t in_flight, const std::function<Pair()>& next) override {
+    return Turn(in_flight, [&] {
+      const auto [key, value] = next();
+      return context_->Put(key, value, [this](const AsyncRevision& put) { failure_.Update(put.status()); }).status();
+    });
+  }
 
  private:
+  template <typename Begin>
+  absl::StatusOr<uint64_t> Turn(size_t in_flight, const Begin& begin) {
+    if (context_ == nullptr) {
+      auto context = AsyncContext::Create(db_);
+      if (!context.ok()) return context.status();
+      context_ = *std::move(context);
+    }
+    while (context_->in_flight() < in_flight) {
+      if (absl::Status status = begin(); !status.ok()) return status;
+    }
+    const uint64_t ended = context_->Wait();
+    if (!failure_.ok()) return failure_;
+    return ended;
+  }
+
   DB& db_;
   PutOptions options_;
   PinnedValue pinned_;
+  absl::Status failure_;  // of an operation that was in flight
+  std::unique_ptr<AsyncContext> context_;
 };
 
 class FirnEngine final : public PeerEngine {
  public:
   FirnEngine(std::unique_ptr<DB> db, bool synced) : db_(std::move(db)), synced_(synced) {}
   std::unique_ptr<Client> NewClient() override { return std::make_unique<FirnClient>(*db_, synced_); }
+  bool asynchronous() const override { return true; }
   absl::Status Sync() override { return db_->Sync(); }
   absl::Status Close() override { return db_->Close(); }
 

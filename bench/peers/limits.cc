@@ -4,10 +4,14 @@
 #include <liburing.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <random>
+#include <string>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "peers/config.h"
@@ -89,14 +93,17 @@ uint64_t KeepInFlight(int fd, unsigned depth, uint64_t bytes, char* memory, cons
   return failed ? 0 : done;
 }
 
-double RandomReads(int fd, unsigned depth, double seconds, char* memory) {
+// A second, and what the processor does for one, in microseconds.
+std::pair<double, double> RandomReads(int fd, unsigned depth, double seconds, char* memory) {
   std::mt19937_64 random(depth);
+  const double cpu_began = CpuSeconds();
   const auto began = SteadyClock::now();
   const uint64_t done = KeepInFlight(fd, depth, kSmallBytes, memory, [&](Transfer& transfer) {
     transfer.offset = random() % (kFileBytes / kSmallBytes) * kSmallBytes;
     return SecondsSince(began) < seconds;
   });
-  return static_cast<double>(done) / SecondsSince(began);
+  const double reads = static_cast<double>(done);
+  return {reads / SecondsSince(began), (CpuSeconds() - cpu_began) * 1e6 / std::max(reads, 1.0)};
 }
 
 double Sequential(int fd, bool write, char* memory) {
@@ -150,7 +157,8 @@ absl::StatusOr<Figures> MeasureLimits(const std::string& directory, double secon
   figures["sequential_write"] = Sequential(file.fd(), true, memory.get());
   figures["sequential_read"] = Sequential(file.fd(), false, memory.get());
   for (const unsigned depth : {1U, 8U, 64U, 128U}) {
-    figures["read_4k_d" + std::to_string(depth)] = RandomReads(file.fd(), depth, seconds / 2, memory.get());
+    const std::string name = "read_4k_d" + std::to_string(depth);
+    std::tie(figures[name], figures[name + "_cpu_us"]) = RandomReads(file.fd(), depth, seconds / 2, memory.get());
   }
   figures["synced_write_4k"] = SyncedWrites(file.fd(), seconds / 2, memory.get());
   figures["memory_copy"] = MemoryCopy();

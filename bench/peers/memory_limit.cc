@@ -1,12 +1,16 @@
 #include "peers/memory_limit.h"
 
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 
+#include "support/child.h"
 #include "support/device.h"
+#include "support/workplace.h"
 
 namespace firn::bench {
 namespace {
@@ -30,6 +34,17 @@ bool Write(const std::string& path, const std::string& text) {
 }
 
 }  // namespace
+
+void WarmMemory(uint64_t bytes) {
+  bytes = std::min(bytes, AvailableMemoryBytes() / 4 * 3);
+  static_cast<void>(RunInChild([bytes]() -> absl::StatusOr<Figures> {
+    void* const memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) return Figures{};
+    static_cast<void>(::madvise(memory, bytes, MADV_HUGEPAGE));
+    for (uint64_t at = 0; at < bytes; at += 4 * kKiB) static_cast<volatile char*>(memory)[at] = 1;
+    return Figures{};
+  }));
+}
 
 bool LimitMemory(uint64_t bytes) {
   for (const Interface& each : kInterfaces) {

@@ -6,6 +6,11 @@
 
 namespace firn::bench {
 
+// Takes so much of the memory that is free, writes to it, and gives it back, in a process of its own. A virtual
+// machine's host may have taken back what was idle: whoever uses it first then waits for each page, and would be
+// measured by that.
+void WarmMemory(uint64_t bytes);
+
 // Puts the calling process, which ends soon, into a cgroup of its own with that limit. False where there are no cgroups
 // that may be made: then only the engines' own settings are equal.
 bool LimitMemory(uint64_t bytes);

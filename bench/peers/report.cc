@@ -12,12 +12,15 @@
 namespace firn::bench {
 namespace {
 
+constexpr std::string_view kFirn = "firn";
+
 std::optional<double> FigureOf(const Results& results, const Line& line, const std::string& engine,
                                std::string_view suffix = "") {
   const auto runs = results.find({std::string(line.group), engine});
   if (runs == results.end() || runs->second.empty()) return std::nullopt;
   const Figures combined = Combined(runs->second);
-  const auto figure = combined.find(std::string(line.figure).append(suffix));
+  const bool by_another = engine != kFirn && !line.peers_figure.empty();
+  const auto figure = combined.find(std::string(by_another ? line.peers_figure : line.figure).append(suffix));
   return figure == combined.end() ? std::nullopt : std::optional(figure->second);
 }
 
@@ -37,7 +40,7 @@ void PrintFigures(const Results& results, const Figures& limits, const std::vect
       const auto figure = FigureOf(results, line, engine);
       row.push_back(figure ? Short(*figure) : "-");
       if (!figure) continue;
-      if (engine == "firn") {
+      if (engine == kFirn) {
         firn = figure;
       } else {
         best = !best || (line.less_is_better ? *figure < *best : *figure > *best) ? *figure : *best;

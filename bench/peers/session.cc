@@ -55,6 +55,32 @@ StepMaker SyncedPuts(uint64_t value_bytes) {
   };
 }
 
+StepMaker GetsInFlight(uint64_t keys, size_t in_flight) {
+  return [keys, in_flight](int) -> Step {
+    return [keys, in_flight](Client& client, std::mt19937_64& random) {
+      return client.GetsInFlight(in_flight, [&] { return KeyOfNumber(random() % keys); });
+    };
+  };
+}
+
+StepMaker SyncedPutsInFlight(uint64_t value_bytes, size_t in_flight) {
+  return [value_bytes, in_flight](int) -> Step {
+    struct Mine {
+      explicit Mine(uint64_t bytes) : values(bytes) {}
+      ValueMaker values;
+      uint64_t next = uint64_t{1} << 48;
+      Key key{};
+    };
+    const auto mine = std::make_shared<Mine>(value_bytes);
+    return [mine, in_flight](Client& client, std::mt19937_64&) {
+      return client.SyncedPutsInFlight(in_flight, [&]() -> Pair {
+        mine->key = KeyOfNumber(mine->next);
+        return {mine->key, mine->values.Make(mine->next++, 1)};
+      });
+    };
+  };
+}
+
 void Session::Open() {
   auto engine = peer_.open(spec_);
   Demand(engine.status());

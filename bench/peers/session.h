@@ -28,6 +28,9 @@ StepMaker Gets(uint64_t keys);
 StepMaker MultiGets(uint64_t keys);
 StepMaker Scans(uint64_t keys, uint64_t count);
 StepMaker SyncedPuts(uint64_t value_bytes);
+// Of an engine that is asynchronous, by one thread.
+StepMaker GetsInFlight(uint64_t keys, size_t in_flight);
+StepMaker SyncedPutsInFlight(uint64_t value_bytes, size_t in_flight);
 
 class Session {
  public:

@@ -17,10 +17,14 @@
 namespace firn::bench {
 namespace {
 
+// Of one thread's asynchronous operations.
+constexpr size_t kInFlight = 64;
+
 // Memory for everything twice, as caches of all kinds want it; and the limit on the process has room for what an engine
 // does beside.
 PeerSpec InMemory(const std::string& directory, uint64_t data_bytes, bool synced = false) {
   const uint64_t memory_bytes = 2 * data_bytes + 128 * kMiB;
+  WarmMemory(memory_bytes + data_bytes);
   LimitMemory(2 * memory_bytes + 256 * kMiB);
   return {.path = directory, .memory_bytes = memory_bytes, .data_bytes = data_bytes, .synced = synced};
 }
@@ -147,6 +151,9 @@ Figures Synced(const Config& config, const Peer& peer, const std::string& direct
       const std::string name = "put_" + std::to_string(threads) + (value_bytes == 100 ? "" : "_4k");
       session.Measure(name, threads, SyncedPuts(value_bytes));
     }
+    if (value_bytes == 100 && session.engine().asynchronous()) {
+      session.Measure("put_in_flight", 1, SyncedPutsInFlight(value_bytes, kInFlight));
+    }
     const Figures figures = session.Finish();
     all.insert(figures.begin(), figures.end());
   }
@@ -213,6 +220,7 @@ PeerSpec OnDiskSpec(const std::string& directory, uint64_t keys, uint64_t value_
   constexpr uint64_t kIndexBytesPerKey = 96;
   const uint64_t data_bytes = keys * (kKeyBytes + value_bytes);
   const uint64_t memory_bytes = data_bytes / 20 + keys * kIndexBytesPerKey + 16 * kMiB;
+  WarmMemory(memory_bytes + 64 * kMiB);
   LimitMemory(memory_bytes + 64 * kMiB);
   return {.path = directory, .memory_bytes = memory_bytes, .data_bytes = data_bytes};
 }
@@ -228,6 +236,7 @@ Figures OnDisk(const Config& config, const Peer& peer, const std::string& direct
   session.Measure("warm", 8, Gets(keys));
   session.Measure("get_1", 1, Gets(keys));
   session.Measure("get_8", 8, Gets(keys));
+  if (session.engine().asynchronous()) session.Measure("get_in_flight", 1, GetsInFlight(keys, kInFlight));
   session.Measure("multi_get", 1, MultiGets(keys));
   session.FullScan("full_scan", keys);
   return session.Finish();
@@ -332,6 +341,7 @@ constexpr Line kLines[] = {
     {"synced", "put_1", "synced put, 1 thread", "synced_write_4k", 1},
     {"synced", "put_8", "synced put, 8 threads", ""},
     {"synced", "put_64", "synced put, 64 threads", ""},
+    {"synced", "put_in_flight", "the same, 1 thread, 64 in flight", "", 1, false, "put_64"},
     {"synced", "put_64_4k", "synced put 4 KiB, 64 threads", ""},
     {"ycsb", "load", "YCSB load", ""},
     {"ycsb", "a", "YCSB A: 50 % updates", ""},
@@ -342,6 +352,7 @@ constexpr Line kLines[] = {
     {"ycsb", "f", "YCSB F: read-modify-write", ""},
     {"disk", "get_1", "get from disk, 1 thread", "read_4k_d1", 1},
     {"disk", "get_8", "get from disk, 8 threads", "read_4k_d8", 1},
+    {"disk", "get_in_flight", "the same, 1 thread, 64 in flight", "read_4k_d64", 1, false, "get_8"},
     {"disk", "multi_get", "multi-get of 32 from disk, keys", "read_4k_d64", 1},
     {"disk", "full_scan", "full scan from disk, pairs", "sequential_read", 4'096},
     {"mixed", "mixed", "mixed load", ""},

@@ -32,6 +32,7 @@ struct Line {
   std::string_view limit;   // the figure of the machine's that bounds it; "": none
   double limit_factor = 1;  // the line's unit in the limit's
   bool less_is_better = false;
+  std::string_view peers_figure = {};  // what peers are compared by, where they have no such thing
 };
 std::span<const Line> Lines();
 

@@ -149,6 +149,21 @@ void Store::DiskReads::Accept(const Blocks& blocks, const absl::Status& status, 
     store_.KeepCached(read.index_key, entry, Part::kRecord, record->value, record->metadata);
 }
 
+namespace {
+
+// So many values before one is copied, memory is asked for it.
+constexpr size_t kValuesAhead = 3;
+
+// Of a value that the lookup has not brought all of, and no more than is copied.
+void PrefetchLines(const memory::Cached& found) {
+  constexpr size_t kLineBytes = 64, kBytesMin = 256, kBytesMax = 4'096;
+  if (found.chunk == nullptr || found.value.size() < kBytesMin) return;
+  const size_t end = std::min(found.value.size(), kBytesMax);
+  for (size_t at = 0; at < end; at += kLineBytes) __builtin_prefetch(found.value.data() + at);
+}
+
+}  // namespace
+
 // Those that are in the cache are done, and no longer to be found.
 void Store::FindManyCached(std::span<ManyRead> reads, Caching caching, size_t copied_bytes_max) {
   constexpr size_t kGroup = 64;
@@ -159,6 +174,7 @@ void Store::FindManyCached(std::span<ManyRead> reads, Caching caching, size_t co
     cache_->FindMany(keys, found, caching == Caching::kFill);
     size_t hits = 0;
     for (size_t i = 0; i < keys.size(); ++i) {
+      if (i + kValuesAhead < keys.size()) PrefetchLines(found[i + kValuesAhead]);
       if (found[i].chunk == nullptr) continue;
       ++hits;
       asked[i]->found = false;

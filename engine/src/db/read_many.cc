@@ -1,10 +1,12 @@
 // Reads of many values at once: multi-gets, and what iterators read ahead.
 #include <algorithm>
 #include <array>
+#include <new>
 #include <optional>
 #include <utility>
 
 #include "base/aligned_buffer.h"
+#include "base/memory.h"
 #include "db/store.h"
 
 namespace firn {
@@ -32,17 +34,18 @@ class Store::DiskReads {
     uint64_t begin, end;          // in the file, whole blocks
     const log::Segment* segment;  // of a record; it may have left the store since, and stays as long as the guard
     values::Handle value_file;    // of a separated value
-    size_t request = 0;
   };
 
   void Take(Blocks blocks);
   void Alone(ManyRead& read);
+  void TryAccept(const Blocks& blocks, const io::ReadRequest& request) noexcept;
   void Accept(const Blocks& blocks, const absl::Status& status, base::Bytes bytes);
 
   Store& store_;
   const Caching caching_;
   std::vector<Blocks> blocks_;
   uint64_t bytes_ = 0;
+  bool out_of_memory_ = false;
 };
 
 void Store::DiskReads::Add(ManyRead& read) {
@@ -87,20 +90,22 @@ void Store::DiskReads::Finish() {
             [](const Blocks& a, const Blocks& b) { return a.file != b.file ? a.file < b.file : a.begin < b.begin; });
   std::vector<io::ReadRequest> requests;
   struct Range {
-    uint64_t begin, end;
+    uint64_t begin, end;  // in the file
+    size_t first, last;   // of the blocks
   };
   std::vector<Range> ranges;  // of requests
-  for (Blocks& blocks : blocks_) {
+  for (size_t i = 0; i < blocks_.size(); ++i) {
+    const Blocks& blocks = blocks_[i];
     const bool joins = !requests.empty() && requests.back().file == blocks.file &&
                        blocks.begin <= ranges.back().end + kGapBytesMax &&
                        std::max(blocks.end, ranges.back().end) - ranges.back().begin <= kRequestBytesMax;
     if (joins) {
       ranges.back().end = std::max(blocks.end, ranges.back().end);
+      ranges.back().last = i;
     } else {
       requests.push_back({.file = blocks.file, .offset = blocks.begin, .out = {}, .status = {}});
-      ranges.push_back({blocks.begin, blocks.end});
+      ranges.push_back({blocks.begin, blocks.end, i, i});
     }
-    blocks.request = requests.size() - 1;
   }
   uint64_t bytes = 0;
   for (const Range& range : ranges) bytes += range.end - range.begin;
@@ -111,16 +116,33 @@ void Store::DiskReads::Finish() {
     requests[i].out = memory.bytes().subspan(at, size);
     at += size;
   }
-  store_.disk_->ReadMany(requests);
-  for (const Blocks& blocks : blocks_) {
-    const io::ReadRequest& request = requests[blocks.request];
-    const base::MutableBytes own = request.out.subspan(blocks.begin - request.offset, blocks.end - blocks.begin);
-    // What one of several could not be read for is not the others' failure.
-    const bool again = !request.status.ok() && own.size() < request.out.size();
-    Accept(blocks, again ? blocks.file->Read(blocks.begin, own) : request.status, own);
+  // What has come is looked at while the disk reads the others.
+  store_.disk_->ReadMany(requests, [&](const io::ReadRequest& request) {
+    const Range& range = ranges[static_cast<size_t>(&request - requests.data())];
+    const bool several = range.last > range.first;
+    if (several && !request.status.ok()) return;
+    for (size_t i = range.first; i <= range.last; ++i) TryAccept(blocks_[i], request);
+  });
+  // What one of several could not be read for is not the others' failure.
+  for (size_t r = 0; r < requests.size(); ++r) {
+    io::ReadRequest& request = requests[r];
+    if (request.status.ok() || ranges[r].last == ranges[r].first) continue;
+    for (size_t i = ranges[r].first; i <= ranges[r].last; ++i) {
+      const Blocks& blocks = blocks_[i];
+      request.status = blocks.file->Read(blocks.begin,
+                                         request.out.subspan(blocks.begin - request.offset, blocks.end - blocks.begin));
+      TryAccept(blocks, request);
+    }
   }
   blocks_.clear();
   bytes_ = 0;
+  if (std::exchange(out_of_memory_, false)) throw std::bad_alloc();
+}
+
+// `request` has read the blocks, and perhaps others. Whoever calls this cannot do with an exception.
+void Store::DiskReads::TryAccept(const Blocks& blocks, const io::ReadRequest& request) noexcept {
+  const base::Bytes own = request.out.subspan(blocks.begin - request.offset, blocks.end - blocks.begin);
+  if (!base::IfMemoryPermits([&] { Accept(blocks, request.status, own); })) out_of_memory_ = true;
 }
 
 void Store::DiskReads::Accept(const Blocks& blocks, const absl::Status& status, base::Bytes bytes) {

@@ -19,21 +19,25 @@ namespace firn::io {
 class AsyncReads {
  public:
   static constexpr uint64_t kForever = UINT64_MAX;
+  // A disk that works beside its caller is given so many reads at once: each time costs a system call and wakes the
+  // device, which is idle meanwhile.
+  static constexpr size_t kHandedOverAtOnce = 8;
 
   // `depth`: requests between Queue() and Take(), at most.
   AsyncReads(Counters& counters, size_t depth);
   virtual ~AsyncReads();
   AsyncReads(const AsyncReads&) = delete;
 
-  // Begins with the next Wait(). Same rules as File::Read; a request that breaks them has ended. From here on nothing
-  // needs memory but the texts of errors.
+  // Begins with the next Wait() at the latest: once some are queued they are handed over, so that the disk has them
+  // while their thread works on others. Same rules as File::Read; a request that breaks them has ended. From here on
+  // nothing needs memory but the texts of errors.
   void Queue(ReadRequest& request) noexcept;
   // Returns when a request has ended, when woken, or when so much time has passed; it may return earlier, and with 0
   // does not wait.
   void Wait(uint64_t timeout_nanos);
   // One that has ended, with its status; null: there is none now.
   ReadRequest* Take();
-  // Between Queue() and Take(); and of them, queued since the last Wait().
+  // Between Queue() and Take(); and of them, queued and not handed over.
   size_t in_flight() const { return in_flight_; }
   size_t queued() const { return queued_; }
 
@@ -46,6 +50,8 @@ class AsyncReads {
   // The request is valid. Ended() is called for it once, in DoWait().
   virtual void DoQueue(ReadRequest& request) = 0;
   virtual void DoWait(uint64_t timeout_nanos) = 0;
+  // Hands over what is queued, as far as that takes no waiting. False: nothing begins before DoWait().
+  virtual bool DoHandOver() noexcept { return false; }
 
   void Ended(ReadRequest& request) { ended_.push_back(&request); }
   // By system call, or whatever the file does.

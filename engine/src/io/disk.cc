@@ -156,20 +156,20 @@ absl::Status Disk::CountFiles(std::span<const std::string_view> folders) {
   return absl::OkStatus();
 }
 
-void Disk::ReadMany(std::span<ReadRequest> requests) {
-  const auto needs_reading = [this](ReadRequest& request) {
-    if (request.file == nullptr || &request.file->counters_ != &counters_) {
-      request.status = base::InvalidArgument("read of a file that is not one of this disk's");
-      return false;
-    }
-    request.status = request.file->CheckRead(request.offset, request.out);
-    return request.status.ok() && !request.out.empty();
+void Disk::ReadMany(std::span<ReadRequest> requests, const Ended& ended) {
+  const auto needs_reading = [&](ReadRequest& request) {
+    const bool is_ours = request.file != nullptr && &request.file->counters_ == &counters_;
+    request.status = is_ours ? request.file->CheckRead(request.offset, request.out)
+                             : base::InvalidArgument("read of a file that is not one of this disk's");
+    const bool needed = request.status.ok() && !request.out.empty();
+    if (!needed && ended) ended(request);
+    return needed;
   };
   // Requests stay where the caller put them, so a bad one between good ones splits the batch.
   size_t begin = 0;
   for (size_t i = 0; i <= requests.size(); ++i) {
     if (i < requests.size() && needs_reading(requests[i])) continue;
-    if (i > begin) DoReadMany(requests.subspan(begin, i - begin));
+    if (i > begin) DoReadMany(requests.subspan(begin, i - begin), ended);
     begin = i + 1;
   }
   for (const ReadRequest& request : requests) {
@@ -177,8 +177,11 @@ void Disk::ReadMany(std::span<ReadRequest> requests) {
   }
 }
 
-void Disk::DoReadMany(std::span<ReadRequest> requests) {
-  for (ReadRequest& request : requests) request.status = DoReadOf(*request.file, request.offset, request.out);
+void Disk::DoReadMany(std::span<ReadRequest> requests, const Ended& ended) {
+  for (ReadRequest& request : requests) {
+    request.status = DoReadOf(*request.file, request.offset, request.out);
+    if (ended) ended(request);
+  }
 }
 
 absl::StatusOr<std::unique_ptr<AsyncReads>> Disk::NewAsyncReads(size_t depth) {

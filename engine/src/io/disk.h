@@ -12,6 +12,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -144,8 +145,11 @@ class Disk {
   // Makes creations, removals and renames in `folder` durable.
   virtual absl::Status SyncFolder(std::string_view folder) = 0;
 
-  // All reads are in flight together; each request gets its own status. Same rules as File::Read.
-  void ReadMany(std::span<ReadRequest> requests);
+  // All reads are in flight together; each request gets its own status. Same rules as File::Read. `ended` is called for
+  // each once it has its status, in any order, while others are still in flight: it must not throw, and reads nothing
+  // from this disk by ReadMany().
+  using Ended = std::function<void(ReadRequest& request)>;
+  void ReadMany(std::span<ReadRequest> requests, const Ended& ended = nullptr);
   // For the calling thread: reads of this disk's files, `depth` of them at a time. The default does one after the
   // other.
   virtual absl::StatusOr<std::unique_ptr<AsyncReads>> NewAsyncReads(size_t depth);
@@ -179,7 +183,7 @@ class Disk {
   virtual absl::Status DoRename(std::string_view from, std::string_view to) = 0;
   virtual absl::StatusOr<std::unique_ptr<SharedMemory>> DoMapShared(std::string_view name, uint64_t size_bytes) = 0;
   // Requests are valid and aligned. The default reads one after the other.
-  virtual void DoReadMany(std::span<ReadRequest> requests);
+  virtual void DoReadMany(std::span<ReadRequest> requests, const Ended& ended);
 
   static absl::Status DoReadOf(File& file, uint64_t offset, base::MutableBytes out) { return file.DoRead(offset, out); }
   Counters counters_;

@@ -115,6 +115,12 @@ void Ring::QueuePoll(int fd, uint64_t tag) {
   entry->user_data = tag;
 }
 
+void Ring::TrySubmit() {
+  const unsigned queued_before = queued();
+  static_cast<void>(io_uring_submit(&ring_));
+  in_flight_ += queued_before - queued();
+}
+
 bool Ring::SubmitFor(uint64_t timeout_nanos) {
   constexpr uint64_t kNanosPerSecond = 1'000'000'000;
   for (int refusals = 0;;) {

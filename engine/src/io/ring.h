@@ -40,6 +40,8 @@ class Ring {
   // takes nothing more: what is queued will never start, what is in flight has completed, and the ring is
   // only good for reading its completions and being destroyed.
   bool Submit(unsigned completions_min);
+  // Hands over what the kernel takes now, and waits for nothing.
+  void TrySubmit();
   // Hands over what is queued and waits until a completion is there, or so much time has passed; may return earlier,
   // and with 0 does not wait. False as above, but for what is in flight, which completes still.
   bool SubmitFor(uint64_t timeout_nanos);

@@ -48,6 +48,8 @@ class Transfer {
   size_t done_bytes() const { return done_bytes_; }
   size_t rest_bytes() const { return size_bytes_ - done_bytes_; }
   bool ended() const { return ended_; }
+  // It ended, and all bytes moved.
+  bool is_whole() const { return ended_ && error_ == 0; }
   // OK when all bytes moved; else names the operation, the file and the place.
   absl::Status status(std::string_view file_name) const;
 

@@ -86,7 +86,8 @@ absl::Status LinkedFile::DoWrite(uint64_t offset, base::Bytes data, Flush flush)
 // One ReadMany on one ring.
 class BatchRead {
  public:
-  BatchRead(Ring& ring, std::span<ReadRequest> requests) : ring_(ring), requests_(requests) {
+  BatchRead(Ring& ring, std::span<ReadRequest> requests, const Disk::Ended& ended)
+      : ring_(ring), requests_(requests), ended_(ended) {
     transfers_.reserve(requests.size());
     unfinished_.reserve(requests.size());  // while anything is in flight nothing may fail
     for (const ReadRequest& request : requests) {
@@ -98,10 +99,7 @@ class BatchRead {
   bool Run() {
     while (next_ < requests_.size() || !unfinished_.empty() || in_flight_ > 0) {
       QueueUpToDepth();
-      // A queue that is to stay full is refilled when a quarter of it has come back; the last ones come
-      // together.
-      const bool more = next_ < requests_.size();
-      if (!ring_.Submit(more ? Ring::kDepth / 4 : in_flight_)) {
+      if (!ring_.Submit(Awaited())) {
         Reap();
         return false;
       }
@@ -110,19 +108,32 @@ class BatchRead {
     return true;
   }
 
-  // Sets each request's status; what no ring has finished is read by system calls.
+  // Those that are not whole, whose texts need memory. What no ring has finished is read by system calls.
   void Finish() {
     for (size_t i = 0; i < requests_.size(); ++i) {
       ReadRequest& request = requests_[i];
       const std::string& name = request.file->name();
       const Transfer& transfer = transfers_[i];
-      request.status = transfer.ended() ? transfer.status(name)
-                                        : ReadWhole(FdOf(request), name, transfer.offset(),
-                                                    request.out.subspan(transfer.done_bytes()));
+      if (transfer.is_whole()) continue;
+      End(request, transfer.ended()
+                       ? transfer.status(name)
+                       : ReadWhole(FdOf(request), name, transfer.offset(), request.out.subspan(transfer.done_bytes())));
     }
   }
 
  private:
+  // How many completions to wait for. A queue that is to stay full is refilled when a quarter of it has come back. The
+  // last ones come together; or, where something is to be done with each, some at a time, to be done beside the others.
+  unsigned Awaited() const {
+    if (next_ < requests_.size()) return Ring::kDepth / 4;
+    return ended_ ? (in_flight_ + 3) / 4 : in_flight_;
+  }
+
+  void End(ReadRequest& request, absl::Status status) {
+    request.status = std::move(status);
+    if (ended_) ended_(request);
+  }
+
   static int FdOf(const ReadRequest& request) { return static_cast<PosixFile*>(request.file)->fd(); }
 
   void QueueUpToDepth() {
@@ -139,18 +150,26 @@ class BatchRead {
       const size_t piece_bytes = PieceBytes(TransferKind::kRead, transfer.rest_bytes());
       ring_.QueueRead(FdOf(request), transfer.offset(), request.out.subspan(transfer.done_bytes(), piece_bytes), index);
       ++in_flight_;
+      // The device begins with these while the kernel takes the next ones.
+      if (ring_.queued() == AsyncReads::kHandedOverAtOnce) ring_.TrySubmit();
     }
   }
 
   void Reap() {
     ring_.ForEachCompletion([this](uint64_t index, int64_t result) {
       --in_flight_;
-      if (transfers_[index].Advance(SeenResult(TransferKind::kRead, result))) unfinished_.push_back(index);
+      Transfer& transfer = transfers_[index];
+      if (transfer.Advance(SeenResult(TransferKind::kRead, result))) {
+        unfinished_.push_back(index);
+      } else if (transfer.is_whole()) {
+        End(requests_[index], absl::OkStatus());
+      }
     });
   }
 
   Ring& ring_;
   const std::span<ReadRequest> requests_;
+  const Disk::Ended& ended_;
   std::vector<Transfer> transfers_;
   std::vector<size_t> unfinished_;  // short or interrupted: to be queued again
   size_t next_ = 0;
@@ -167,10 +186,10 @@ std::unique_ptr<File> UringDisk::MakeFile(std::string name, FileDescriptor fd, u
   return std::make_unique<LinkedFile>(std::move(name), counters_, std::move(fd), size_bytes, rings_);
 }
 
-void UringDisk::DoReadMany(std::span<ReadRequest> requests) {
+void UringDisk::DoReadMany(std::span<ReadRequest> requests, const Ended& ended) {
   Ring* ring = requests.size() < kRingReadsMin ? nullptr : rings_->OfThisThread();
-  if (ring == nullptr) return PosixDisk::DoReadMany(requests);
-  BatchRead batch(*ring, requests);
+  if (ring == nullptr) return PosixDisk::DoReadMany(requests, ended);
+  BatchRead batch(*ring, requests, ended);
   if (!batch.Run()) rings_->DropOfThisThread();
   batch.Finish();
 }

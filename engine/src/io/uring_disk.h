@@ -37,7 +37,7 @@ class UringDisk : public PosixDisk {
 
  protected:
   std::unique_ptr<File> MakeFile(std::string name, FileDescriptor fd, uint64_t size_bytes) override;
-  void DoReadMany(std::span<ReadRequest> requests) override;
+  void DoReadMany(std::span<ReadRequest> requests, const Ended& ended) override;
 
  private:
   const std::shared_ptr<RingPool> rings_;

@@ -69,6 +69,14 @@ void UringReads::QueueRest(size_t flight) {
   ring_->QueueRead(FdOf(*request), transfer.offset(), request->out.subspan(transfer.done_bytes(), piece_bytes), flight);
 }
 
+// What the kernel does not take now DoWait() hands over, and finds out why.
+bool UringReads::DoHandOver() noexcept {
+  if (!ring_usable_) return false;
+  ring_->TrySubmit();
+  queued_.erase(queued_.begin(), queued_.end() - static_cast<std::ptrdiff_t>(ring_->queued()));
+  return queued_.empty();
+}
+
 void UringReads::DoWait(uint64_t timeout_nanos) {
   if (signals_.load()) completed_.Clear();
   // What Reap() queues, the rest of a short read or the poll, is handed over as well.

@@ -24,6 +24,7 @@ class UringReads final : public AsyncReads {
  protected:
   void DoQueue(ReadRequest& request) override;
   void DoWait(uint64_t timeout_nanos) override;
+  bool DoHandOver() noexcept override;
 
  private:
   struct Flight {

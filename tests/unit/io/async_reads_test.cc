@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <sys/resource.h>
 
+#include <array>
 #include <deque>
 #include <thread>
 #include <vector>
@@ -129,6 +130,32 @@ TEST_CASE("reads that the kernel cuts short or puts off go on, and errors end th
   faults.results = {0};
   CHECK(absl::IsOutOfRange(fixture.Read(0, out.bytes())));
   CHECK(Text(fixture.Read(0, out.bytes())) == "");
+}
+
+TEST_CASE("a ring has some reads before anybody waits, and they show at the descriptor") {
+  if (!RingsWork()) return;
+  Fixture fixture(kUringDisk);
+  base::AlignedBuffer out(AsyncReads::kHandedOverAtOnce * kBlock);
+  std::array<io::ReadRequest, AsyncReads::kHandedOverAtOnce> requests;
+  const auto readable = [&](int timeout_ms) {
+    pollfd polled{.fd = fixture.reads->descriptor(), .events = POLLIN, .revents = 0};
+    return ::poll(&polled, 1, timeout_ms) == 1;
+  };
+  readable(0);
+  fixture.reads->Wait(0);
+  CHECK_FALSE(readable(0));
+  for (size_t i = 0; i < requests.size(); ++i) {
+    CHECK(fixture.reads->queued() == i);
+    requests[i] = {fixture.file.get(), i * kBlock, out.bytes().subspan(i * kBlock, kBlock), {}};
+    fixture.reads->Queue(requests[i]);
+  }
+  CHECK(fixture.reads->queued() == 0);
+  CHECK(readable(10'000));
+  for (size_t ended = 0; ended < requests.size();) {
+    fixture.reads->Wait(AsyncReads::kForever);
+    while (fixture.reads->Take() != nullptr) ++ended;
+  }
+  CHECK(Same(out.bytes(), fixture.content.bytes().first(out.size())));
 }
 
 TEST_CASE("a wake-up ends the wait that runs, or else the next one, and shows at the descriptor") {

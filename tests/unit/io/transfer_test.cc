@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <deque>
 #include <random>
+#include <vector>
 
 #include "io/transfer.h"
 #include "unit/io/disk_setups.h"
@@ -193,7 +194,12 @@ TEST_CASE("ReadMany survives random short reads, interruptions and failures") {
     const int64_t answers[] = {ScriptedFaults::kUntouched, 512, 2048, -EINTR, -EAGAIN, -EIO};
     faults.reads.push_back(answers[random() % 40 == 0 ? 5 : random() % 5]);
   }
-  fixture.disk->ReadMany(requests);
+  std::vector<int> told(requests.size());
+  fixture.disk->ReadMany(requests, [&](const io::ReadRequest& request) {
+    const bool whole = request.status.ok() && Same(request.out, data.bytes().subspan(request.offset, 4096));
+    told[static_cast<size_t>(&request - requests.data())] += whole || absl::IsDataLoss(request.status) ? 1 : 1'000;
+  });
+  CHECK(told == std::vector<int>(requests.size(), 1));
   for (const auto& request : requests) {
     if (!request.status.ok()) {
       CHECK(absl::IsDataLoss(request.status));

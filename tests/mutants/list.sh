@@ -396,6 +396,7 @@ mutant cancelled_sync_taken_for_done io/uring_disk.cc io 's/synced = results\.sy
 mutant failed_sync_tried_again io/uring_disk.cc io \
   's/if \(results\.synced != -ECANCELED\) FIRN_RETURN_IF_ERROR\(SyncStatus\(.*$//'
 mutant ended_read_told_again io/uring_disk.cc io 's/if \(transfer\.is_whole\(\)\) continue;//'
+mutant failed_read_needs_memory io/uring_reads.cc 'db -# [#memory_test]' 's/base::OrOutOfMemory\(\[/std::invoke([/'
 mutant reads_kept_until_waited io/uring_reads.cc io 's/ring_->TrySubmit\(\);//'
 # What is harmless, to the store above: it poisons nothing, and nothing is lost.
 mutant interrupted_write_poisons io/transfer.cc 'nth_system_call --failure EINTR --disk pread --scenario put' \

@@ -5,7 +5,7 @@
 #
 # For each mutant one file is copied and changed by a sed script that must apply; what is compiled of it is compiled again,
 # with the flags of the build, and linked in place of the original into the test program named beside it, which then has to
-# fail. The same program and arguments have to pass with the engine as it is. --every judges about one mutant in N, and of
+# fail, once in three tries. The same program and arguments have to pass with the engine as it is. --every judges about one mutant in N, and of
 # the others sees only whether they apply. The build has to be Ninja's, and up to date.
 set -uo pipefail
 
@@ -68,7 +68,12 @@ mutant() {  # NAME FILE WHO CHANGE
   chosen=$((chosen + 1))
   unbroken[$3]=1
   while (($(jobs -rp | wc -l) >= jobs)); do wait -n; done
-  { judge "$@" > "$work/$1.verdict"; ((every > 1)) || cat "$work/$1.verdict"; } &
+  { judge "$@" > "$work/$1.verdict"; tell "$work/$1.verdict"; } &
+}
+
+# At once. Of a part, whose whole output is told last, only what is not as it should be.
+tell() {  # VERDICT
+  if ((every > 1)); then grep -v '^killed ' "$1"; else cat "$1"; fi
 }
 
 # By its name, so that another mutant in the list changes nothing for the others.
@@ -142,14 +147,17 @@ judge() {  # NAME FILE WHO CHANGE
     base | format | io | values | index | log | reclaim | db | crash) words+=(--abort) ;;
   esac
   # What threads race for may go well by chance: it has a few tries.
-  local try
+  local try began
   for ((try = 0; try < tries_max && result == 0; try++)); do
+    began=$SECONDS
     # With its own exit, so that it is the subshell that tells of signals.
-    (cd "$work" && timeout "$test_seconds_max" "$program" "${words[@]:1}"; exit) >> "$log" 2>&1 || result=$?
+    (cd "$work" && timeout --signal=KILL "$test_seconds_max" "$program" "${words[@]:1}"; exit) >> "$log" 2>&1 || result=$?
   done
+  # Whatever else kills the program, as the end of memory, is a failure like any other.
+  if ((result == 137 && SECONDS - began < test_seconds_max)); then result=1; fi
   case $result in
     0) echo "SURVIVED     $name: $who passes" ;;
-    124) echo "NOT JUDGED   $name: $who takes longer than $test_seconds_max s" ;;  # slow is not noticed
+    137) echo "NOT JUDGED   $name: $who takes longer than $test_seconds_max s" ;;  # slow is not noticed
     *) echo "killed       $name" ;;
   esac
   rm -rf "$program" "$program".*.o "$overlay"

@@ -176,12 +176,12 @@ namespace {
 // So many values before one is copied, memory is asked for it.
 constexpr size_t kValuesAhead = 3;
 
-// Of a value that the lookup has not brought all of, and no more than is copied.
-void PrefetchLines(const memory::Cached& found) {
-  constexpr size_t kLineBytes = 64, kBytesMin = 256, kBytesMax = 4'096;
-  if (found.chunk == nullptr || found.value.size() < kBytesMin) return;
-  const size_t end = std::min(found.value.size(), kBytesMax);
-  for (size_t at = 0; at < end; at += kLineBytes) __builtin_prefetch(found.value.data() + at);
+// Of a value that will be copied, and that the lookup has not brought all of.
+void PrefetchLines(const memory::Cached& found, size_t copied_bytes_max) {
+  constexpr size_t kLineBytes = 64, kBytesMin = 256;
+  const size_t size = found.value.size();
+  if (found.chunk == nullptr || size < kBytesMin || size > copied_bytes_max) return;
+  for (size_t at = 0; at < size; at += kLineBytes) __builtin_prefetch(found.value.data() + at);
 }
 
 }  // namespace
@@ -195,8 +195,9 @@ void Store::FindManyCached(std::span<ManyRead> reads, Caching caching, size_t co
   const auto take = [&] {
     cache_->FindMany(keys, found, caching == Caching::kFill);
     size_t hits = 0;
+    for (size_t i = 0; i < std::min(kValuesAhead, keys.size()); ++i) PrefetchLines(found[i], copied_bytes_max);
     for (size_t i = 0; i < keys.size(); ++i) {
-      if (i + kValuesAhead < keys.size()) PrefetchLines(found[i + kValuesAhead]);
+      if (i + kValuesAhead < keys.size()) PrefetchLines(found[i + kValuesAhead], copied_bytes_max);
       if (found[i].chunk == nullptr) continue;
       ++hits;
       asked[i]->found = false;

@@ -25,7 +25,7 @@ void AsyncReads::Queue(ReadRequest& request) noexcept {
   if (!request.status.ok() || request.out.empty()) return Ended(request);
   ++queued_;
   DoQueue(request);
-  if (queued_ % kHandedOverAtOnce == 0 && DoHandOver()) queued_ = 0;
+  if (DoHandOver()) queued_ = 0;
 }
 
 void AsyncReads::Wait(uint64_t timeout_nanos) {

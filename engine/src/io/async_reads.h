@@ -19,9 +19,6 @@ namespace firn::io {
 class AsyncReads {
  public:
   static constexpr uint64_t kForever = UINT64_MAX;
-  // A disk that works beside its caller is given so many reads at once: each time costs a system call and wakes the
-  // device, which is idle meanwhile.
-  static constexpr size_t kHandedOverAtOnce = 8;
 
   // `depth`: requests between Queue() and Take(), at most.
   AsyncReads(Counters& counters, size_t depth);
@@ -50,7 +47,7 @@ class AsyncReads {
   // The request is valid. Ended() is called for it once, in DoWait().
   virtual void DoQueue(ReadRequest& request) = 0;
   virtual void DoWait(uint64_t timeout_nanos) = 0;
-  // Hands over what is queued, as far as that takes no waiting. False: nothing begins before DoWait().
+  // Hands over what is queued, if that is enough and takes no waiting. False: it is queued still.
   virtual bool DoHandOver() noexcept { return false; }
 
   void Ended(ReadRequest& request) { ended_.push_back(&request); }

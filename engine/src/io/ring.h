@@ -19,6 +19,9 @@ struct RingFeatures {
 class Ring {
  public:
   static constexpr unsigned kDepth = 128;
+  // The kernel is given reads whenever so many are queued: each time costs a system call and wakes the device, which is
+  // idle meanwhile.
+  static constexpr unsigned kHandedOverAtOnce = 8;
 
   // The best set of features this kernel accepts. An error says why there is no usable ring: forbidden
   // (seccomp, sysctl), too old, an operation missing.

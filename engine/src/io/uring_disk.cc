@@ -151,7 +151,7 @@ class BatchRead {
       ring_.QueueRead(FdOf(request), transfer.offset(), request.out.subspan(transfer.done_bytes(), piece_bytes), index);
       ++in_flight_;
       // The device begins with these while the kernel takes the next ones.
-      if (ring_.queued() == AsyncReads::kHandedOverAtOnce) ring_.TrySubmit();
+      if (ring_.queued() == Ring::kHandedOverAtOnce) ring_.TrySubmit();
     }
   }
 

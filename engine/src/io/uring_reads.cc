@@ -33,7 +33,7 @@ UringReads::UringReads(Counters& counters, size_t depth, WakeDescriptor wake, Wa
       completed_(std::move(completed)),
       ring_(std::move(ring)),
       flights_(depth) {
-  queued_.reserve(depth + 1);
+  queued_tags_.reserve(depth + 1);
   for (size_t i = depth; i > 0; --i) free_.push_back(i - 1);
   QueuePoll();
 }
@@ -50,7 +50,7 @@ void UringReads::Wake() noexcept {
 }
 
 void UringReads::QueuePoll() {
-  queued_.push_back(kWakeTag);
+  queued_tags_.push_back(kWakeTag);
   ring_->QueuePoll(wake_.get(), kWakeTag);
 }
 
@@ -63,7 +63,7 @@ void UringReads::DoQueue(ReadRequest& request) {
 
 void UringReads::QueueRest(size_t flight) {
   const auto& [request, transfer] = flights_[flight];
-  queued_.push_back(flight);
+  queued_tags_.push_back(flight);
   if (!ring_usable_) return;
   const size_t piece_bytes = PieceBytes(TransferKind::kRead, transfer.rest_bytes());
   ring_->QueueRead(FdOf(*request), transfer.offset(), request->out.subspan(transfer.done_bytes(), piece_bytes), flight);
@@ -71,28 +71,28 @@ void UringReads::QueueRest(size_t flight) {
 
 // What the kernel does not take now DoWait() hands over, and finds out why.
 bool UringReads::DoHandOver() noexcept {
-  if (!ring_usable_) return false;
+  if (!ring_usable_ || ring_->queued() < Ring::kHandedOverAtOnce) return false;
   ring_->TrySubmit();
-  queued_.erase(queued_.begin(), queued_.end() - static_cast<std::ptrdiff_t>(ring_->queued()));
-  return queued_.empty();
+  queued_tags_.erase(queued_tags_.begin(), queued_tags_.end() - static_cast<std::ptrdiff_t>(ring_->queued()));
+  return queued_tags_.empty();
 }
 
 void UringReads::DoWait(uint64_t timeout_nanos) {
   if (signals_.load()) completed_.Clear();
   // What Reap() queues, the rest of a short read or the poll, is handed over as well.
   while (ring_usable_ && ring_->SubmitFor(timeout_nanos)) {
-    queued_.clear();
+    queued_tags_.clear();
     Reap();
-    if (queued_.empty()) return;
+    if (queued_tags_.empty()) return;
     timeout_nanos = 0;
   }
   if (ring_usable_) {
     GiveUpRing();
     timeout_nanos = 0;  // something may have ended
   }
-  if (wake_.Wait(queued_.empty() ? timeout_nanos : 0)) wake_.Clear();
-  for (const size_t flight : queued_) Finish(flight);
-  queued_.clear();
+  if (wake_.Wait(queued_tags_.empty() ? timeout_nanos : 0)) wake_.Clear();
+  for (const size_t flight : queued_tags_) Finish(flight);
+  queued_tags_.clear();
 }
 
 void UringReads::Reap() {
@@ -114,10 +114,12 @@ void UringReads::Reap() {
 // Sets the status; what the ring has not read is read by system calls.
 void UringReads::Finish(size_t flight) {
   const auto& [request, transfer] = flights_[flight];
-  const std::string& name = request->file->name();
-  request->status = transfer.ended() ? transfer.status(name)
-                                     : ReadWhole(FdOf(*request), name, transfer.offset(),
-                                                 request->out.subspan(transfer.done_bytes()));
+  request->status = base::OrOutOfMemory([&, request = request, &transfer = transfer] {
+    const std::string& name = request->file->name();
+    return transfer.ended()
+               ? transfer.status(name)
+               : ReadWhole(FdOf(*request), name, transfer.offset(), request->out.subspan(transfer.done_bytes()));
+  });
   free_.push_back(flight);
   Ended(*request);
 }
@@ -125,8 +127,8 @@ void UringReads::Finish(size_t flight) {
 // The kernel takes nothing more. What it has taken is waited for; the rest, and all that follows, goes by system calls.
 void UringReads::GiveUpRing() {
   ring_usable_ = false;
-  queued_.erase(queued_.begin(), queued_.end() - static_cast<std::ptrdiff_t>(ring_->queued()));
-  std::erase(queued_, kWakeTag);
+  queued_tags_.erase(queued_tags_.begin(), queued_tags_.end() - static_cast<std::ptrdiff_t>(ring_->queued()));
+  std::erase(queued_tags_, kWakeTag);
   wake_.Signal();  // or the poll would be waited for
   ring_->AwaitInFlight();
   Reap();

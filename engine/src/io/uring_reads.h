@@ -51,7 +51,7 @@ class UringReads final : public AsyncReads {
   std::vector<Flight> flights_;  // by tag
   // Have room for all.
   std::vector<size_t> free_;
-  std::vector<size_t> queued_;  // tags in the order of the ring's queue, since it was handed over last
+  std::vector<size_t> queued_tags_;  // tags in the order of the ring's queue, since it was handed over last
 };
 
 }  // namespace firn::io

@@ -9,8 +9,9 @@
 #include <new>
 #include <thread>
 
+#include "io/transfer.h"
 #include "support/end_process.h"
-#include "unit/db/testing.h"
+#include "unit/db/async_testing.h"
 #include "unit/io/child_process.h"
 
 // Sanitizers bring allocators of their own and check that new and delete match: there nothing is counted.
@@ -23,9 +24,11 @@
 namespace {
 
 thread_local uint64_t allocations = 0, largest_allocation_bytes = 0;
+thread_local bool memory_has_ended = false;
 
 #if FIRN_COUNT_ALLOCATIONS
 void* CountedAllocation(size_t size, size_t alignment) {
+  if (memory_has_ended) throw std::bad_alloc();
   ++allocations;
   largest_allocation_bytes = std::max<uint64_t>(largest_allocation_bytes, size);
   const size_t rounded = (size + alignment - 1) / alignment * alignment;
@@ -384,6 +387,43 @@ TEST_CASE("many buffered 100-byte puts make at most a few system calls per 256 K
   INFO(calls << " system calls for " << kPuts << " puts and " << kFilledBuffers << " buffers");
   CHECK(calls <= 10 * static_cast<int>(kFilledBuffers));
 }
+
+#if FIRN_COUNT_ALLOCATIONS
+TEST_CASE("a read in flight that fails while there is no memory for words about it is told all the same") {
+  class FailingReads final : public io::TransferFaults {
+   public:
+    FailingReads() { io::SetTransferFaultsForTest(this); }
+    ~FailingReads() override { io::SetTransferFaultsForTest(nullptr); }
+    int64_t Result(io::TransferKind kind, int64_t result) override {
+      return kind == io::TransferKind::kRead ? -EIO : result;
+    }
+  };
+  RealStore store;
+  store.options = GENERATE(kRing, kCalls);
+  Fill(store);
+  Must(store->Close());
+  store.db.reset();
+  store.Open();
+  const auto context = ContextOf(*store.db);
+  absl::Status told;
+  Must(context->Get(NumberedKey(7), [&](const AsyncValue& value) { told = value.status(); }).status());
+  {
+    const FailingReads faults;
+    bool threw = false;
+    memory_has_ended = true;
+    try {
+      while (context->in_flight() > 0) context->Wait();
+    } catch (const std::bad_alloc&) {
+      threw = true;
+    }
+    memory_has_ended = false;
+    FIRN_CHECK(!threw);  // the context would wait for the read for good
+  }
+  CHECK(Code(told) == kExhausted);
+  const auto there = store->Get(NumberedKey(7));
+  CHECK(Text(there) == NumberedValue(7));
+}
+#endif
 
 TEST_CASE("a stream takes little memory, whatever the sizes of its pieces") {
   constexpr uint64_t kMiB = uint64_t{1} << 20;

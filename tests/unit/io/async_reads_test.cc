@@ -135,8 +135,8 @@ TEST_CASE("reads that the kernel cuts short or puts off go on, and errors end th
 TEST_CASE("a ring has some reads before anybody waits, and they show at the descriptor") {
   if (!RingsWork()) return;
   Fixture fixture(kUringDisk);
-  base::AlignedBuffer out(AsyncReads::kHandedOverAtOnce * kBlock);
-  std::array<io::ReadRequest, AsyncReads::kHandedOverAtOnce> requests;
+  base::AlignedBuffer out(io::Ring::kHandedOverAtOnce * kBlock);
+  std::array<io::ReadRequest, io::Ring::kHandedOverAtOnce> requests;
   const auto readable = [&](int timeout_ms) {
     pollfd polled{.fd = fixture.reads->descriptor(), .events = POLLIN, .revents = 0};
     return ::poll(&polled, 1, timeout_ms) == 1;

@@ -5,8 +5,8 @@
 #
 # For each mutant one file is copied and changed by a sed script that must apply; what is compiled of it is compiled again,
 # with the flags of the build, and linked in place of the original into the test program named beside it, which then has to
-# fail, once in three tries. The same program and arguments have to pass with the engine as it is. --every judges about one mutant in N, and of
-# the others sees only whether they apply. The build has to be Ninja's, and up to date.
+# fail, once in three tries. The same program and arguments have to pass with the engine as it is. --every judges about one
+# mutant in N, and of the others sees only whether they apply. The build has to be Ninja's, and up to date.
 set -uo pipefail
 
 usage='usage: mutants.sh BUILD_DIR WORK_DIR [--every N] [NAME...]'

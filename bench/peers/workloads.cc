@@ -24,7 +24,8 @@ constexpr size_t kInFlight = 64;
 // does beside.
 PeerSpec InMemory(const std::string& directory, uint64_t data_bytes, bool synced = false) {
   const uint64_t memory_bytes = 2 * data_bytes + 128 * kMiB;
-  WarmMemory(memory_bytes + data_bytes);
+  // Puts that wait for the disk fill little of it.
+  if (!synced) WarmMemory(memory_bytes + data_bytes);
   LimitMemory(2 * memory_bytes + 256 * kMiB);
   return {.path = directory, .memory_bytes = memory_bytes, .data_bytes = data_bytes, .synced = synced};
 }

@@ -13,6 +13,21 @@ namespace firn {
 
 using Part = memory::CacheKey::Part;
 
+namespace {
+
+// So many values before one is copied, memory is asked for it.
+constexpr size_t kValuesAhead = 3;
+
+// Of a value that will be copied, and that the lookup has not brought all of.
+void PrefetchLines(const memory::Cached& found, size_t copied_bytes_max) {
+  constexpr size_t kLineBytes = 64, kBytesMin = 256;
+  const size_t size = found.value.size();
+  if (found.chunk == nullptr || size < kBytesMin || size > copied_bytes_max) return;
+  for (size_t at = 0; at < size; at += kLineBytes) __builtin_prefetch(found.value.data() + at);
+}
+
+}  // namespace
+
 // What is not in memory. Requests of neighbours are one.
 class Store::DiskReads {
  public:
@@ -170,21 +185,6 @@ void Store::DiskReads::Accept(const Blocks& blocks, const absl::Status& status, 
   if (caching_ == Caching::kFill)
     store_.KeepCached(read.index_key, entry, Part::kRecord, record->value, record->metadata);
 }
-
-namespace {
-
-// So many values before one is copied, memory is asked for it.
-constexpr size_t kValuesAhead = 3;
-
-// Of a value that will be copied, and that the lookup has not brought all of.
-void PrefetchLines(const memory::Cached& found, size_t copied_bytes_max) {
-  constexpr size_t kLineBytes = 64, kBytesMin = 256;
-  const size_t size = found.value.size();
-  if (found.chunk == nullptr || size < kBytesMin || size > copied_bytes_max) return;
-  for (size_t at = 0; at < size; at += kLineBytes) __builtin_prefetch(found.value.data() + at);
-}
-
-}  // namespace
 
 // Those that are in the cache are done, and no longer to be found.
 void Store::FindManyCached(std::span<ManyRead> reads, Caching caching, size_t copied_bytes_max) {

@@ -146,8 +146,8 @@ class Disk {
   virtual absl::Status SyncFolder(std::string_view folder) = 0;
 
   // All reads are in flight together; each request gets its own status. Same rules as File::Read. `ended` is called for
-  // each once it has its status, in any order, while others are still in flight: it must not throw, and uses
-  // no file of this disk.
+  // each once it has its status, in any order, while others are still in flight: it must not throw, and uses no file of
+  // this disk.
   using Ended = std::function<void(ReadRequest& request)>;
   void ReadMany(std::span<ReadRequest> requests, const Ended& ended = nullptr);
   // For the calling thread: reads of this disk's files, `depth` of them at a time. The default does one after the
